@@ -1,0 +1,27 @@
+"""The one error that a user meets, and the help that a wrong name deserves."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """A fact with its values; `hint` says the next step. The command line prints both and exits with code 2."""
+
+    def __init__(self, fact: str, hint: str | None = None):
+        super().__init__(fact)
+        self.hint = hint
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing where no known name is near."""
+    lowered = {k.lower(): k for k in known}
+    near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
+    return f"; did you mean `{lowered[near[0]]}`?" if near else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str], hint: str | None = None) -> UserError:
+    """The error for a name that is not there: names the nearest right one, and lists all of them as the hint."""
+    known = sorted(known)
+    article = "an" if kind[0] in "aeio" else "a"
+    fact = f"there is no {kind} `{name}`{did_you_mean(name, known)}"
+    return UserError(fact, hint=hint or (f"{article} {kind} is one of: {', '.join(known)}" if known else None))

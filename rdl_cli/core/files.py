@@ -1,0 +1,57 @@
+"""A file exists only when it is whole: written beside itself, fsynced, renamed."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rdl_cli.core.errors import UserError
+
+
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, which becomes `path` when the block ends well and disappears when it does not."""
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    os.close(handle)
+    beside = Path(name)
+    try:
+        yield beside
+        commit(beside, path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def commit(beside: Path, path: Path) -> None:
+    """Make what was written durable, then give it its name."""
+    umask = os.umask(0)
+    os.umask(umask)
+    beside.chmod(0o666 & ~umask)  # mkstemp's 0600 would keep the file from the user's group
+    with beside.open("rb") as file:
+        os.fsync(file.fileno())
+    beside.replace(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_text(path: Path, text: str) -> None:
+    with whole(path) as beside:
+        beside.write_text(text, encoding="utf-8")
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The error of a disk that is full or a folder that is not ours."""
+    return UserError(f"{path} could not be written: {error.strerror or error}", hint="nothing was left half-written; free space or choose another path")
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
