@@ -1,0 +1,96 @@
+"""How far apart two representations are: one function per distance, `(n d) x (m d) -> (n m)`.
+
+Batches, sampled pairs and whole RDMs are all cut from these functions. Every member flattens `n ...`, computes in float32 at
+least (float64 stays float64) with autocast off, is zero for identical rows, and has finite gradients everywhere: where a
+distance has no derivative (identical rows under `euclidean`, a row without a direction) its gradient is zero.
+"""
+
+import math
+
+import torch
+
+from rdl_cli.core.registry import Registry
+from rdl_cli.core.shapes import Distances, Reps
+
+DISTANCES = Registry("distance", home="rdl_cli.geometry.distances")
+"""A member is `function(a: Reps, b: Reps) -> Distances`; it may be handed the same tensor twice, or `b` without a gradient."""
+
+
+@DISTANCES.register("sqeuclidean")
+def sqeuclidean(a: Reps, b: Reps) -> Distances:
+    """Sum of squared differences (convention A: the factor 8 of Eq. 3 of McClure & Kriegeskorte 2016)."""
+    x, y = _rows(a, b)
+    with torch.autocast(x.device.type, enabled=False):
+        shift = torch.cat([x, y]).mean(0).detach()  # same distances; without it float32 is wrong by 9 x for features 50 ± 0.01
+        x, y = (x - shift,) * 2 if x is y else (x - shift, y - shift)
+        gram = x @ y.T
+        if x is y:
+            gram = (gram + gram.T) / 2  # a float64 product is asymmetric by 2e-15
+            norms = (gram.diagonal()[:, None], gram.diagonal()[None])
+        else:
+            norms = (x.square().sum(1)[:, None], y.square().sum(1)[None])
+        total = norms[0] + norms[1]
+        squares = total - 2 * gram
+        return torch.where(squares > _rounding(x) * total.detach(), squares, 0)
+
+
+@DISTANCES.register("mse")
+def mse(a: Reps, b: Reps) -> Distances:
+    """Mean of squared differences: squared Euclidean over the number of units (convention B, the paper's and the default)."""
+    return sqeuclidean(a, b) / math.prod(a.shape[1:])
+
+
+@DISTANCES.register("euclidean")
+def euclidean(a: Reps, b: Reps) -> Distances:
+    """Euclidean distance, as in the RDMs of Fig. 3 of McClure & Kriegeskorte 2016."""
+    squares = sqeuclidean(a, b)
+    apart = squares > 0
+    # the root of 0 has an infinite slope, and `where` after the root lets its NaN through: so no root of 0 is taken
+    return torch.where(apart, torch.where(apart, squares, 1).sqrt(), 0)
+
+
+@DISTANCES.register("cosine")
+def cosine(a: Reps, b: Reps) -> Distances:
+    """One minus the cosine of the angle between rows, as half the squared distance of the unit rows.
+
+    A row of zeros (dead ReLUs) has no direction: it is 0 from another row of zeros and ½ from any other.
+    """
+    x, y = _rows(a, b)
+    return sqeuclidean(*((_unit(x),) * 2 if x is y else (_unit(x), _unit(y)))) / 2
+
+
+@DISTANCES.register("correlation")
+def correlation(a: Reps, b: Reps) -> Distances:
+    """One minus Pearson's r between rows: the cosine distance of rows without their means. A constant row counts as zeros."""
+    x, y = _rows(a, b)
+    return cosine(*((_centred(x),) * 2 if x is y else (_centred(x), _centred(y))))
+
+
+def _rows(a: Reps, b: Reps) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both sides as `n d` and `m d` of one width, float32 at least; the same tensor twice stays the same tensor twice."""
+    assert a.shape[1:] == b.shape[1:], f"representations of shapes {tuple(a.shape[1:])} and {tuple(b.shape[1:])} have no distance"
+    width = torch.promote_types(torch.promote_types(a.dtype, b.dtype), torch.float32)
+    x = a.reshape(len(a), math.prod(a.shape[1:])).to(width)
+    return (x, x) if a is b else (x, b.reshape(len(b), x.shape[1]).to(width))
+
+
+def _rounding(x: torch.Tensor) -> float:
+    """What |x|² + |y|² - 2xy of identical rows may be, over |x|² + |y|²: less than this is noise that ranks would read.
+
+    Measured: up to 4.3 eps in float32 and 87 eps in float64, both at 30,000 units.
+    """
+    return torch.finfo(x.dtype).eps * (16 + (math.sqrt(x.shape[1]) if x.dtype == torch.float64 else 0))
+
+
+def _unit(x: torch.Tensor) -> torch.Tensor:
+    """Rows of length one; a row shorter than a thousandth of the usual stays shorter, which bounds its gradient."""
+    squares = x.square().sum(1, keepdim=True)
+    floor = (1e-6 * squares.mean().detach()).clamp_min(torch.finfo(x.dtype).tiny ** 0.5)
+    return x * squares.clamp_min(floor).rsqrt()
+
+
+def _centred(x: torch.Tensor) -> torch.Tensor:
+    """Rows minus their means; a row that is constant but for rounding becomes exactly zero."""
+    centred = x - x.mean(1, keepdim=True)
+    noise = (4 * torch.finfo(x.dtype).eps) ** 2 * x.square().sum(1, keepdim=True)
+    return torch.where(centred.square().sum(1, keepdim=True) > noise, centred, 0)
