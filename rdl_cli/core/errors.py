@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MANY = 30
+"""Names in a hint; torchvision alone has 120 networks."""
+
 
 class UserError(Exception):
     """A fact with its values; `hint` says the next step. The command line prints both and exits with code 2."""
@@ -20,8 +23,11 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str], hint: str | None = None) -> UserError:
-    """The error for a name that is not there: names the nearest right one, and lists all of them as the hint."""
+    """The error for a name that is not there: names the nearest right one, and lists all of them (the nearest of very many) as the hint."""
     known = sorted(known)
-    article = "an" if kind[0] in "aeio" else "a"
     fact = f"there is no {kind} `{name}`{did_you_mean(name, known)}"
-    return UserError(fact, hint=hint or (f"{article} {kind} is one of: {', '.join(known)}" if known else None))
+    if known and not hint:
+        few = known if len(known) <= MANY else get_close_matches(name, known, n=MANY, cutoff=0.0)
+        hint = f"{'an' if kind[0] in 'aeio' else 'a'} {kind} is one of: {', '.join(few)}"
+        hint += f", … ({len(known):,} in all)" if len(few) < len(known) else ""
+    return UserError(fact, hint=hint)

@@ -13,7 +13,10 @@ from rdl_cli.core.errors import UserError
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which becomes `path` when the block ends well and disappears when it does not."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
     os.close(handle)
     beside = Path(name)
     try:
@@ -48,7 +51,9 @@ def write_text(path: Path, text: str) -> None:
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The error of a disk that is full or a folder that is not ours."""
-    return UserError(f"{path} could not be written: {error.strerror or error}", hint="nothing was left half-written; free space or choose another path")
+    return UserError(
+        f"{path} could not be written: {error.strerror or error}", hint="nothing was left half-written; free space or choose another path"
+    )
 
 
 def file_digest(path: Path) -> str:

@@ -69,16 +69,28 @@ class Registry:
         return partial(factory, **given) if given else factory
 
     def make(self, spec: str, *context: Any) -> Any:
-        """What the factory makes of the context and the spec's options."""
-        return self.find(spec)(*context)
+        """What the factory makes of the context and the spec's options. UserError where an option without a default is missing."""
+        factory = self.find(spec)
+        missing = [name for name, option in _options_of(factory).items() if option.default is option.empty]
+        if missing:
+            raise UserError(
+                f"{self.kind} `{spec}` needs the option `{missing[0]}`", hint=f"write {spec}{',' if '=' in spec else ':'}{missing[0]}=VALUE"
+            )
+        return factory(*context)
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """A member's options: its keyword-only parameters, by name."""
-        return _options_of(self.find(name) if name in self._rest else self._members[name])
+        return _options_of(self._member(name))
 
     def summary(self, name: str) -> str:
         """The first line of a member's docstring."""
-        return (inspect.getdoc(self._members[name]) or "").partition("\n")[0]
+        return (inspect.getdoc(self._member(name)) or "").partition("\n")[0]
+
+    def _member(self, name: str) -> Callable[..., Any]:
+        self._load()
+        if name not in self._members:
+            raise unknown(self.kind, name, self._members)
+        return self._members[name]
 
     def _load(self) -> None:
         if self._loaded:
@@ -104,50 +116,68 @@ class Registry:
             raise UserError(f"`{spec}`: importing `{module}` failed: {type(error).__name__}: {error}") from error
         if not callable(getattr(found, function, None)):
             callables = [n for n, v in vars(found).items() if callable(v) and not n.startswith("_")]
-            raise unknown(f"function in module {module} called", function, callables)
+            raise unknown(f"function in module {module} called", function, callables, hint=f"it holds: {', '.join(sorted(callables))}")
         return getattr(found, function)
 
     def _options(self, spec: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
         if not text:
             return {}
         accepted = _options_of(factory)
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+        kinds = _kinds_of(factory)
         given: dict[str, Any] = {}
         for item in text.split(","):
             key, equals, value = item.partition("=")
             if key not in accepted:
-                raise unknown(f"option of `{spec.partition(':')[0]}` called", key, accepted)
+                known = f"its options are {', '.join(sorted(accepted))}" if accepted else "it takes no options"
+                raise unknown(f"option of `{spec.removesuffix(':' + text)}` called", key, accepted, hint=known)
             if not equals:
                 raise UserError(f"option `{key}` in `{spec}` has no value", hint=f"write {key}=VALUE")
             if key in given:
                 raise UserError(f"option `{key}` stands twice in `{spec}`")
-            given[key] = _read(value, hints.get(key, str), f"`{key}={value}` in `{spec}`")
+            given[key] = _read(value, kinds[key], f"`{key}={value}` in `{spec}`")
         return given
 
 
 def _options_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    parameters = inspect.signature(factory).parameters.values()
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except ValueError:  # some functions written in C do not tell
+        return {}
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
+
+
+def _kinds_of(factory: Callable[..., Any]) -> dict[str, Any]:
+    """The type of each option: as annotated, else that of its default, else text."""
+    try:
+        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
+    except (NameError, TypeError):  # a name that only a type checker imports; an object that is called like a function
+        hints = {}
+    return {name: hints.get(name, _kind_of(option.default)) for name, option in _options_of(factory).items()}
+
+
+def _kind_of(default: Any) -> Any:
+    if isinstance(default, bool):
+        return bool
+    return int | float if isinstance(default, int | float) else str
 
 
 def _read(text: str, wanted: Any, where: str) -> Any:
     """The text as the annotated type; UserError where it is none."""
     if get_origin(wanted) is Literal:
-        if text in get_args(wanted):
-            return text
-        choices = ", ".join(str(c) for c in get_args(wanted))
-        raise UserError(f"{where} is not a choice{did_you_mean(text, map(str, get_args(wanted)))}", hint=f"one of: {choices}")
+        choices = {str(choice): choice for choice in get_args(wanted)}
+        if text in choices:
+            return choices[text]
+        raise UserError(f"{where} is not a choice{did_you_mean(text, choices)}", hint=f"one of: {', '.join(choices)}")
     if get_origin(wanted) in (typing.Union, types.UnionType):
         if text.lower() == "none" and type(None) in get_args(wanted):
             return None
-        for each in get_args(wanted):
-            if each is type(None):
-                continue
+        *others, last = [each for each in get_args(wanted) if each is not type(None)]
+        for each in others:
             try:
                 return _read(text, each, where)
             except UserError:
                 pass
-        raise UserError(f"{where} is not one of the kinds {wanted}")
+        return _read(text, last, where)
     if wanted is bool:
         if text.lower() in ("true", "yes", "1", "false", "no", "0"):
             return text.lower() in ("true", "yes", "1")
