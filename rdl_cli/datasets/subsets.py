@@ -1,0 +1,48 @@
+"""Which rows belong together: fixed partitions of a data set, and the few rows that keep their labels."""
+
+import hashlib
+
+import torch
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.shapes import Labels
+from rdl_cli.datasets.splits import Split
+
+Rows = torch.Tensor
+"""Positions in a split, int64, ascending."""
+
+
+def partition(name: str, labels: Labels, validation: int, test: int = 0) -> tuple[Rows, Rows, Rows]:
+    """Rows for training, validation and test, stratified, the same for every seed, machine and library version.
+
+    Rows are taken in the order of SHA-256("name row"), so no random generator has a say in what a data set is.
+    """
+    order = torch.tensor(sorted(range(len(labels)), key=lambda row: hashlib.sha256(f"{name} {row}".encode()).digest()), dtype=torch.int64)
+    last = stratified(labels, test, order)
+    order = order[~torch.isin(order, last)]
+    middle = stratified(labels, validation, order)
+    return order[~torch.isin(order, middle)].sort().values, middle, last
+
+
+def labelled_subset(split: Split, n: int, generator: torch.Generator) -> Rows:
+    """`n` rows drawn at random, classes in the split's proportions; every class at least once where there are as many rows as classes."""
+    if not 1 <= n <= len(split):
+        raise UserError(
+            f"{n:,} labelled images were asked for; the training split has {len(split):,}", hint=f"choose from 1 to {len(split)}"
+        )
+    return stratified(split.labels, n, torch.randperm(len(split), generator=generator))
+
+
+def stratified(labels: Labels, n: int, order: torch.Tensor) -> Rows:
+    """`n` of the rows in `order`, from each class its first, in numbers proportional to the classes (largest remainder)."""
+    ordered = labels[order]
+    have = torch.bincount(ordered)
+    take, remainder = n * have // len(order), n * have % len(order)
+    largest = remainder.sort(descending=True, stable=True).indices
+    take[largest[: n - int(take.sum())]] += 1
+    if n >= int((have > 0).sum()):
+        for missing in ((take == 0) & (have > 0)).nonzero().flatten():
+            take[take.argmax()] -= 1
+            take[missing] += 1
+    chosen = [order[ordered == label][:count] for label, count in enumerate(take.tolist())]
+    return torch.cat(chosen).sort().values
