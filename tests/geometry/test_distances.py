@@ -80,6 +80,16 @@ def test_scaling_does_what_the_distance_says(name, distance):
     torch.testing.assert_close(distance(3 * a, 3 * a), 3 ** HOMOGENEOUS[name] * distance(a, a))
 
 
+def test_tiny_units_are_as_good_as_any(name, distance):
+    """Magnetoencephalography in tesla, float32: squares of 1e-13 are far below 1, but no rounding."""
+    a = reps(8, 10, dtype=torch.float32)
+    tiny = (1e-13 * a).requires_grad_()
+    found = distance(tiny, tiny)
+    torch.testing.assert_close(found, 1e-13 ** HOMOGENEOUS[name] * distance(a, a), rtol=1e-4, atol=0)
+    found.sum().backward()
+    assert torch.isfinite(tiny.grad).all()
+
+
 def test_a_rotation_changes_nothing_but_correlation(name, distance):
     a = reps(8, 10) + 0.5
     turned = a @ rotation(10)
@@ -177,6 +187,12 @@ def test_rows_without_a_direction():
 def test_other_kinds_of_numbers_are_read(distance):
     pictures = torch.randint(0, 256, (4, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(distance(pictures, pictures), distance(pictures.float(), pictures.float()))
+
+
+def test_the_wider_dtype_of_two_counts(distance):
+    a = reps(4, 6)
+    assert distance(a.half(), a).dtype == distance(a, a.float()).dtype == torch.float64
+    assert distance(a.half(), a.float()).dtype == torch.float32
 
 
 def test_no_rows_give_an_empty_matrix(distance):
