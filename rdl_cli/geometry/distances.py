@@ -57,14 +57,16 @@ def cosine(a: Reps, b: Reps) -> Distances:
     A row of zeros (dead ReLUs) has no direction: it is 0 from another row of zeros and ½ from any other.
     """
     x, y = _rows(a, b)
-    return sqeuclidean(*((_unit(x),) * 2 if x is y else (_unit(x), _unit(y)))) / 2
+    units = [_unit(each) for each in ((x,) if x is y else (x, y))]
+    return sqeuclidean(units[0], units[-1]) / 2
 
 
 @DISTANCES.register("correlation")
 def correlation(a: Reps, b: Reps) -> Distances:
     """One minus Pearson's r between rows: the cosine distance of rows without their means. A constant row counts as zeros."""
     x, y = _rows(a, b)
-    return cosine(*((_centred(x),) * 2 if x is y else (_centred(x), _centred(y))))
+    centred = [less(each, each.mean(1, keepdim=True), 1) for each in ((x,) if x is y else (x, y))]
+    return cosine(centred[0], centred[-1])
 
 
 def rows(reps: Reps) -> Tensor:
@@ -96,8 +98,8 @@ def _unit(x: Tensor) -> Tensor:
     return x * squares.clamp_min(floor).rsqrt()
 
 
-def _centred(x: Tensor) -> Tensor:
-    """Rows minus their means; a row that is constant but for rounding becomes exactly zero."""
-    centred = x - x.mean(1, keepdim=True)
-    noise = (4 * torch.finfo(x.dtype).eps) ** 2 * x.square().sum(1, keepdim=True)
-    return torch.where(centred.square().sum(1, keepdim=True) > noise, centred, 0)
+def less(x: Tensor, mean: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """x minus a mean of its own; exactly zero along `dim` where nothing but rounding is left, so that nobody scales noise up."""
+    away = x - mean
+    noise = 4 * torch.finfo(x.dtype).eps * x.detach().abs().amax(dim, keepdim=True)
+    return torch.where(away.detach().abs().amax(dim, keepdim=True) > noise, away, 0)
