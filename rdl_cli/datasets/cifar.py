@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from rdl_cli.datasets.mnist import damaged, fetch, missing
-from rdl_cli.datasets.splits import DATASETS, Split, Splits, of_one_size
+from rdl_cli.datasets.splits import DATASETS, Split, Splits
 from rdl_cli.datasets.subsets import partition
 
 VALIDATION = 10_000
@@ -16,23 +16,22 @@ VALIDATION = 10_000
 
 
 @DATASETS.register("cifar10")
-def cifar10(root: Path, download: bool, image_size: int | None = None) -> Splits:
+def cifar10(root: Path, download: bool) -> Splits:
     """60,000 photographs of 32 × 32 pixels in 10 classes: 40,000 training, 10,000 validation (stratified), 10,000 test images."""
     from torchvision.datasets import CIFAR10
 
-    return _splits(CIFAR10, "cifar10", root, download, image_size)
+    return _splits(CIFAR10, "cifar10", root, download)
 
 
 @DATASETS.register("cifar100")
-def cifar100(root: Path, download: bool, image_size: int | None = None) -> Splits:
+def cifar100(root: Path, download: bool) -> Splits:
     """60,000 photographs of 32 × 32 pixels in 100 fine classes: 40,000 training, 10,000 validation (stratified), 10,000 test images."""
     from torchvision.datasets import CIFAR100
 
-    return _splits(CIFAR100, "cifar100", root, download, image_size)
+    return _splits(CIFAR100, "cifar100", root, download)
 
 
-def _splits(reader: Any, name: str, root: Path, download: bool, image_size: int | None) -> Splits:
-    of_one_size(name, image_size)
+def _splits(reader: Any, name: str, root: Path, download: bool) -> Splits:
     if download:
         fetch(reader.__name__, name, root)
     whole, test = (_read(reader, name, root, train) for train in (True, False))

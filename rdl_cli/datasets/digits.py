@@ -4,19 +4,18 @@ from pathlib import Path
 
 import torch
 
-from rdl_cli.datasets.splits import DATASETS, Split, Splits, of_one_size
+from rdl_cli.datasets.splits import DATASETS, Split, Splits
 from rdl_cli.datasets.subsets import partition
 
 
 @DATASETS.register("digits")
-def digits(root: Path, download: bool, image_size: int | None = None) -> Splits:
+def digits(root: Path, download: bool) -> Splits:
     """1,797 handwritten digits of 8 × 8 pixels, embedded: 1,000 training, 297 validation, 500 test images.
 
     Pixels are counts from 0 to 16 and are scaled so that 16 becomes 255. ids are rows of the one file.
     """
     from sklearn.datasets import load_digits
 
-    of_one_size("digits", image_size)
     found = load_digits()
     images = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)[:, None]
     whole = Split(images, torch.from_numpy(found.target).long(), torch.arange(len(images)), tuple("0123456789"))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.datasets.splits import DATASETS, Split, Splits, of_one_size
+from rdl_cli.datasets.splits import DATASETS, Split, Splits
 
 VALIDATION_FROM = 50_000
 """Rows 0–49,999 of the training file train, 50,000–59,999 validate: the split of FitNets and of the RDL paper."""
@@ -19,19 +19,18 @@ CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shi
 
 
 @DATASETS.register("mnist")
-def mnist(root: Path, download: bool, image_size: int | None = None) -> Splits:
+def mnist(root: Path, download: bool) -> Splits:
     """70,000 handwritten digits of 28 × 28 pixels: 50,000 training, 10,000 validation (the training file's last), 10,000 test images."""
-    return _splits("MNIST", "mnist", tuple("0123456789"), root, download, image_size)
+    return _splits("MNIST", "mnist", tuple("0123456789"), root, download)
 
 
 @DATASETS.register("fashion-mnist")
-def fashion_mnist(root: Path, download: bool, image_size: int | None = None) -> Splits:
+def fashion_mnist(root: Path, download: bool) -> Splits:
     """70,000 articles of clothing of 28 × 28 pixels in MNIST's format and splits."""
-    return _splits("FashionMNIST", "fashion-mnist", CLOTHES, root, download, image_size)
+    return _splits("FashionMNIST", "fashion-mnist", CLOTHES, root, download)
 
 
-def _splits(reader: str, name: str, classes: tuple[str, ...], root: Path, download: bool, image_size: int | None) -> Splits:
-    of_one_size(name, image_size)
+def _splits(reader: str, name: str, classes: tuple[str, ...], root: Path, download: bool) -> Splits:
     if download:
         fetch(reader, name, root)
     folder = root / reader / "raw"

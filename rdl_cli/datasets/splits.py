@@ -1,6 +1,8 @@
 """What a data set is: three splits of uint8 pictures, each row known by its place in the original file."""
 
+import inspect
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import torch
@@ -10,8 +12,8 @@ from rdl_cli.core.registry import Registry
 from rdl_cli.core.shapes import Ids, Images, Labels
 
 DATASETS = Registry("dataset", home="rdl_cli.datasets")
-"""A member is `function(root: Path, download: bool, image_size: int | None, *, options) -> Splits`. `image_size` is the side
-that pictures are brought to; None means their own. Most data sets have pictures of one size and refuse any other."""
+"""A member is `function(root: Path, download: bool, *, options) -> Splits`; one that can choose the size of its pictures
+takes a third argument, `image_size: int | None`. Ask through `load`."""
 
 
 class Lazy(Protocol):
@@ -57,10 +59,14 @@ class Splits(NamedTuple):
     test: Split
 
 
-def of_one_size(name: str, image_size: int | None) -> None:
-    """UserError where pictures that have one size are asked for in another."""
-    if image_size is not None:
-        raise UserError(f"the pictures of {name} have one size; they can't be read at {image_size} pixels", hint="leave out the image size")
+def load(spec: str, root: Path, download: bool = False, image_size: int | None = None) -> Splits:
+    """The data set that a spec names. UserError where it is not in `root`, is damaged, or has pictures of one size only."""
+    reader = DATASETS.find(spec)
+    if image_size is None:
+        return reader(root, download)
+    if "image_size" not in inspect.signature(reader).parameters:
+        raise UserError(f"the pictures of {spec} have one size and can't be read at {image_size} pixels", hint="leave out the image size")
+    return reader(root, download, image_size)
 
 
 def pictures_at(images: Images | Lazy, rows: torch.Tensor | slice) -> Images:

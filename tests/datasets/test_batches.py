@@ -14,7 +14,7 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import UNLABELLED, Batch
 from rdl_cli.datasets.batches import Batches, digests, fingerprint, occurrences, shared
 from rdl_cli.datasets.preprocessing import PREPROCESSING
-from rdl_cli.datasets.splits import DATASETS, Split, Splits
+from rdl_cli.datasets.splits import Split, Splits, load
 from rdl_cli.datasets.views import VIEWS
 
 
@@ -193,9 +193,9 @@ def test_shared_counts_my_pictures_that_are_theirs():
 
 
 def test_a_fingerprint_knows_pixels_labels_and_order():
-    splits = DATASETS.make("digits", Path("nowhere"), False, None)
+    splits = load("digits", Path("nowhere"))
     known = fingerprint(splits)
-    assert known == fingerprint(DATASETS.make("digits", Path("elsewhere"), False, None))
+    assert known == fingerprint(load("digits", Path("elsewhere")))
     train = splits.train
     pixels, labels = train.images.clone(), train.labels.clone()
     pixels[5, 0, 3, 3] ^= 1

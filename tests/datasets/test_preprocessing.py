@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
-from rdl_cli.datasets.splits import DATASETS, Split
+from rdl_cli.datasets.splits import Split, load
 
 
 def pictures(n: int = 20, channels: int = 3, seed: int = 0) -> Split:
@@ -61,7 +61,7 @@ def test_gcn_takes_away_brightness_and_contrast():
 
 
 def test_standard_has_mean_0_and_sd_1_on_what_it_was_measured_on():
-    split = DATASETS.make("digits", Path("nowhere"), False, None).train
+    split = load("digits", Path("nowhere")).train
     out = PREPROCESSING.make("standard", split)(split.images).double()
     assert abs(out.mean().item()) < 1e-5 and abs(out.std(correction=0).item() - 1) < 1e-5
 

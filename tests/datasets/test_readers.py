@@ -11,14 +11,10 @@ import pytest
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.datasets.splits import DATASETS, Splits
+from rdl_cli.datasets.splits import DATASETS, Splits, load
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
-
-
-def load(name: str, root: Path, download: bool = False, image_size: int | None = None) -> Splits:
-    return DATASETS.make(name, root, download, image_size)
 
 
 def counts(*labels: torch.Tensor) -> list[int]:
@@ -157,4 +153,4 @@ def test_pictures_of_one_size_refuse_another(name: str, tmp_path: Path):
 def test_every_data_set_is_called_the_same_way():
     for name in DATASETS:
         parameters = list(inspect.signature(DATASETS._members[name]).parameters)
-        assert parameters[:3] == ["root", "download", "image_size"] and DATASETS.summary(name).endswith((".", "images."))
+        assert parameters[:2] == ["root", "download"] and DATASETS.summary(name).endswith((".", "images."))
