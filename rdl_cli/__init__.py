@@ -1,0 +1,38 @@
+"""rdl: networks that take over the representational geometry of a teacher.
+
+The public names are handed on lazily, so that `import rdl_cli` costs nothing and never brings torch along.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rdl_cli.core.errors import UserError as UserError
+    from rdl_cli.stores.run import Run as Run
+    from rdl_cli.stores.store import Store as Store
+
+_HOMES = {
+    "DATASETS": "rdl_cli.datasets.splits",
+    "DISTANCES": "rdl_cli.geometry.distances",
+    "NETWORKS": "rdl_cli.networks.networks",
+    "OBJECTIVES": "rdl_cli.learning.objective",
+    "Rdm": "rdl_cli.geometry.rdm",
+    "Run": "rdl_cli.stores.run",
+    "Store": "rdl_cli.stores.store",
+    "UserError": "rdl_cli.core.errors",
+    "compare": "rdl_cli.jobs.compare",
+    "export_rdms": "rdl_cli.jobs.export_rdms",
+    "train": "rdl_cli.jobs.train",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module `rdl_cli` has no attribute `{name}`")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,88 @@
+"""`rdl`: parse, call one job, show what comes back. No torch until a command runs."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rdl_cli.cli.compare import compare
+from rdl_cli.cli.options import command
+from rdl_cli.core.errors import UserError
+from rdl_cli.jobs.settings import Export, Student, Training
+
+UsageError = typer.BadParameter.__base__  # click's own, or the copy of click that later versions of typer carry
+assert UsageError is not None and UsageError.__name__ == "UsageError", "typer's errors are click's"
+
+app = typer.Typer(
+    name="rdl",
+    help="Train networks to take over the representational geometry of a teacher: a network, or a brain of which only an RDM is known.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Out = Annotated[Path, typer.Argument(help="folder of the new run (with --seeds: of the runs)", show_default=False)]
+Resume = Annotated[bool, typer.Option("--resume", help="go on with what was interrupted; pass over what is finished")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything, say what would be done, write nothing")]
+
+
+def train_teacher(out: Out, settings: Training, resume: Resume = False, dry_run: DryRun = False) -> None:
+    """Train a network, to be a teacher or a baseline."""
+    from rdl_cli.jobs.train import train
+
+    train(out, settings, resume, dry_run)
+
+
+def train_student(out: Out, settings: Student, resume: Resume = False, dry_run: DryRun = False) -> None:
+    """Train a network whose layers follow a teacher's: a store, or a run that is run along."""
+    from rdl_cli.jobs.train import train
+
+    train(out, settings, resume, dry_run)
+
+
+def export_rdms(
+    run: Annotated[Path, typer.Argument(help="the teacher's run", show_default=False)],
+    store: Annotated[Path, typer.Argument(help="the store to make, or to add layers to", show_default=False)],
+    settings: Export,
+    dry_run: DryRun = False,
+) -> None:
+    """Run a teacher once over a set of pictures and keep its layers' activations or RDMs."""
+    from rdl_cli.jobs.export_rdms import export_rdms as job
+
+    job(run, store, settings, dry_run)
+
+
+app.command("train-teacher")(command(Training, train_teacher))
+app.command("export-rdms")(command(Export, export_rdms))
+app.command("train-student")(command(Student, train_student))
+app.command("compare")(compare)
+
+
+def main() -> None:
+    """Run one command. A user's mistake is one line and a hint on stderr, and exit code 2."""
+    try:
+        status = app(standalone_mode=False)
+    except UserError as error:
+        _complain(str(error), error.hint)
+        status = 2
+    except UsageError as error:
+        _complain(error.format_message(), _usage_hint(error))
+        status = 2
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted", "the same command with --resume goes on where it stopped")
+        status = 130
+    except BrokenPipeError:
+        sys.stderr.close()
+        status = 0
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(fact: str, hint: str | None) -> None:
+    print(f"error: {fact}", file=sys.stderr)
+    if hint:
+        print(f"hint: {hint}", file=sys.stderr)
+
+
+def _usage_hint(error: typer.BadParameter) -> str | None:
+    return f"see `{error.ctx.command_path} --help`" if error.ctx else None

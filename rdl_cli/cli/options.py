@@ -1,0 +1,78 @@
+"""A settings class as command-line options: each setting is written once, and is flag, TOML key and record alike."""
+
+import dataclasses
+import inspect
+import tomllib
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rdl_cli.core.errors import UserError, unknown
+
+
+def command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
+    """A typer command whose options are the parameters of `job` and, in place of its `settings`, the fields of that class.
+
+    `--config FILE.toml` gives defaults; flags win; unknown keys are refused.
+    """
+    own = dict(inspect.signature(job, eval_str=True).parameters)
+    own.pop("settings")
+    fields = {f.name: f for f in dataclasses.fields(settings)}
+    hints = typing.get_type_hints(settings, include_extras=True)
+
+    def run(**given: Any) -> None:
+        given.pop("config")
+        job(settings=settings(**{name: given.pop(name) for name in fields}), **given)
+
+    options = [_option(name, hints[name], fields[name]) for name in fields]
+    config = inspect.Parameter(
+        "config",
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[
+            Path | None, typer.Option("--config", is_eager=True, callback=_read_config, help="TOML file of these options; flags win")
+        ],
+    )
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
+    run.__signature__ = inspect.Signature([*parameters, *options, config])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*parameters, *options, config)}
+    run.__doc__ = inspect.getdoc(job)
+    return run
+
+
+def _option(name: str, hint: Any, field: dataclasses.Field) -> inspect.Parameter:
+    kind, help_text = typing.get_args(hint)[:2]
+    flag = "--" + name.rstrip("_").replace("_", "-")
+    default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
+    names = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
+    shown = default not in ("", [], None, False)
+    option = typer.Option(*names, help=help_text, show_default=shown)
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+
+
+def _read_config(context: typer.Context, path: Path | None) -> Path | None:
+    """Make a TOML file's values the defaults of the command's options. UserError for a key that is no option."""
+    if path is None:
+        return None
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path} could not be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not TOML: {error}") from error
+    options = [p for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")]
+    known: dict[str, Any] = {str(p.name): p for p in options}
+    aliases = {name.rstrip("_"): name for name in known}
+    defaults = {}
+    for key, value in given.items():
+        name = aliases.get(key.replace("-", "_").rstrip("_"))
+        if name is None:
+            raise unknown("option", key, aliases, hint=f"{path} may hold: {', '.join(sorted(aliases))}")
+        if known[name].multiple != isinstance(value, list):
+            raise UserError(f"`{key}` in {path} is {value!r}; {'a list' if known[name].multiple else 'a single value'} is needed")
+        defaults[name] = value
+    context.default_map = {**(context.default_map or {}), **defaults}
+    return path

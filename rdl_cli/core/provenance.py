@@ -1,0 +1,60 @@
+"""Whence a file came: command, configuration, versions, threads, commit, device and the fingerprints of its parents."""
+
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any, TypedDict
+
+PACKAGES = ("rdl", "torch", "torchvision", "numpy", "scipy", "h5py", "lightning-fabric")
+
+
+class Parent(TypedDict):
+    """What a file was made from; `fingerprint` says which content it had then. A data set's path is its root folder."""
+
+    kind: str
+    path: str
+    fingerprint: str
+
+
+def provenance(config: dict[str, Any], parents: list[Parent], device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+    return {
+        "command": shlex.join(["rdl", *sys.argv[1:]]),
+        "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "config": config,
+        "versions": {"python": platform.python_version()} | {name: version for name in PACKAGES if (version := _version(name))},
+        "commit": _commit(),
+        "machine": platform.platform(),
+        "device": device,
+        "threads": threads or os.cpu_count(),
+        "parents": parents,
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of rdl's own checkout, with `+` where files differ from it; None where it is installed without one."""
+    here = Path(__file__).resolve().parents[2]
+    if not (here / ".git").exists():
+        return None
+    git = ["git", "-C", str(here)]
+    try:
+        head = subprocess.run(
+            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+        dirty = subprocess.run(
+            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if dirty else "")

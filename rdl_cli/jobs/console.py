@@ -1,0 +1,41 @@
+"""What a job says while it works: to stderr, so that stdout stays data; bars on a terminal, plain lines in a log."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    console.print(text, markup=False)
+
+
+class Ticker:
+    """A bar for one piece of work; in a log it is silent, and what is said there is said in lines."""
+
+    def __init__(self, progress: Progress | None, total: int, text: str):
+        self._progress = progress
+        self._task = progress.add_task(text, total=total) if progress else None
+        self.visible = progress is not None
+
+    def advance(self, by: int = 1, text: str | None = None) -> None:
+        if self._progress and self._task is not None:
+            self._progress.update(self._task, advance=by, **({"description": text} if text else {}))
+
+
+@contextmanager
+def ticking(total: int, text: str) -> Iterator[Ticker]:
+    if not console.is_terminal:
+        yield Ticker(None, total, text)
+        return
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+    with Progress(*columns, console=console) as progress:
+        yield Ticker(progress, total, text)

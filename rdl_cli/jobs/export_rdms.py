@@ -1,0 +1,244 @@
+"""A teacher network, run once: its activations or RDMs over a set of pictures become a store."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.provenance import Parent, provenance
+from rdl_cli.datasets.batches import Batches, digests, fingerprint
+from rdl_cli.datasets.preprocessing import PREPROCESSING
+from rdl_cli.datasets.splits import Split, Splits
+from rdl_cli.datasets.splits import load as load_pictures
+from rdl_cli.datasets.views import VIEWS, Views
+from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.jobs.console import say, ticking
+from rdl_cli.jobs.devices import device_of
+from rdl_cli.jobs.distances import write_rdm
+from rdl_cli.jobs.pictures import data_root, joined
+from rdl_cli.jobs.settings import Export, record
+from rdl_cli.networks.networks import Pictures
+from rdl_cli.networks.taps import choose, read_only, shapes
+from rdl_cli.networks.weights import load as load_weights
+from rdl_cli.stores.plan import ActivationSpec, RdmSpec, size_of
+from rdl_cli.stores.run import Run
+from rdl_cli.stores.store import Stimuli, Store
+from rdl_cli.stores.writer import Writer, create, room
+
+CHECKPOINT_EVERY = 20  # batches; each checkpoint is an fdatasync
+
+Specs = list[ActivationSpec | RdmSpec]
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """A network and the pictures it is to be read on."""
+
+    network: nn.Module
+    shapes: dict[str, tuple[int, ...]]
+    split: Split
+    pictures: Batches
+    views: Views
+    device: torch.device
+    batch_size: int
+    source: dict[str, Any]
+    """What must agree for two stores to be of the same teacher on the same pictures."""
+
+    def stimuli(self) -> Stimuli:
+        names = None if self.split.names is None else np.array(self.split.names)
+        return Stimuli(digests(self.split.images), names, self.split.labels.numpy())
+
+
+def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -> Store | None:
+    """The store at `out`, with every layer asked for; None after a dry run. UserError for bad input, before anything is written.
+
+    What a store of the same teacher and pictures already holds is not computed again; a store of others is refused.
+    After a kill the same call goes on where it stopped.
+    """
+    DISTANCES.find(settings.distance)
+    teacher = open_teacher(run, settings)
+    if not settings.layers:
+        raise UserError("no layers are named", hint=f"say --layers NAME,NAME; this network has: {', '.join(teacher.shapes)}")
+    layers = choose([name for text in settings.layers for name in text.split(",")], list(teacher.shapes))
+    if settings.as_ == "rdm" and len(teacher.views) > 1:
+        raise UserError(
+            f"an RDM is of the pictures themselves, not of the {len(teacher.views)} views of `{settings.views}`", hint="store activations"
+        )
+    error = _say_error(run, teacher, settings)
+    held = _held(out, teacher)
+    missing = [layer for layer in layers if not (held and _holds(held, layer, settings, teacher.views))]
+    if held and not missing:
+        say(f"{out} holds {', '.join(layers)} of this teacher already")
+        return held
+    stimuli = teacher.stimuli()
+    specs = [_spec(layer, teacher, settings) for layer in missing]
+    kept = _specs_of(held, without=missing) if held else []
+    scratch = out.with_name(f".{out.name}.activations") if settings.as_ == "rdm" else None
+    scratch_specs: Specs = [ActivationSpec(m, teacher.shapes[m], "float32", teacher.views.names) for m in missing] if scratch else []
+    _say_size(
+        out, size_of(stimuli, [*kept, *specs]) + (size_of(stimuli, scratch_specs) if scratch else 0), len(teacher.split), missing, settings
+    )
+    if dry_run:
+        return None
+    parents = [
+        Parent(kind="run", path=str(run), fingerprint=teacher.source["teacher"]),
+        Parent(kind="dataset", path=str(data_root(settings)), fingerprint=teacher.source["pictures"]),
+    ]
+    made = provenance(record(settings), parents, str(teacher.device), torch.get_num_threads())
+    made |= {"source": teacher.source, "teacher_error": error}
+    key = repr(sorted(teacher.source.items()))
+    if scratch:
+        if not scratch.exists():
+            with create(scratch, stimuli, made, scratch_specs, key) as writer:
+                _write_activations(writer, teacher, missing, None, [])
+        activations = Store.open(scratch)
+        with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer:
+            _copy_rdms(writer, held, kept)
+            for layer in missing:
+                write_rdm(writer, layer, activations.activations(layer)[0], settings.distance, teacher.device)
+        scratch.unlink()
+    else:
+        with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer:
+            _write_activations(writer, teacher, missing, held, kept)
+            _copy_rdms(writer, held, kept)
+    say(f"{out}: whole")
+    return Store.open(out)
+
+
+def open_teacher(run: Path, settings: Export) -> Teacher:
+    """The finished run's network, with the split that the settings name, shown as the network was trained."""
+    trained = Run.open_finished(run)
+    network, about = load_weights(trained.weights)
+    device = torch.device(device_of(settings.device))
+    dataset = settings.dataset or trained.config.get("dataset", "")
+    splits = load_pictures(dataset, data_root(settings), settings.download, settings.image_size)
+    split = _split(splits, settings.split)
+    own, theirs = Pictures.read(about.pictures), Pictures(*split.images.shape[1:])
+    if own != theirs:
+        raise UserError(
+            f"the teacher {run} takes {own} pictures; those of `{dataset}` are {theirs}", hint="choose another --dataset or --image-size"
+        )
+    views: Views = VIEWS.make(settings.views)
+    preprocess = PREPROCESSING.make(about.preprocessing, splits.train)
+    source = {
+        "teacher": trained.fingerprint(),
+        "preprocessing": preprocess.spec,
+        "pictures": fingerprint(splits),
+        "split": settings.split,
+    }
+    pictures = Batches(split, None, settings.batch_size, views, preprocess, device)
+    return Teacher(network.to(device), shapes(network, own), split, pictures, views, device, settings.batch_size, source)
+
+
+def _split(splits: Splits, name: str) -> Split:
+    return joined(list(splits)) if name == "all" else getattr(splits, name)
+
+
+@torch.no_grad()
+def _say_error(run: Path, teacher: Teacher, settings: Export) -> float | None:
+    """The teacher's error on the pictures to be stored, said before anything else; None where its classes are others."""
+    classes = len(teacher.split.classes)
+    if teacher.shapes["logits"] != (classes,):
+        say(f"teacher {run}: no error on these pictures, they have {classes} classes and its logits are {teacher.shapes['logits']}")
+        return None
+    wrong = 0
+    for batch in teacher.pictures.in_order(0, teacher.batch_size):
+        wrong += int((teacher.network(batch.images).argmax(1) != batch.labels).sum())
+    n = len(teacher.split)
+    say(f"teacher {run}: error {100 * wrong / n:.2f} % on the {settings.split} images ({wrong:,} of {n:,})")
+    return wrong / n
+
+
+def _held(out: Path, teacher: Teacher) -> Store | None:
+    """The store that is at the path already, if it is of this teacher and these pictures; UserError if it is of others."""
+    if not out.exists():
+        return None
+    held = Store.open(out)
+    if held.provenance.get("source") != teacher.source:
+        before = held.provenance.get("source") or {}
+        changed = [key for key, value in teacher.source.items() if before.get(key) != value]
+        raise UserError(f"{out} exists already, and is of another {' and other '.join(changed)}", hint="choose another path, or remove it")
+    return held
+
+
+def _holds(held: Store, layer: str, settings: Export, views: Views) -> bool:
+    if layer not in held.layers:
+        return False
+    if settings.as_ == "rdm":
+        return held.has_rdm(layer) and held.rdm(layer).distance == settings.distance and held.rdm(layer).values.dtype == settings.dtype
+    return held.has_activations(layer) and held.views(layer) == views.names and held.activations(layer).dtype == settings.dtype
+
+
+def _spec(layer: str, teacher: Teacher, settings: Export) -> ActivationSpec | RdmSpec:
+    if settings.as_ == "rdm":
+        return RdmSpec(layer, 1, settings.dtype, settings.distance)
+    return ActivationSpec(layer, teacher.shapes[layer], settings.dtype, teacher.views.names, {"distance": settings.distance})
+
+
+def _specs_of(held: Store, without: Sequence[str]) -> Specs:
+    """What a store holds, as it would be announced, to be kept beside new layers."""
+    found: Specs = []
+    for layer in held.layers:
+        if layer in without:
+            continue
+        if held.has_activations(layer):
+            values = held.activations(layer)
+            noted = {"distance": held.attrs(layer).get("distance", "")}
+            found.append(ActivationSpec(layer, values.shape[2:], str(values.dtype), held.views(layer), noted))
+        else:
+            stack = held.rdm(layer)
+            found.append(RdmSpec(layer, len(stack.values), str(stack.values.dtype), stack.distance, stack.region, stack.unit))
+    return found
+
+
+def _say_size(out: Path, need: int, stimuli: int, layers: Sequence[str], settings: Export) -> None:
+    free = room(out)
+    say(
+        f"{out}: {', '.join(layers)} of {stimuli:,} stimuli as {settings.as_}, {need / 1e6:,.1f} MB; the disk has {free / 1e6:,.0f} MB free"
+    )
+    if need > free:
+        hint = "free space, choose another disk, or store less: fewer layers, --dtype float16, activations in place of RDMs"
+        raise UserError(f"{out} needs {need:,} bytes, the disk has {free:,} free", hint=hint)
+
+
+@torch.no_grad()
+def _write_activations(writer: Writer, teacher: Teacher, layers: Sequence[str], held: Store | None, kept: Specs) -> None:
+    """Rows of every layer in one pass, from where an interrupted attempt stopped; what `held` has already is copied along."""
+    old = [spec for spec in kept if isinstance(spec, ActivationSpec)]
+    n, size = len(teacher.split), teacher.batch_size
+    rest = teacher.pictures if not writer.rows else _from(teacher, writer.rows)
+    views = range(len(teacher.views))
+    with ticking(n, f"{writer.path.name}") as ticker:
+        ticker.advance(writer.rows)
+        start = writer.rows
+        for step, batches in enumerate(zip(*(rest.in_order(view, size) for view in views), strict=True)):
+            stop = start + len(batches[0].ids)
+            for view, batch in enumerate(batches):
+                for layer, reps in read_only(teacher.network, batch.images, layers).items():
+                    writer.write(layer, start, reps.float().cpu().numpy(), view)
+            for spec in old:
+                assert held is not None, "what is kept was held"
+                for view in range(len(spec.views)):
+                    writer.write(spec.name, start, held.activations(spec.name)[view, start:stop], view)
+            ticker.advance(stop - start)
+            start = stop
+            if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
+                writer.checkpoint(stop)
+
+
+def _from(teacher: Teacher, row: int) -> Batches:
+    rest = teacher.split.at(torch.arange(row, len(teacher.split)))
+    return Batches(rest, None, teacher.batch_size, teacher.views, teacher.pictures.preprocess, teacher.device)
+
+
+def _copy_rdms(writer: Writer, held: Store | None, kept: Specs, block: int = 1 << 22) -> None:
+    for spec in kept:
+        if held is not None and isinstance(spec, RdmSpec):
+            for index, values in enumerate(held.rdm(spec.name).values):
+                for start in range(0, len(values), block):
+                    writer.write_rdm(spec.name, index, start, values[start : start + block])

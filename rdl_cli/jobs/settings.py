@@ -1,0 +1,103 @@
+"""What an experiment can be told: each setting once, as flag, as TOML key and as what config.toml records. No torch."""
+
+import re
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any, Literal
+
+from rdl_cli.core.errors import UserError
+
+Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Which pictures."""
+
+    dataset: Annotated[str, "data set: digits, mnist, cifar10, folder:PATH, ... (rdl list datasets)"] = "mnist"
+    data_root: Annotated[str, "where data sets lie or are downloaded to [default: $RDL_DATA or data]"] = ""
+    download: Annotated[bool, "fetch the data set where it is missing"] = False
+    image_size: Annotated[int | None, "side in pixels to which folder:PATH resizes its pictures"] = None
+    views: Annotated[str, "augmentation as numbered views: none, hflip, shift:1 (rdl list views)"] = "none"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training(Data):
+    """What teachers and students have in common."""
+
+    preprocessing: Annotated[str, "unit (pixel / 255), standard, gcn (rdl list preprocessing)"] = "unit"
+    network: Annotated[str, "mnist-cnn, nin, torchvision:NAME, module:factory, ... (rdl list networks)"] = "mnist-cnn"
+    epochs: Annotated[int, "passes over the larger of the labelled and unlabelled images; 0 evaluates --init as it is"] = 20
+    steps: Annotated[int | None, "train for so many steps in all, in place of --epochs"] = None
+    batch_size: Annotated[int, "labelled images a step (and as many unlabelled ones, with --unlabelled)"] = 100
+    lr: Annotated[float, "learning rate"] = 0.02
+    momentum: Annotated[float, "momentum of SGD"] = 0.9
+    weight_decay: Annotated[float, "weight decay"] = 0.0
+    schedule: Annotated[str, "learning rate over time: cosine, constant, linear, halve:every=25 (rdl list schedules)"] = "cosine"
+    train_size: Annotated[int | None, "train on so many labelled images, drawn by class with the seed"] = None
+    unlabelled: Annotated[bool, "the rest of the training images join each step without their labels"] = False
+    init: Annotated[str, "begin with the weights of a run, or of a .safetensors or .pt file, wherever names and shapes fit"] = ""
+    seed: Annotated[int, "seed of everything random"] = 0
+    seeds: Annotated[str, "several runs, OUT/seed0, OUT/seed1, ...: 0..4 or 0,2,5"] = ""
+    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
+    precision: Annotated[Precision, "arithmetic of the forward and backward pass"] = "32-true"
+    label: Annotated[str, "name of the method in tables"] = ""
+
+    def check(self) -> None:
+        """UserError for a value that no experiment can have."""
+        for name, least in (("epochs", 0), ("steps", 1), ("batch_size", 1), ("train_size", 1), ("image_size", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UserError(f"--{name.replace('_', '-')} is {value}; at least {least} is needed")
+        for name in ("lr", "momentum", "weight_decay"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it cannot be negative or infinite")
+        if self.unlabelled and self.train_size is None:
+            raise UserError("--unlabelled says that the rest of the images have no labels, but all have", hint="say --train-size N as well")
+        self.seed_list()
+
+    def seed_list(self) -> list[int]:
+        """The seeds to run: those of `seeds`, or the one."""
+        if not self.seeds:
+            return [self.seed]
+        found: list[int] = []
+        for part in self.seeds.split(","):
+            match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
+            if not match or (match[2] and int(match[2]) < int(match[1])):
+                raise UserError(f"`{self.seeds}` is not a list of seeds", hint="write 0..4, or 0,2,5")
+            found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Student(Training):
+    """A student's: whom it follows, where and how."""
+
+    targets: Annotated[str, "a store of the teacher's activations or RDMs, or a run whose network is to be run live"] = ""
+    match: Annotated[list[str], "MINE=THEIRS: a layer of the student and the teacher's it follows; repeat or separate by commas"] = field(
+        default_factory=list
+    )
+    objective: Annotated[list[str], "rdl:weight=1,pairs=500, ...; repeat to add up (rdl list objectives) [default: rdl with --targets]"] = (
+        field(default_factory=list)
+    )
+    align: Annotated[Literal["digest", "name", "position"], "how images are found in the store: by their pixels, file names or order"] = (
+        "digest"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Data):
+    """What is kept of a teacher."""
+
+    dataset: Annotated[str, "data set [default: the one the teacher was trained on]"] = ""
+    split: Annotated[Literal["train", "validation", "test", "all"], "which pictures"] = "train"
+    layers: Annotated[list[str], "layers, globs allowed (rdl layers NETWORK); repeat or separate by commas"] = field(default_factory=list)
+    as_: Annotated[Literal["activations", "rdm"], "activations, or whole RDMs (n(n-1)/2 distances a layer)"] = "activations"
+    distance: Annotated[str, "distance of the RDMs, and default for those who train on the activations (rdl list distances)"] = "mse"
+    dtype: Annotated[Literal["float16", "float32"], "width of stored numbers"] = "float32"
+    batch_size: Annotated[int, "images in a forward pass"] = 500
+    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
+
+
+def record(settings: Any) -> dict[str, Any]:
+    """The settings as config.toml keeps them: without those that were not given."""
+    return {name: value for name, value in asdict(settings).items() if value is not None and value != "" and value != []}

@@ -1,0 +1,129 @@
+"""From settings to what teaches: layer matches, the target behind them, and the objectives that use it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.provenance import Parent
+from rdl_cli.core.seeds import Seeds
+from rdl_cli.core.shapes import Batch, Ids
+from rdl_cli.datasets.preprocessing import Preprocess
+from rdl_cli.datasets.splits import Split
+from rdl_cli.datasets.views import Views
+from rdl_cli.jobs.console import say
+from rdl_cli.jobs.pictures import rows_in_store
+from rdl_cli.jobs.settings import Student
+from rdl_cli.learning.objective import OBJECTIVES, Match, Objective, Setting
+from rdl_cli.learning.targets import LiveTarget, StoreTarget, Target
+from rdl_cli.networks.networks import Pictures
+from rdl_cli.networks.taps import choose, shapes
+from rdl_cli.networks.weights import load
+from rdl_cli.stores.run import Run
+from rdl_cli.stores.store import Store, fingerprint
+
+CALIBRATION = 1000
+"""Images on which a target's size is measured."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What training will show, and how: the split, the ids among it that occur, its views and preprocessing."""
+
+    split: Split
+    ids: Ids
+    views: Views
+    preprocess: Preprocess
+    device: torch.device
+
+    def sample(self, seeds: Seeds, size: int) -> Batch:
+        """Some of the images, as they are."""
+        place = torch.full((int(self.split.ids.max()) + 1,), -1)
+        place[self.split.ids] = torch.arange(len(self.split))
+        chosen = self.ids[torch.randperm(len(self.ids), generator=seeds("calibration"))[:size]]
+        rows = place[chosen]
+        images = self.preprocess(self.split.read(rows).to(self.device))
+        zeros = torch.zeros(len(rows), dtype=torch.long, device=self.device)
+        return Batch(images, self.split.labels[rows].to(self.device), chosen.to(self.device), zeros)
+
+
+def read_matches(given: Sequence[str]) -> tuple[Match, ...]:
+    """`mine=theirs`, or `layer` for the same name in both. UserError where one of the student's layers stands twice."""
+    found: dict[str, Match] = {}
+    for item in (part for text in given for part in text.split(",")):
+        mine, equals, theirs = item.partition("=")
+        if not mine or (equals and not theirs):
+            raise UserError(f"`--match {item}` does not name two layers", hint="write --match MINE=THEIRS")
+        if mine in found:
+            raise UserError(
+                f"--match names the student's layer `{mine}` twice: with `{found[mine].theirs}` and with `{theirs or mine}`",
+                hint="a layer can follow one; add a second --objective if it is to follow another teacher",
+            )
+        found[mine] = Match(mine, theirs or mine)
+    return tuple(found.values())
+
+
+def objectives(settings: Student, student: nn.Module, pictures: Pictures, classes: int, shown: Shown, seeds: Seeds) -> list[Objective]:
+    """The objectives that the settings name, or RDL where they name only a teacher."""
+    specs = settings.objective or (["rdl"] if settings.targets else [])
+    own = shapes(student, pictures)
+    matches = read_matches(settings.match)
+    choose([match.mine for match in matches], list(own))
+    target = open_target(settings, matches, shown) if settings.targets else None
+    if matches and not specs:
+        raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
+    setting = Setting(matches, target, own, classes, shown.sample(seeds, CALIBRATION), seeds)
+    made = []
+    for index, spec in enumerate(specs):
+        seeds.fix("objectives", index)
+        made.append(OBJECTIVES.make(spec, setting))
+    _refuse_twins(specs)
+    return made
+
+
+def _refuse_twins(specs: Sequence[str]) -> None:
+    names = [spec.partition(":")[0] for spec in specs]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--objective names `{name}` {names.count(name)} times", hint="join their options into one")
+
+
+def open_target(settings: Student, matches: Sequence[Match], shown: Shown) -> Target:
+    """The store, or the run whose network is to run along. UserError where it is missing, or does not hold what is matched."""
+    path = Path(settings.targets)
+    if not matches:
+        raise UserError(
+            f"--targets {path} is given, but no layer follows it", hint="say --match MINE=THEIRS; rdl show and rdl layers list them"
+        )
+    layers = [match.theirs for match in matches]
+    if path.is_dir():
+        return _live(path, layers, shown)
+    store = Store.open(path)
+    choose(layers, store.layers)
+    if (error := store.provenance.get("teacher_error")) is not None:
+        say(f"teacher of {path}: error {100 * error:.2f} % on the stored pictures")
+    rows = rows_in_store(store, shown.split, shown.ids, settings.align)
+    return StoreTarget(store, layers, rows, shown.views.names, shown.device)
+
+
+def _live(path: Path, layers: Sequence[str], shown: Shown) -> LiveTarget:
+    teacher, about = load(Run.open_finished(path).weights)
+    if about.preprocessing != shown.preprocess.spec:
+        raise UserError(
+            f"the teacher {path} was trained on `{about.preprocessing}` pictures, the student is shown `{shown.preprocess.spec}`",
+            hint=f"say --preprocessing {about.preprocessing}, or use a store of the teacher",
+        )
+    own = shapes(teacher, Pictures.read(about.pictures))
+    choose(layers, list(own))
+    return LiveTarget(teacher.to(shown.device), layers, own)
+
+
+def parent_of(targets: str) -> Parent:
+    """What a student's provenance says of its teacher."""
+    path = Path(targets)
+    if path.is_dir():
+        return Parent(kind="run", path=str(path), fingerprint=Run.open_finished(path).fingerprint())
+    return Parent(kind="store", path=str(path), fingerprint=fingerprint(Store.open(path)))

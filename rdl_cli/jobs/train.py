@@ -1,0 +1,280 @@
+"""Training a teacher or a student: everything around the loop, from settings to a finished run."""
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import cannot_write, whole
+from rdl_cli.core.provenance import Parent, provenance
+from rdl_cli.core.seeds import Seeds
+from rdl_cli.core.shapes import Batch
+from rdl_cli.datasets.batches import Batches, digests, fingerprint, shared
+from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
+from rdl_cli.datasets.splits import Split, Splits
+from rdl_cli.datasets.subsets import labelled_subset
+from rdl_cli.datasets.views import VIEWS, Views
+from rdl_cli.jobs.console import Ticker, say, ticking
+from rdl_cli.jobs.devices import device_of
+from rdl_cli.jobs.pictures import data_root, load
+from rdl_cli.jobs.settings import Student, Training, record
+from rdl_cli.jobs.teachers import Shown, objectives, parent_of
+from rdl_cli.learning.fit import Learner, evaluate, fit
+from rdl_cli.learning.objective import Objective
+from rdl_cli.learning.schedule import SCHEDULES, Schedule
+from rdl_cli.networks import weights
+from rdl_cli.networks.networks import Pictures, build
+from rdl_cli.stores.run import SAME_METHOD, Run
+
+EVALUATIONS = 50
+"""With --steps an epoch is at least a fiftieth of them: a pass over 100 labelled images is one step, and would be validated each time."""
+
+
+def train(out: Path, settings: Training, resume: bool = False, dry_run: bool = False) -> list[Run]:
+    """The finished runs, one for each seed. UserError for bad settings or data, before anything is written.
+
+    `resume` goes on with runs that were interrupted, passes over those that are finished and starts those that never
+    began. `dry_run` builds everything, says what would be done, and writes nothing.
+    """
+    settings.check()
+    seeds = settings.seed_list()
+    places = {seed: out / f"seed{seed}" if settings.seeds else out for seed in seeds}
+    each = {seed: replace(settings, seed=seed, seeds="") for seed in seeds}
+    for seed, path in places.items():
+        _check_place(path, each[seed], resume)
+    splits = load(settings)
+    runs = []
+    for seed, path in places.items():
+        if resume and Run(path).finished:
+            say(f"{path} is finished already")
+        else:
+            _train_one(path, each[seed], splits, dry_run)
+        runs.append(Run(path))
+    return runs
+
+
+def _check_place(path: Path, settings: Training, resume: bool) -> None:
+    """UserError where something is at `path` already, or where what is there was begun with other settings."""
+    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+        return
+    if not resume:
+        raise UserError(f"{path} exists already", hint="choose another path, or go on with an interrupted run with --resume")
+    if not (path / "config.toml").is_file():
+        if all(left.name.startswith(".") for left in path.iterdir()):
+            return  # killed before its first word
+        raise UserError(f"{path} is not a run that could be resumed: it has no config.toml", hint="choose another path")
+    free = SAME_METHOD - {"seed"} | {"data_root", "download"}
+    before, now = ({k: v for k, v in c.items() if k not in free} for c in (Run(path).config, record(settings)))
+    if before != now:
+        changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
+        values = "; ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed)
+        raise UserError(f"{path} was begun with other settings: {values}", hint="resume with the same settings, or choose another path")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what, for how long."""
+
+    labelled: Split
+    unlabelled: Split | None
+    epochs: int
+    steps: int  # in an epoch
+
+    @classmethod
+    def of(cls, settings: Training, train: Split, seeds: Seeds) -> "Plan":
+        labelled, unlabelled = train, None
+        if settings.train_size is not None:
+            rows = labelled_subset(train, settings.train_size, seeds("labelled"))
+            labelled = train.at(rows)
+            if settings.unlabelled and len(rows) < len(train):
+                rest = torch.ones(len(train), dtype=torch.bool)
+                rest[rows] = False
+                unlabelled = train.at(rest.nonzero().flatten())
+        once = max(1, max(len(labelled), len(unlabelled or ())) // settings.batch_size)
+        if settings.steps is None:
+            return cls(labelled, unlabelled, settings.epochs, once)
+        epochs = math.ceil(settings.steps / max(once, math.ceil(settings.steps / EVALUATIONS)))
+        return cls(labelled, unlabelled, epochs, math.ceil(settings.steps / epochs))
+
+    @property
+    def ids(self) -> torch.Tensor:
+        return self.labelled.ids if self.unlabelled is None else torch.cat([self.labelled.ids, self.unlabelled.ids])
+
+
+def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) -> None:
+    fabric = _fabric(settings)
+    seeds = Seeds(settings.seed)
+    plan = Plan.of(settings, splits.train, seeds)
+    views: Views = VIEWS.make(settings.views)
+    preprocess: Preprocess = PREPROCESSING.make(settings.preprocessing, splits.train)
+    pictures, classes = Pictures(*splits.train.images.shape[1:]), len(splits.train.classes)
+    student = _student(settings, pictures, classes, seeds)
+    shown = Shown(splits.train, plan.ids, views, preprocess, fabric.device)
+    teaching: list[Objective] = []
+    if isinstance(settings, Student):
+        teaching = objectives(settings, student, pictures, classes, shown, seeds)
+    schedule: Schedule = SCHEDULES.make(settings.schedule, max(1, plan.epochs))
+    learner: nn.Module = Learner(student.to(memory_format=torch.channels_last), teaching)  # 1.4 times as fast here
+    train = Batches(
+        plan.labelled, plan.unlabelled if teaching else None, settings.batch_size, views, preprocess, fabric.device, steps=plan.steps
+    )
+    held_out, test = (
+        Batches(split, None, settings.batch_size, VIEWS.make("none"), preprocess, fabric.device)
+        for split in (splits.validation, splits.test)
+    )
+    overlap = shared(splits.train, splits.test)
+    _announce(path, settings, plan, student, overlap)
+    if dry_run:
+        return
+    run = Run(path)
+    best: dict[str, Any] | None = None
+    if fabric.global_rank == 0:
+        _begin(run, settings, splits, fabric, overlap)
+    optimizer = torch.optim.SGD(learner.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
+    learner, optimizer = fabric.setup(learner, optimizer)
+    checkpoint = _checkpoint(path)
+    rows: list[dict[str, float]] = checkpoint["rows"] if checkpoint else []
+    best = checkpoint["best"] if checkpoint else None
+    if checkpoint:
+        say(f"{path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
+    with ticking(plan.epochs * plan.steps, str(path)) as ticker:
+        ticker.advance(len(rows) * plan.steps)
+        watched = _Watched(train, ticker)
+        for epoch in fit(learner, optimizer, watched, held_out, schedule, plan.epochs, seeds, fabric, resume=checkpoint):
+            rows.append(epoch.row)
+            if best is None or epoch.row["validation_error"] < best["validation_error"]:
+                best = {"epoch": epoch.number, "validation_error": epoch.row["validation_error"], "student": _student_state(epoch.state)}
+            if fabric.global_rank == 0:
+                with whole(path / "checkpoint.pt") as beside:
+                    torch.save(epoch.state | {"rows": rows, "best": best}, beside)
+                run.write_metrics(rows)
+            _report(epoch.row, plan.epochs, ticker)
+            fabric.barrier()
+    _finish(run, fabric, learner, test, splits.test, best, weights.About(settings.network, str(pictures), str(classes), preprocess.spec))
+
+
+def _fabric(settings: Training) -> Fabric:
+    """Fabric on the device that was asked for; under torchrun or Slurm one of its processes."""
+    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    fabric = Fabric(
+        accelerator=device_of(settings.device),
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp" if world > 1 else "auto",
+        precision=settings.precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _student(settings: Training, pictures: Pictures, classes: int, seeds: Seeds) -> nn.Module:
+    """The network with its first weights: those of the seed, then what --init holds that fits."""
+    seeds.fix("initialisation")
+    student = build(settings.network, pictures, classes)
+    if settings.init:
+        copied, left = weights.copy_fitting(student, weights.read(Path(settings.init)))
+        if not copied:
+            raise UserError(f"nothing in {settings.init} fits the network `{settings.network}`", hint="names and shapes must be the same")
+        say(f"{len(copied)} tensors begin as in {settings.init}" + (f"; new: {', '.join(left)}" if left else ""))
+    elif settings.epochs == 0:
+        raise UserError("--epochs 0 evaluates given weights, but none are given", hint="say --init RUN or --init FILE")
+    return student
+
+
+def _announce(path: Path, settings: Training, plan: Plan, student: nn.Module, overlap: int) -> None:
+    count = sum(p.numel() for p in student.parameters())
+    images = f"{len(plan.labelled):,} labelled" + (f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else "") + " images"
+    length = f"{plan.epochs} epochs of {plan.steps} steps"
+    say(f"{path}: {settings.network} ({count:,} weights) on {settings.dataset}, {images}, {length}, seed {settings.seed}")
+    if overlap:
+        say(f"note: {overlap:,} test images are also training images, to the pixel")
+
+
+def _begin(run: Run, settings: Training, splits: Splits, fabric: Fabric, overlap: int) -> None:
+    """The run's folder with its configuration and provenance; a resumed run keeps its own."""
+    if (run.path / "config.toml").is_file():
+        return
+    try:
+        run.path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(run.path, error) from error
+    parents = [Parent(kind="dataset", path=str(data_root(settings)), fingerprint=fingerprint(splits))]
+    if isinstance(settings, Student) and settings.targets:
+        parents.append(parent_of(settings.targets))
+    if settings.init:
+        init = Path(settings.init)
+        parents.append(Parent(kind="run" if init.is_dir() else "weights", path=settings.init, fingerprint=weights.digest(init)))
+    made = provenance(record(settings), parents, str(fabric.device), torch.get_num_threads())
+    run.write_provenance(made | {"test_images_seen_in_training": overlap})
+    run.write_config(record(settings))
+
+
+def _checkpoint(path: Path) -> dict[str, Any] | None:
+    file = path / "checkpoint.pt"
+    if not file.is_file():
+        return None
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler met
+        raise UserError(f"{file} is damaged: {str(error).splitlines()[0]}", hint=f"delete {path} and train again") from error
+
+
+def _student_state(state: dict[str, Any]) -> dict[str, torch.Tensor]:
+    prefix = "student."
+    return {name.removeprefix(prefix): t.detach().clone() for name, t in state["learner"].items() if name.startswith(prefix)}
+
+
+def _report(row: dict[str, float], epochs: int, ticker: Ticker) -> None:
+    terms = ", ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in row.items() if name.startswith("train/"))
+    line = f"epoch {int(row['epoch']) + 1}/{epochs}: {terms}, validation error {100 * row['validation_error']:.2f} %"
+    ticker.advance(0, line)
+    if not ticker.visible:
+        say(line)
+
+
+def _finish(
+    run: Run, fabric: Fabric, learner: nn.Module, test: Batches, split: Split, best: dict[str, Any] | None, about: weights.About
+) -> None:
+    """The test split, read once: predictions with the final weights and with those that were best on validation."""
+    final_state = _student_state({"learner": learner.state_dict()})
+    final, labels = evaluate(learner, test)
+    at_best = final
+    if best is not None:
+        learner.load_state_dict({f"student.{name}": tensor for name, tensor in best["student"].items()}, strict=False)
+        at_best, _ = evaluate(learner, test)
+    if fabric.global_rank == 0:
+        network = build(about.network, Pictures.read(about.pictures), int(about.classes))
+        network.load_state_dict(final_state)
+        weights.save(network, run.weights, about)
+        run.write_predictions(digests(split.images), np.asarray(labels), {"final": final.numpy(), "best": at_best.numpy()})
+        for name, logits in (("final", final), ("best", at_best)):
+            wrong = int((logits.argmax(1) != labels).sum())
+            which = "final epoch" if name == "final" or best is None else f"epoch {best['epoch'] + 1}, best on validation"
+            say(f"{run.path}: test error {100 * wrong / len(labels):.2f} % ({wrong} of {len(labels):,}; {which})")
+    fabric.barrier()
+
+
+class _Watched:
+    """A stream that moves a bar as it is read."""
+
+    def __init__(self, stream: Batches, ticker: Ticker):
+        self._stream, self._ticker = stream, ticker
+
+    def __len__(self) -> int:
+        return len(self._stream)
+
+    def epoch(self, seeds: Seeds, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
+        for batch in self._stream.epoch(seeds, epoch, rank, world):
+            yield batch
+            self._ticker.advance()
+
+    def in_order(self) -> Iterator[Batch]:
+        return self._stream.in_order()

@@ -1,0 +1,151 @@
+"""Representational distance learning (McClure & Kriegeskorte 2016)."""
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.shapes import Distances, Reps, Scalar
+from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.learning.objective import OBJECTIVES, Objective, Setting, Step, Term, decayed
+from rdl_cli.learning.targets import root_mean_square
+
+Estimator = Literal["eq4", "pairs", "all"]
+
+
+@OBJECTIVES.register("rdl")
+class Rdl(Objective):
+    """Squared differences between the student's and the teacher's distances, over a random subset of the pairs (Eqs. 1-5).
+
+    `estimator`: `eq4` weighs each image's pairs as Eq. 4 does, `pairs` takes their plain mean, `all` takes every pair
+    (Eq. 2; no sampling noise, and no slower). `pairs` or `pair_fraction` say how many pairs a step draws, the latter
+    as a share of the n(n−1) ordered pairs, so 0.5 is all of them. `scale=unit-free` divides distances by the teacher's root mean
+    square, so that a weight means the same for every layer and teacher; `none` is the paper's, where the weight must
+    be tuned anew. `decay=linear` lets the weight fall to 0 over training (paper), `none` keeps it.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        weight: float = 1.0,
+        estimator: Estimator | None = None,
+        pairs: int | None = None,
+        pair_fraction: float | None = None,
+        distance: str | None = None,
+        scale: Literal["unit-free", "none"] = "unit-free",
+        decay: Literal["linear", "none"] = "linear",
+    ):
+        super().__init__(tuple(match.mine for match in setting.matches), setting.target)
+        if setting.target is None:
+            raise UserError("the objective `rdl` needs a teacher", hint="say --targets STORE and --match mine=theirs")
+        if pairs is not None and pair_fraction is not None:
+            raise UserError(f"`rdl` was given pairs={pairs} and pair_fraction={pair_fraction}", hint="say one of them")
+        if pairs is not None and pairs < 1:
+            raise UserError(f"`rdl` cannot draw pairs={pairs}")
+        if pair_fraction is not None and not 0 < pair_fraction <= 0.5:
+            raise UserError(
+                f"`rdl` cannot draw pair_fraction={pair_fraction}", hint="it is a share of the n(n−1) ordered pairs, at most 0.5 = all"
+            )
+        drawing = pairs is not None or pair_fraction is not None
+        if estimator == "all" and drawing:
+            raise UserError("`rdl:estimator=all` takes every pair; pairs and pair_fraction say otherwise", hint="leave one of them out")
+        if estimator in ("eq4", "pairs") and not drawing:
+            raise UserError(f"`rdl:estimator={estimator}` draws pairs, but not how many", hint="say pairs=500 or pair_fraction=0.05")
+        if weight < 0:
+            raise UserError(f"`rdl` has weight={weight}; it would push the student away from the teacher")
+        self.matches, self.weight, self.decay = setting.matches, weight, decay
+        self.estimator: Estimator = estimator or ("eq4" if drawing else "all")
+        self.pairs, self.pair_fraction = pairs, pair_fraction
+        self.distance = {m: distance or setting.target.distance(m.theirs) for m in setting.matches}
+        self.scale = dict.fromkeys(setting.matches, 1.0)
+        if scale == "unit-free":
+            self.scale = {
+                m: root_mean_square(setting.target, m.theirs, self.distance[m], setting.calibration, setting.seeds) for m in setting.matches
+            }
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        assert self.target is not None, "the constructor refuses to be without"
+        n = len(step.probe.ids)
+        counts = draw_pairs(n, self._number_of_pairs(n), step.rng)
+        weight = decayed(self.weight, step.progress, self.decay)
+        found = {}
+        for match in self.matches:
+            reps = step.reps[match.mine]
+            with torch.autocast(reps.device.type, enabled=False):
+                theirs = self.target.distances(match.theirs, step.probe, self.distance[match]).detach()
+                value = error(reps, theirs, counts.to(reps.device), self.distance[match], self.estimator)
+            found[f"rdl/{match.mine}"] = Term(value / self.scale[match] ** 2, weight)
+        return found
+
+    def _number_of_pairs(self, n: int) -> int:
+        if self.pair_fraction is not None:
+            return max(1, round(self.pair_fraction * n * (n - 1)))
+        return n * (n - 1) // 2 if self.pairs is None else self.pairs
+
+
+def draw_pairs(n: int, pairs: int, rng: torch.Generator) -> Tensor:
+    """How often each pair of n images was drawn: symmetric (n, n) of 0 and 1, distinct unordered pairs without replacement.
+
+    More pairs than there are means all of them.
+    """
+    i, j = torch.triu_indices(n, n, 1)
+    if pairs < len(i):
+        chosen = torch.randperm(len(i), generator=rng)[:pairs]
+        i, j = i[chosen], j[chosen]
+    counts = torch.zeros(n, n)
+    counts[i, j] = counts[j, i] = 1.0
+    return counts
+
+
+def pair_weights(counts: Tensor, estimator: Estimator) -> Tensor:
+    """What each ordered pair counts: W with ΣW = 1, so that the error is Σ W (R−T)².
+
+    For `eq4` every sampled image counts the same, 1/|X_P|, and shares that among its |P_i| pairs; otherwise every
+    sampled pair counts the same. `counts` may hold repeated pairs; its diagonal (an image with itself) is left out.
+    """
+    counts = counts - torch.diag(counts.diagonal())
+    if estimator == "eq4":
+        degree = counts.sum(1, keepdim=True)
+        return counts / degree.clamp_min(1) / (degree > 0).sum().clamp_min(1)
+    return counts / counts.sum().clamp_min(1)
+
+
+def error(reps: Reps, theirs: Distances, counts: Tensor, distance: str, estimator: Estimator) -> Scalar:
+    """Σ W (R−T)² over the drawn pairs, with the gradient of Eq. 4 (`eq4`), or that of the mean over pairs.
+
+    Pairs whose target is NaN (not measured) are left out. Eq. 4 weighs the two ends of a pair differently and is no
+    scalar's gradient, except with a stop-gradient: each image moves, its partners stand still. The value is
+    therefore half of the surrogate whose gradient this is; for a symmetric W both are those of the plain sum.
+    """
+    reps = reps.flatten(1).float() if reps.dtype in (torch.float16, torch.bfloat16) else reps.flatten(1)
+    measured = ~theirs.isnan()
+    theirs = torch.where(measured, theirs, 0).to(reps.dtype)
+    weights = pair_weights(counts.to(reps.dtype) * measured, estimator)
+    distances = DISTANCES.find(distance)
+    if distance in ("mse", "sqeuclidean"):
+        return _ClosedForm.apply(
+            reps, distances(reps.detach(), reps.detach()), theirs, weights, 1 / reps.shape[1] if distance == "mse" else 1.0
+        )
+    surrogate = 2 * (weights * (distances(reps, reps.detach()) - theirs).square()).sum()
+    return surrogate.detach() / 2 + (surrogate - surrogate.detach())
+
+
+class _ClosedForm(torch.autograd.Function):
+    """Σ W (R−T)² for squared Euclidean R, scaled by s; backward is 8s (diag(A·1) F − A F) with A = W∘(R−T), half the work of autograd."""
+
+    @staticmethod
+    def forward(ctx: Any, reps: Tensor, mine: Distances, theirs: Distances, weights: Tensor, scale: float) -> Tensor:
+        residual = mine - theirs
+        pulls = weights * residual
+        ctx.save_for_backward(reps, pulls)
+        ctx.scale = scale
+        return (pulls * residual).sum()
+
+    @staticmethod
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None, None]:
+        reps, pulls = ctx.saved_tensors
+        with torch.autocast(reps.device.type, enabled=False):
+            centred = reps - reps.mean(0, keepdim=True)  # same gradient, less cancellation
+            return outer * 8 * ctx.scale * (pulls.sum(1, keepdim=True) * centred - pulls @ centred), None, None, None, None

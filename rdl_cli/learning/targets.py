@@ -1,0 +1,187 @@
+"""What a student is pulled towards: stored activations, stored RDMs, or a teacher that runs along.
+
+Objectives know only the protocol `Target`. Whatever the source, a target is that of exactly the picture the student
+sees: same image, same view.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.seeds import Seeds
+from rdl_cli.core.shapes import Batch, Distances, Ids, Reps
+from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.geometry.rdm import pair_index, square, upper
+from rdl_cli.networks.taps import read_only
+from rdl_cli.stores.store import Store
+
+
+class Target(Protocol):
+    """A teacher's geometry over the images of a step."""
+
+    layers: tuple[str, ...]
+
+    def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
+        """The images compared in this step: the batch itself, or stimuli of the target's own."""
+        ...
+
+    def distance(self, layer: str) -> str:
+        """The name of the distance that the layer's RDM is in, or is to be measured by where nothing else is said."""
+        ...
+
+    def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
+        """The teacher's distances between all images of the probe; NaN where they were not measured."""
+        ...
+
+    def representations(self, layer: str, probe: Batch) -> Reps:
+        """The teacher's activations; UserError where only RDMs are known."""
+        ...
+
+    def shape(self, layer: str) -> tuple[int, ...]:
+        """The shape of the layer for one image; UserError where only RDMs are known."""
+        ...
+
+
+class StoreTarget:
+    """A store's activations or RDMs, for images matched to its stimuli.
+
+    `rows[id]` is the store's row of the training image `id`, -1 where the store does not hold it. Activations are
+    gathered through a memory map; a whole RDM is read once from beginning to end first, because cold gathers cost
+    0.5 s.
+    """
+
+    def __init__(self, store: Store, layers: Sequence[str], rows: Tensor, views: tuple[str, ...], device: torch.device):
+        self.layers, self.rows, self.device = tuple(layers), rows, device
+        self._store = store
+        self._activations: dict[str, np.ndarray] = {}
+        self._rdms: dict[str, np.ndarray] = {}
+        for layer in self.layers:
+            if store.has_activations(layer):
+                held = store.views(layer)
+                if held[: len(views)] != views:
+                    raise UserError(
+                        f"the store {store.path} holds the views {', '.join(held)} of `{layer}`; training shows {', '.join(views)}",
+                        hint="export the store again with the --views of the training, or train without them",
+                    )
+                self._activations[layer] = store.activations(layer)
+            elif len(views) > 1:
+                raise UserError(
+                    f"the store {store.path} holds an RDM of `{layer}`, of the pictures only; training shows {len(views)} views of each",
+                    hint="export activations with these --views, or train without views",
+                )
+            else:
+                stack = store.rdm(layer)
+                if len(stack.values) > 1:
+                    raise UserError(f"the store {store.path} holds {len(stack.values)} RDMs of `{layer}`; which of them is not said")
+                self._rdms[layer] = stack.values[0]
+                _warm(stack.values[0])
+
+    def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
+        return batch
+
+    def distance(self, layer: str) -> str:
+        return self._store.rdm(layer).distance if layer in self._rdms else self._store.attrs(layer).get("distance") or "mse"
+
+    def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
+        if layer in self._activations:
+            reps = self.representations(layer, probe)
+            return DISTANCES.find(distance)(reps, reps)
+        stack = self._store.rdm(layer)
+        if stack.distance != distance:
+            raise UserError(
+                f"the store's RDM of `{layer}` is in `{stack.distance}`; the objective asks for `{distance}`",
+                hint=f"use distance={stack.distance}, or store activations",
+            )
+        return _sub_rdm(self._rdms[layer], self.rows[probe.ids.cpu()], len(self._store.stimuli.digests)).to(self.device)
+
+    def representations(self, layer: str, probe: Batch) -> Reps:
+        if layer not in self._activations:
+            raise UserError(
+                f"the store {self._store.path} holds only an RDM of `{layer}`; this objective needs its activations",
+                hint="export the store with --as activations",
+            )
+        rows, views = self.rows[probe.ids.cpu()].numpy(), probe.views.cpu().numpy()
+        assert (rows >= 0).all(), "images without a target were refused before training"
+        return torch.from_numpy(self._activations[layer][views, rows]).to(self.device).float()
+
+    def shape(self, layer: str) -> tuple[int, ...]:
+        if layer not in self._activations:
+            raise UserError(f"the store {self._store.path} holds only an RDM of `{layer}`; this objective needs its activations")
+        return self._activations[layer].shape[2:]
+
+
+class LiveTarget:
+    """A teacher that runs along, for views too many to store. It sees the very tensors that the student sees."""
+
+    def __init__(self, teacher: nn.Module, layers: Sequence[str], shapes: dict[str, tuple[int, ...]]):
+        self.layers, self._shapes = tuple(layers), shapes
+        self._teacher = teacher.eval().requires_grad_(False)
+        self._read: tuple[Batch, dict[str, Reps]] | None = None
+
+    def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
+        return batch
+
+    def distance(self, layer: str) -> str:
+        return "mse"
+
+    def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
+        reps = self.representations(layer, probe)
+        return DISTANCES.find(distance)(reps, reps)
+
+    def representations(self, layer: str, probe: Batch) -> Reps:
+        if self._read is None or self._read[0] is not probe:  # one pass serves all layers of a step
+            with torch.no_grad():
+                self._read = probe, read_only(self._teacher, probe.images, self.layers)
+        return self._read[1][layer].float()
+
+    def shape(self, layer: str) -> tuple[int, ...]:
+        return self._shapes[layer]
+
+
+def check_layers(target_layers: Sequence[str], wanted: Sequence[str], where: str) -> None:
+    """UserError for a wanted layer that the teacher or store does not have."""
+    for layer in wanted:
+        if layer not in target_layers:
+            raise unknown(f"layer in {where} called", layer, target_layers)
+
+
+def root_mean_square(target: Target, layer: str, distance: str, calibration: Batch, seeds: Seeds) -> float:
+    """T̄: the size of the teacher's distances at a layer, root mean square over about 10,000 seeded pairs.
+
+    Root mean square, because the mean of crossnobis distances can be near 0. NaN is left out. UserError where all
+    distances are 0: nothing can be learned from such an RDM, and nothing divided by its size.
+    """
+    n = len(calibration.ids)
+    rng = seeds("calibration", layer)
+    size = min(n, 32)
+    squares: list[Tensor] = []
+    for _ in range(20):
+        chosen = torch.randperm(n, generator=rng)[:size].to(calibration.ids.device)
+        block = target.distances(layer, Batch(*(part[chosen] for part in calibration)), distance)
+        squares.append(block[~torch.eye(size, dtype=torch.bool, device=block.device)].double().square())
+    scale = float(torch.cat(squares).nanmean().sqrt())
+    if not scale > 0:
+        raise UserError(
+            f"the teacher's distances at `{layer}` are all {scale:.3g}: its RDM is constant, there is nothing to learn from it",
+            hint="look at the layer with `rdl show`; match another one",
+        )
+    return scale
+
+
+def _warm(values: np.ndarray, block: int = 1 << 24) -> None:
+    for start in range(0, values.size, block):
+        values[start : start + block].sum()
+
+
+def _sub_rdm(condensed: np.ndarray, rows: Ids, n: int) -> Distances:
+    """The square RDM of some stimuli, cut from the condensed one."""
+    i, j = upper(len(rows))
+    values = torch.zeros(len(i))
+    different = rows[i] != rows[j]  # the same stimulus twice is at distance 0 and has no place in the condensed form
+    where = pair_index(rows[i][different], rows[j][different], n)
+    values[different] = torch.from_numpy(condensed[where.numpy()]).float()
+    return square(values)

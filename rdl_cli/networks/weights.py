@@ -1,0 +1,88 @@
+"""Weights on disk: safetensors that say which network they belong to, and reading those that others wrote."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import file_digest, whole
+from rdl_cli.networks.networks import Pictures, build
+
+
+class About(NamedTuple):
+    """What weights are of: enough to build their network again and to show it pictures as in training."""
+
+    network: str
+    pictures: str
+    classes: str
+    preprocessing: str
+
+
+def save(network: nn.Module, path: Path, about: About) -> None:
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    with whole(path) as beside:
+        save_file(tensors, beside, metadata=about._asdict())
+
+
+def load(path: Path) -> tuple[nn.Module, About]:
+    """The network that `save` wrote, in evaluation mode. UserError where the file is damaged or says nothing of its network."""
+    try:
+        with safe_open(path, "pt") as file:
+            said = file.metadata() or {}
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"the weights {path} cannot be read: {error}", hint="make the run again") from error
+    if not set(About._fields) <= said.keys():
+        raise UserError(f"the weights {path} do not say which network they are of", hint="give them to train-teacher with --init")
+    about = About(**{field: said[field] for field in About._fields})
+    network = build(about.network, Pictures.read(about.pictures), int(about.classes))
+    try:
+        network.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise UserError(f"the weights {path} do not fit the network `{about.network}`: {error}") from error
+    return network.eval(), about
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of the weights of a run, or in a file."""
+    return file_digest(_file(path))
+
+
+def _file(path: Path) -> Path:
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a run, a .safetensors file, or a .pt/.pth state dict (nothing else in it is unpickled)."""
+    file = _file(path)
+    if not file.is_file():
+        raise UserError(f"there are no weights at {file}", hint="--init takes a finished run, a .safetensors file or a .pt state dict")
+    if file.suffix == ".safetensors":
+        try:
+            return load_file(file)
+        except (SafetensorError, OSError) as error:
+            raise UserError(f"the weights {file} cannot be read: {error}") from error
+    try:
+        found = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises whatever its unpickler met
+        raise UserError(
+            f"the weights {file} cannot be read as a plain state dict: {str(error).splitlines()[0]}",
+            hint="save them with torch.save(model.state_dict(), PATH) or as safetensors; nothing else is unpickled",
+        ) from error
+    found = found.get("state_dict", found) if isinstance(found, Mapping) else found
+    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise UserError(f"{file} holds no state dict", hint="save model.state_dict()")
+    return dict(found)
+
+
+def copy_fitting(network: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
+    """Copy every tensor whose name and shape fit; the names copied, and those left as they were (a readout for other classes)."""
+    own = network.state_dict()
+    fitting = [name for name, tensor in own.items() if name in tensors and tensors[name].shape == tensor.shape]
+    network.load_state_dict({name: tensors[name] for name in fitting}, strict=False)
+    return fitting, [name for name in own if name not in fitting]

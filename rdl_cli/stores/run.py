@@ -1,0 +1,175 @@
+"""The run directory: what training leaves behind. No torch, so that comparing and showing start at once.
+
+config.toml        resolved: `rdl train-student OUT --config config.toml` runs it again
+provenance.json    whence it came
+metrics.csv        a row per epoch
+checkpoint.pt      to resume from; holds the rows, the last and the best-validation weights
+model.safetensors  the student alone, after the final epoch
+predictions.h5     digest, labels; final/predicted, final/logits; best/... Written last: present means finished
+"""
+
+import csv
+import json
+import tomllib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import h5py
+import numpy as np
+import tomli_w
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import file_digest, whole, write_text
+
+EPOCHS = ("final", "best")
+"""Whose weights: after the last epoch, or after the epoch that was best on validation images."""
+
+SAME_METHOD = {"seed", "seeds", "out", "label", "device", "resume"}
+"""Settings that may differ between runs of one method."""
+
+
+class Predictions(NamedTuple):
+    """What a run says of every test picture: `digests` S64 (n,), `labels` and `predicted` int64 (n,), `logits` float32 (n, classes)."""
+
+    digests: np.ndarray
+    labels: np.ndarray
+    predicted: np.ndarray
+    logits: np.ndarray
+
+    @property
+    def errors(self) -> int:
+        return int((self.predicted != self.labels).sum())
+
+
+@dataclass(frozen=True)
+class Run:
+    path: Path
+
+    @classmethod
+    def open(cls, path: Path) -> "Run":
+        """The run at `path`, finished or not. UserError where there is none."""
+        if not path.exists():
+            raise UserError(f"there is no run at {path}")
+        if not (path / "config.toml").is_file():
+            raise UserError(
+                f"{path} is not a run: it has no config.toml", hint="a run is a folder that train-teacher or train-student made"
+            )
+        return cls(path)
+
+    @classmethod
+    def open_finished(cls, path: Path) -> "Run":
+        run = cls.open(path)
+        if not run.finished:
+            raise UserError(f"the run {path} never finished: it has no predictions.h5", hint="run its command again with --resume")
+        return run
+
+    @property
+    def finished(self) -> bool:
+        return (self.path / "predictions.h5").is_file()
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{self.path / 'config.toml'} is damaged: {error}") from error
+
+    @cached_property
+    def provenance(self) -> dict[str, Any]:
+        path = self.path / "provenance.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"{self.path} has no provenance.json", hint="the run is incomplete; make it again") from None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is damaged: {error}") from error
+
+    @property
+    def seed(self) -> int:
+        return int(self.config.get("seed", 0))
+
+    @property
+    def label(self) -> str | None:
+        return self.config.get("label") or None
+
+    @property
+    def method(self) -> str:
+        """The same for runs that differ only in seed and path, or that share a label."""
+        return self.label or json.dumps({k: v for k, v in self.config.items() if k not in SAME_METHOD}, sort_keys=True)
+
+    @property
+    def name(self) -> str:
+        """What to call it: its label, or its folder (the folder above where it is one seed of several)."""
+        return self.label or (self.path.parent.name if self.path.name.startswith("seed") else self.path.name)
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the trained weights: what a store made from this run remembers."""
+        if not self.weights.is_file():
+            raise UserError(
+                f"the run {self.path} holds no model.safetensors", hint="the run never finished; run its command again with --resume"
+            )
+        return file_digest(self.weights)
+
+    def metrics(self) -> list[dict[str, str]]:
+        path = self.path / "metrics.csv"
+        if not path.is_file():
+            return []
+        with path.open(newline="", encoding="utf-8") as file:
+            return list(csv.DictReader(file))
+
+    def predictions(self, epoch: str = "final") -> Predictions:
+        """Test predictions with the weights of the final or the best-validation epoch. UserError where they are missing or damaged."""
+        assert epoch in EPOCHS, f"an epoch is one of {EPOCHS}, not {epoch}"
+        path = Run.open_finished(self.path).path / "predictions.h5"
+        try:
+            with h5py.File(path) as file:
+                group = file[epoch]
+                found = Predictions(file["digest"][()], file["labels"][()], group["predicted"][()], group["logits"][()])
+        except (OSError, KeyError, RuntimeError) as error:
+            raise UserError(f"{path} is damaged: {error}", hint="delete it and run the run's command again with --resume") from error
+        if not len(found.digests) == len(found.labels) == len(found.predicted) == len(found.logits):
+            raise UserError(
+                f"{path} is damaged: its parts differ in length", hint="delete it and run the run's command again with --resume"
+            )
+        return found
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        write_text(self.path / "config.toml", tomli_w.dumps({k: v for k, v in config.items() if v is not None}))
+
+    def write_provenance(self, record: dict[str, Any]) -> None:
+        write_text(self.path / "provenance.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        with whole(self.path / "metrics.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+
+    def write_predictions(self, digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]) -> None:
+        """The last act of a run: from now on it is finished. `logits` (n, classes) by epoch name."""
+        with whole(self.path / "predictions.h5") as beside, h5py.File(beside, "w") as file:
+            file.attrs["format"] = "rdl-predictions"
+            file["digest"], file["labels"] = digests, labels
+            for epoch, values in logits.items():
+                group = file.create_group(epoch)
+                group["predicted"], group["logits"] = values.argmax(1), values.astype(np.float32)
+
+
+def find(paths: Iterable[Path]) -> list[Run]:
+    """The finished runs at or below the paths, each once: a folder of seeds stands for its seeds."""
+    found: dict[Path, Run] = {}
+    for path in paths:
+        here = [path] if (path / "config.toml").is_file() else sorted(p.parent for p in path.glob("*/config.toml"))
+        if not here:
+            raise UserError(f"there is no run at or below {path}", hint="a run is a folder that train-teacher or train-student made")
+        for each in here:
+            found.setdefault(each.resolve(), Run.open_finished(each))
+    return list(found.values())
