@@ -117,24 +117,24 @@ def _title(found: Comparison) -> str:
 
 
 def _runs(found: Comparison) -> Table:
-    table = _table(_title(found), "run", "seed", "errors", "error %", "95 %")
+    table = empty_table(_title(found), "run", "seed", "errors", "error %", "95 %")
     for run in found.runs:
-        _row(table, run.name, str(run.seed), f"{run.errors:,}", _percent(run.rate), f"[{_percent(run.low)}, {_percent(run.high)}]")
+        add_row(table, run.name, str(run.seed), f"{run.errors:,}", percent(run.rate), f"[{percent(run.low)}, {percent(run.high)}]")
     return table
 
 
 def _methods(found: Comparison) -> Table:
-    table = _table("Methods, over seeds", "method", "seeds", "error %, mean ± sd")
+    table = empty_table("Methods, over seeds", "method", "seeds", "error %, mean ± sd")
     for method in found.methods:
-        _row(table, method.name, str(len(method.runs)), _mean(method.mean, method.sd))
+        add_row(table, method.name, str(len(method.runs)), _mean(method.mean, method.sd))
     return table
 
 
 def _matrix(found: Comparison) -> Table:
     title = "McNemar's exact p" if found.one_run_each else "Pairs of methods"
-    table = _table(title, "", *(method.name for method in found.methods))
+    table = empty_table(title, "", *(method.name for method in found.methods))
     for row in _matrix_rows(found):
-        _row(table, row, *(_cell(found, row, method.name) for method in found.methods))
+        add_row(table, row, *(_cell(found, row, method.name) for method in found.methods))
     return table
 
 
@@ -166,10 +166,10 @@ def _difference(pair: MethodPair, row: str) -> str:
 
 
 def _pairs(found: Comparison) -> Table:
-    table = _table("Pairs", "first", "second", "b", "c", "exact p", "mid-p", "Holm", "", "difference, % points")
+    table = empty_table("Pairs", "first", "second", "b", "c", "exact p", "mid-p", "Holm", "", "difference, % points")
     for pair, each in zip(found.pairs, found.method_pairs, strict=True):
         p = [p_text(value) for value in (pair.exact, pair.mid_p, pair.holm)]
-        _row(table, pair.first, pair.second, f"{pair.b:,}", f"{pair.c:,}", *p, arrow(each, pair.first), _difference(each, pair.first))
+        add_row(table, pair.first, pair.second, f"{pair.b:,}", f"{pair.c:,}", *p, arrow(each, pair.first), _difference(each, pair.first))
     return table
 
 
@@ -185,7 +185,7 @@ def _between(found: Comparison, one: str, other: str) -> MethodPair:
     return next(pair for pair in found.method_pairs if {pair.first, pair.second} == {one, other})
 
 
-def _table(title: str, first: str, *others: str) -> Table:
+def empty_table(title: str, first: str, *others: str) -> Table:
     """Names fold rather than lose their end; they are Text, for which [brackets] are no markup."""
     table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
     table.add_column(Text(first), overflow="fold")
@@ -194,11 +194,13 @@ def _table(title: str, first: str, *others: str) -> Table:
     return table
 
 
-def _row(table: Table, *cells: str) -> None:
+def add_row(table: Table, *cells: str) -> None:
+    """One more row; cells with an arrow stand out."""
     table.add_row(*(Text(cell, style="bold" if "↑" in cell or "←" in cell else "") for cell in cells))
 
 
-def _percent(rate: float) -> str:
+def percent(rate: float) -> str:
+    """A share in %, without the sign."""
     return f"{100 * rate:.2f}"
 
 
@@ -207,12 +209,12 @@ def _points(difference: float) -> str:
 
 
 def _mean(mean: float, sd: float | None) -> str:
-    return _percent(mean) if sd is None else f"{_percent(mean)} ± {_percent(sd)}"
+    return percent(mean) if sd is None else f"{percent(mean)} ± {percent(sd)}"
 
 
 def _latex_errors(found: Comparison) -> list[list[str]]:
     if found.one_run_each:
-        return [[latex(run.name), f"{_percent(run.rate)} [{_percent(run.low)}, {_percent(run.high)}]"] for run in found.runs]
+        return [[latex(run.name), f"{percent(run.rate)} [{percent(run.low)}, {percent(run.high)}]"] for run in found.runs]
     rows = [(method.name, _mean(method.mean, method.sd), len(method.runs)) for method in found.methods]
     return [[latex(name), latex(f"{mean} ({n})")] for name, mean, n in rows]
 

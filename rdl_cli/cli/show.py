@@ -1,0 +1,24 @@
+"""`rdl show`: what a run or a store is, and whence it came."""
+
+import json as json_text
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def show(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="a run or a store", show_default=False)],
+    json: Annotated[bool, typer.Option("--json", help="print JSON: everything")] = False,
+) -> None:
+    """What a run or a store is, how good it became, and which of the files it was made from have changed since."""
+    from rdl_cli.cli import cards, tables
+    from rdl_cli.jobs.show import as_dict
+    from rdl_cli.jobs.show import show as job
+
+    card = job(path)
+    if json:
+        sys.stdout.write(json_text.dumps(as_dict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    else:
+        tables.console().print(cards.as_rich(card))

@@ -1,0 +1,222 @@
+"""What a run or a store is, how good it became, and whether what it was made from is still the same. No torch."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import file_digest
+from rdl_cli.statistics.intervals import wilson
+from rdl_cli.stores.run import EPOCHS, Run
+from rdl_cli.stores.store import Store, fingerprint
+
+SCHEMA = "rdl-show/1"
+EMBEDDED = "digits"
+"""The data set that lies in no folder."""
+
+
+@dataclass(frozen=True)
+class Link:
+    """A parent, and through it its own. `state`: `unchanged` or `changed` since, `missing`, or `not checked`, and `note` says why."""
+
+    kind: str
+    path: str
+    fingerprint: str
+    state: str
+    note: str = ""
+    parents: tuple["Link", ...] = ()
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Error rates with the weights after one epoch (counted from 1); the test error with Wilson's 95 % interval, once finished."""
+
+    which: str
+    epoch: int | None
+    validation: float | None
+    errors: int | None = None
+    images: int | None = None
+    test: float | None = None
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a file came to be."""
+
+    command: str
+    when: str
+    commit: str | None
+    device: str | None
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True)
+class RunCard:
+    """A run at a glance. `epochs` are those it has been through; `fingerprint` is that of its weights, None before it finished."""
+
+    path: str
+    method: str
+    seed: int
+    finished: bool
+    epochs: int
+    config: dict[str, Any]
+    accuracies: tuple[Accuracy, ...]
+    fingerprint: str | None
+    made: Made
+    parents: tuple[Link, ...]
+    kind: str = field(default="run", init=False)
+
+
+@dataclass(frozen=True)
+class LayerCard:
+    """What is stored of a layer. `shape` is that of one picture's activations; `rdms` counts its RDMs."""
+
+    name: str
+    shape: tuple[int, ...] | None
+    views: tuple[str, ...]
+    rdms: int
+    dtype: str
+    distance: str
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StoreCard:
+    """A store at a glance. `images` is the shape of one stored picture; `teacher_error` the teacher's error rate on the stimuli."""
+
+    path: str
+    bytes: int
+    stimuli: int
+    images: tuple[int, ...] | None
+    named: bool
+    labelled: bool
+    layers: tuple[LayerCard, ...]
+    teacher_error: float | None
+    fingerprint: str
+    made: Made
+    parents: tuple[Link, ...]
+    kind: str = field(default="store", init=False)
+
+
+def show(path: Path) -> RunCard | StoreCard:
+    """What lies at the path. UserError where it is neither a run nor a store."""
+    if not path.exists():
+        raise UserError(f"there is nothing at {path}")
+    if path.is_file():
+        return _store(Store.open(path))
+    if not (path / "config.toml").is_file() and (runs := sorted(p.parent.name for p in path.glob("*/config.toml"))):
+        raise UserError(f"{path} is a folder of {len(runs)} runs: {', '.join(runs)}", hint="show one of them, or rdl compare all of them")
+    return _run(Run.open(path))
+
+
+def as_dict(card: RunCard | StoreCard) -> dict[str, Any]:
+    """The card as plain data: `schema`, `kind` (run or store), then the fields of the classes above."""
+    return {"schema": SCHEMA, "kind": card.kind} | asdict(card)
+
+
+def _run(run: Run) -> RunCard:
+    rows = run.metrics()
+    weights = run.fingerprint() if run.weights.is_file() else None
+    made = run.provenance
+    accuracies = tuple(_accuracy(run, which, rows) for which in EPOCHS)
+    parents = _links(made, run.path)
+    return RunCard(str(run.path), run.name, run.seed, run.finished, len(rows), run.config, accuracies, weights, _made(made), parents)
+
+
+def _accuracy(run: Run, which: str, rows: list[dict[str, str]]) -> Accuracy:
+    errors = [float(row["validation_error"]) for row in rows]
+    at = None if not rows else len(rows) - 1 if which == "final" else int(np.argmin(errors))
+    epoch, validation = (None, None) if at is None else (int(float(rows[at]["epoch"])) + 1, errors[at])
+    if not run.finished:
+        return Accuracy(which, epoch, validation)
+    found = run.predictions(which)
+    n = len(found.labels)
+    return Accuracy(which, epoch, validation, found.errors, n, *(wilson(found.errors, n) if n else ()))
+
+
+def _store(store: Store) -> StoreCard:
+    stimuli = store.stimuli
+    return StoreCard(
+        path=str(store.path),
+        bytes=store.path.stat().st_size,
+        stimuli=len(stimuli.digests),
+        images=None if stimuli.images is None else stimuli.images.shape[1:],
+        named=stimuli.names is not None,
+        labelled=stimuli.labels is not None,
+        layers=tuple(_layer(store, name) for name in store.layers),
+        teacher_error=store.provenance.get("teacher_error"),
+        fingerprint=fingerprint(store),
+        made=_made(store.provenance),
+        parents=_links(store.provenance, store.path),
+    )
+
+
+def _layer(store: Store, name: str) -> LayerCard:
+    values = store.activations(name) if store.has_activations(name) else None
+    rdms = store.rdm(name).values if store.has_rdm(name) else None
+    kept = values if values is not None else rdms
+    assert kept is not None, f"layer {name} of {store.path} holds nothing"
+    notes = {key: value for key, value in store.attrs(name).items() if key not in ("name", "views", "distance") and value != ""}
+    return LayerCard(
+        name=name,
+        shape=None if values is None else values.shape[2:],
+        views=() if values is None else store.views(name),
+        rdms=0 if rdms is None else len(rdms),
+        dtype=str(kept.dtype),
+        distance=store.attrs(name).get("distance", ""),
+        notes=notes,
+    )
+
+
+def _made(provenance: dict[str, Any]) -> Made:
+    get = provenance.get
+    return Made(get("command", ""), get("made", ""), get("commit"), get("device"), get("versions", {}))
+
+
+def _links(provenance: dict[str, Any], *children: Path) -> tuple[Link, ...]:
+    """The parents that a provenance names. `children` are the files on the way here, which are not followed again."""
+    dataset = provenance.get("config", {}).get("dataset", "")
+    return tuple(_link(parent, dataset, children) for parent in provenance.get("parents", ()))
+
+
+def _link(parent: dict[str, str], dataset: str, children: tuple[Path, ...]) -> Link:
+    kind, path, then = parent["kind"], Path(parent["path"]), parent["fingerprint"]
+    link = (kind, str(path), then)
+    if kind == "dataset":
+        if dataset != EMBEDDED and not path.exists():
+            return Link(*link, "missing", dataset)
+        return Link(*link, "not checked", f"{dataset}; its pictures are compared whenever they are read")
+    if not path.exists():
+        return Link(*link, "missing")
+    if kind not in FINGERPRINTS and path.is_dir():
+        return Link(*link, "not checked")
+    try:
+        now, made = FINGERPRINTS.get(kind, _file)(path)
+    except UserError as error:
+        return Link(*link, "changed", str(error))
+    if now != then:
+        return Link(*link, "changed", f"its fingerprint was {then[:12]}, now it is {now[:12]}")
+    return Link(*link, "unchanged", parents=() if path in children else _links(made, *children, path))
+
+
+def _run_now(path: Path) -> tuple[str, dict[str, Any]]:
+    run = Run.open(path)
+    return run.fingerprint(), run.provenance
+
+
+def _store_now(path: Path) -> tuple[str, dict[str, Any]]:
+    store = Store.open(path)
+    return fingerprint(store), store.provenance
+
+
+def _file(path: Path) -> tuple[str, dict[str, Any]]:
+    return file_digest(path), {}
+
+
+FINGERPRINTS: dict[str, Callable[[Path], tuple[str, dict[str, Any]]]] = {"run": _run_now, "store": _store_now}
+"""What a parent's content is now, and its own provenance; any other kind of parent is a file."""

@@ -1,0 +1,208 @@
+"""A run and a store at a glance, and which of the files they were made from are still the same."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import file_digest
+from rdl_cli.jobs.show import Link, RunCard, StoreCard, as_dict, show
+from rdl_cli.stores.plan import ActivationSpec, RdmSpec
+from rdl_cli.stores.run import Run
+from rdl_cli.stores.store import Stimuli, Store, fingerprint
+from rdl_cli.stores.writer import create
+
+N = 100
+
+
+def write_run(path: Path, parents: list[dict[str, str]], finished: bool = True, dataset: str = "mnist") -> Path:
+    """Three epochs, of which the second is the best; 4 errors in the end, 2 at the best epoch."""
+    path.mkdir(parents=True)
+    run = Run(path)
+    run.write_provenance({"command": "rdl train-student", "made": "2026-01-01", "config": {"dataset": dataset}, "parents": parents})
+    run.write_config({"dataset": dataset, "seed": 7, "label": "ours"})
+    run.write_metrics([{"epoch": float(e), "train/task": 1.0, "validation_error": v} for e, v in enumerate([0.5, 0.125, 0.25])])
+    if finished:
+        run.weights.write_bytes(f"weights of {path.name}".encode())
+        labels = np.arange(N) % 10
+        logits = {epoch: np.eye(10)[(labels + (np.arange(N) < wrong)) % 10] for epoch, wrong in (("final", 4), ("best", 2))}
+        run.write_predictions(np.array([f"{i:064x}" for i in range(N)], "S64"), labels, logits)
+    return path
+
+
+def write_store(path: Path, parents: list[dict[str, str]]) -> Path:
+    stimuli = Stimuli(np.array([f"{i:064x}" for i in range(5)], "S64"), None, np.arange(5), np.zeros((5, 1, 4, 4), np.uint8))
+    specs = [
+        ActivationSpec("pool1", (3, 2), "float16", ("identity", "hflip"), {"distance": "mse", "projection": 512}),
+        RdmSpec("V1", 2, "float32", "correlation", region="V1"),
+    ]
+    provenance = {"command": "rdl export-rdms", "config": {"dataset": "mnist"}, "parents": parents, "teacher_error": 0.25}
+    with create(path, stimuli, provenance, specs, "f") as writer:
+        for view in range(2):
+            writer.write("pool1", 0, np.ones((5, 3, 2)), view)
+        for index in range(2):
+            writer.write_rdm("V1", index, 0, np.ones(10))
+    return path
+
+
+def parent(kind: str, path: Path, now: str) -> dict[str, str]:
+    return {"kind": kind, "path": str(path), "fingerprint": now}
+
+
+class Family:
+    """A data set, the teacher trained on it, the teacher's store, and a student of the store."""
+
+    def __init__(self, root: Path):
+        self.data = root / "data"
+        self.data.mkdir()
+        pictures = parent("dataset", self.data, "p" * 64)
+        self.teacher = write_run(root / "teacher", [pictures])
+        self.store = write_store(root / "teacher.h5", [parent("run", self.teacher, Run(self.teacher).fingerprint()), pictures])
+        self.student = write_run(root / "student", [pictures, parent("store", self.store, fingerprint(Store.open(self.store)))])
+
+    def state(self, *kinds: str) -> Link:
+        """The ancestor of the student that one finds by following these kinds."""
+        parents = show(self.student).parents
+        for kind in kinds:
+            link = next(link for link in parents if link.kind == kind)
+            parents = link.parents
+        return link
+
+
+@pytest.fixture
+def family(tmp_path: Path) -> Family:
+    return Family(tmp_path)
+
+
+def test_a_finished_run_says_which_error_is_which(family: Family) -> None:
+    card = show(family.student)
+    assert isinstance(card, RunCard)
+    assert (card.kind, card.method, card.seed, card.finished, card.epochs) == ("run", "ours", 7, True, 3)
+    final, best = card.accuracies
+    assert (final.which, final.epoch, final.validation, final.errors, final.images, final.test) == ("final", 3, 0.25, 4, N, 0.04)
+    assert (best.which, best.epoch, best.validation, best.errors, best.test) == ("best", 2, 0.125, 2, 0.02)
+    assert final.low is not None and final.high is not None and final.low < 0.04 < final.high
+    assert card.fingerprint == file_digest(family.student / "model.safetensors")
+    assert card.made.command == "rdl train-student"
+
+
+def test_an_unfinished_run_has_no_test_error(tmp_path: Path) -> None:
+    card = show(write_run(tmp_path / "run", [], finished=False))
+    assert isinstance(card, RunCard)
+    assert (card.finished, card.fingerprint, card.parents) == (False, None, ())
+    assert [(a.epoch, a.validation, a.test, a.low) for a in card.accuracies] == [(3, 0.25, None, None), (2, 0.125, None, None)]
+
+
+def test_a_run_before_its_first_epoch(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", [], finished=False)
+    (path / "metrics.csv").unlink()
+    card = show(path)
+    assert isinstance(card, RunCard)
+    assert [(a.epoch, a.validation) for a in card.accuracies] == [(None, None)] * 2
+
+
+def test_a_store_says_what_it_holds(family: Family) -> None:
+    card = show(family.store)
+    assert isinstance(card, StoreCard)
+    assert (card.kind, card.stimuli, card.images, card.named, card.labelled) == ("store", 5, (1, 4, 4), False, True)
+    assert (card.bytes, card.teacher_error, card.fingerprint) == (family.store.stat().st_size, 0.25, fingerprint(Store.open(family.store)))
+    pool1, v1 = card.layers
+    assert (pool1.name, pool1.shape, pool1.views, pool1.rdms, pool1.dtype) == ("pool1", (3, 2), ("identity", "hflip"), 0, "float16")
+    assert (pool1.distance, pool1.notes) == ("mse", {"projection": 512})
+    assert (v1.shape, v1.views, v1.rdms, v1.dtype, v1.distance, v1.notes) == (None, (), 2, "float32", "correlation", {"region": "V1"})
+
+
+def test_the_chain_is_followed_to_its_end(family: Family) -> None:
+    assert family.state("store").state == "unchanged"
+    assert family.state("store", "run").state == "unchanged"
+    assert family.state("store", "run", "dataset").state == "not checked"
+    assert family.state("dataset").note.startswith("mnist; its pictures are compared")
+
+
+def test_a_parent_that_changed_is_named_with_both_fingerprints(family: Family) -> None:
+    before = Run(family.teacher).fingerprint()
+    (family.teacher / "model.safetensors").write_bytes(b"trained again")
+    link = family.state("store", "run")
+    assert (link.state, link.parents) == ("changed", ())  # what it is made from now is another story
+    assert link.note == f"its fingerprint was {before[:12]}, now it is {Run(family.teacher).fingerprint()[:12]}"
+    assert family.state("store").state == "unchanged"
+
+
+def test_a_parent_that_is_gone_is_missing(family: Family) -> None:
+    family.store.unlink()
+    family.data.rmdir()
+    assert (family.state("store").state, family.state("store").parents) == ("missing", ())
+    assert family.state("dataset").state == "missing"
+
+
+def test_a_parent_that_is_damaged_has_changed(family: Family) -> None:
+    family.store.write_bytes(b"no store")
+    assert (family.state("store").state, family.state("store").note) == ("changed", f"{family.store} is not an HDF5 file")
+    (family.teacher / "model.safetensors").unlink()
+    card = show(write_run(family.data / "other", [parent("run", family.teacher, "a" * 64)]))
+    assert (card.parents[0].state, "holds no model.safetensors" in card.parents[0].note) == ("changed", True)
+
+
+def test_weights_from_elsewhere_are_a_file(tmp_path: Path) -> None:
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"weights")
+    path = write_run(tmp_path / "run", [parent("weights", file, file_digest(file))])
+    assert show(path).parents[0].state == "unchanged"
+    file.write_bytes(b"other weights")
+    assert show(path).parents[0].state == "changed"
+
+
+def test_the_embedded_data_set_is_never_missing(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", [parent("dataset", tmp_path / "nowhere", "a")], dataset="digits")
+    assert show(path).parents[0].state == "not checked"
+
+
+def test_a_file_that_is_made_from_itself_ends_the_chain(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "run", [])
+    Run(path).write_provenance({"parents": [parent("run", path, Run(path).fingerprint())]})
+    (link,) = show(path).parents
+    assert (link.state, link.parents) == ("unchanged", ())
+
+
+@pytest.mark.parametrize(
+    ("path", "says"), [("nowhere", "nothing at"), ("data", "is not a run"), ("teacher/config.toml", "not an HDF5 file")]
+)
+def test_what_is_neither_is_refused(family: Family, path: str, says: str) -> None:
+    with pytest.raises(UserError, match=says):
+        show(family.data.parent / path)
+
+
+def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        write_run(tmp_path / f"seed{seed}", [])
+    with pytest.raises(UserError, match="a folder of 2 runs: seed0, seed1"):
+        show(tmp_path)
+
+
+def test_the_card_is_plain_data(family: Family) -> None:
+    for path, kind in ((family.student, "run"), (family.store, "store")):
+        plain: dict[str, Any] = json.loads(json.dumps(as_dict(show(path)), allow_nan=False))
+        assert (plain["schema"], plain["kind"], plain["path"]) == ("rdl-show/1", kind, str(path))
+    assert {"accuracies", "config", "epochs", "finished", "fingerprint", "made", "method", "parents", "seed"} < set(
+        json.loads(json.dumps(as_dict(show(family.student))))
+    )
+
+
+def test_showing_loads_no_torch(family: Family) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+from rdl_cli.cli.show import show
+assert not {{"torch", "numpy", "h5py"}} & set(sys.modules), "importing the command is not cheap"
+show(Path({str(family.student)!r}))
+show(Path({str(family.store)!r}))
+assert "torch" not in sys.modules
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    assert done.returncode == 0, done.stderr
+    assert "unchanged" in done.stdout
