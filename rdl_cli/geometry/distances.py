@@ -44,10 +44,7 @@ def mse(a: Reps, b: Reps) -> Distances:
 @DISTANCES.register("euclidean")
 def euclidean(a: Reps, b: Reps) -> Distances:
     """Euclidean distance, as in the RDMs of Fig. 3 of McClure & Kriegeskorte 2016."""
-    squares = sqeuclidean(a, b)
-    apart = squares > 0
-    # the root of 0 has an infinite slope, and `where` after the root lets its NaN through: so no root of 0 is taken
-    return torch.where(apart, torch.where(apart, squares, 1).sqrt(), 0)
+    return root(sqeuclidean(a, b))
 
 
 @DISTANCES.register("cosine")
@@ -72,6 +69,13 @@ def correlation(a: Reps, b: Reps) -> Distances:
 def rows(reps: Reps) -> Tensor:
     """Representations as `n d`, in float32 at least: half precision and integers are widened, float64 stays."""
     return reps.reshape(len(reps), math.prod(reps.shape[1:])).to(torch.promote_types(reps.dtype, torch.float32))
+
+
+def root(squares: Tensor) -> Tensor:
+    """The square root, with a gradient of 0 at 0; 0 for what rounding left below."""
+    positive = squares > 0
+    # a root of 0 has an infinite slope, and `where` after the root lets its NaN through: so none is taken
+    return torch.where(positive, torch.where(positive, squares, 1).sqrt(), 0)
 
 
 def _rows(a: Reps, b: Reps) -> tuple[Tensor, Tensor]:

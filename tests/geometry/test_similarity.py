@@ -76,12 +76,9 @@ def test_ranks_are_scipys(ties):
 
 
 def test_rho_a_is_spearman_averaged_over_broken_ties():
-    a, b = rdm(5, 1, ties=True).numpy(), rdm(5, 2).numpy()
-    rng = np.random.default_rng(0)
-    broken = [stats.spearmanr(a + 1e-6 * rng.random(len(a)), b).statistic for _ in range(4000)]
-    assert MEASURES.find("rho-a")(torch.from_numpy(a), torch.from_numpy(b)).item() == pytest.approx(
-        np.mean(broken), abs=4 * np.std(broken) / 4000**0.5
-    )
+    a, b = rdm(5, 1, ties=True), rdm(5, 2)
+    broken = MEASURES.find("spearman")(a + 1e-6 * torch.rand(4000, 10, generator=torch.Generator().manual_seed(0)), b)
+    assert MEASURES.find("rho-a")(a, b).item() == pytest.approx(broken.mean().item(), abs=4 * broken.std().item() / 4000**0.5)
 
 
 def test_whitening_is_weighting_by_the_inverse_covariance_of_noise():
@@ -134,7 +131,7 @@ def test_a_representation_is_the_same_as_itself_however_turned_and_scaled(name):
     found = MEASURES.find(name)
     turned = 7 * x @ torch.linalg.qr(reps(6, 6, seed=9)).Q
     value = found(input_of(found, x, mse), input_of(found, turned, mse))
-    assert value.item() == pytest.approx(traits(found).same, abs=1e-9)
+    assert value.item() == pytest.approx(traits(found).same, abs=1e-8)
     other = found(input_of(found, x, mse), input_of(found, reps(14, 6, 3), mse))
     assert abs(other - traits(found).same) > 0.05
 
@@ -152,7 +149,7 @@ def test_order_of_the_two_and_of_stimuli_does_not_matter(name):
     x, y, order = reps(14, 6), reps(14, 4, 3), torch.randperm(14, generator=torch.Generator().manual_seed(0))
     found = MEASURES.find(name)
     value = found(input_of(found, x, mse), input_of(found, y, mse)).item()
-    tolerance = 0.03 if name in ("tv", "jsd", "js-distance", "tv-reference", "jsd-reference") else 1e-12
+    tolerance = 0.03 if name in ("tv", "jsd", "js-distance") else 1e-12
     assert found(input_of(found, y, mse), input_of(found, x, mse)).item() == pytest.approx(value, abs=tolerance)
     assert found(input_of(found, x[order], mse), input_of(found, y[order], mse)).item() == pytest.approx(value, abs=tolerance)
 
