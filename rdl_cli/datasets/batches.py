@@ -134,7 +134,7 @@ class Batches:
         return torch.randint(len(self.views), rows.shape, generator=generator)
 
     def _batches(self, rows: Ids, views: Ids, size: int) -> Iterator[Batch]:
-        streamed = iter(_streamed(self.splits, rows.split(size)) if self.images is None else ())
+        streamed = _streamed(self.splits, rows.split(size))
         rows, views = rows.to(self.device), views.to(self.device)  # once, so that no step waits for a copy
         for mine, view in zip(rows.split(size), views.split(size), strict=True):
             images = next(streamed).to(self.device, non_blocking=True) if self.images is None else self.images[mine]
@@ -151,12 +151,15 @@ def _on(device: torch.device, splits: list[Split]) -> Images | None:
     return torch.cat(images).to(device) if len(images) > 1 else images[0].to(device)
 
 
-def _streamed(splits: list[Split], rows: Iterable[torch.Tensor]) -> DataLoader:
+def _streamed(splits: list[Split], rows: Iterable[torch.Tensor]) -> Iterator[Images]:
     """The uint8 pictures of each batch, read by other processes while the network learns."""
     files = not all(isinstance(split.images, torch.Tensor) for split in splits)
     workers = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) if files else 0
     generator = torch.Generator()  # its own: a DataLoader without one draws from the global generator
-    return DataLoader(_Pictures(splits, list(rows)), batch_size=None, num_workers=workers, generator=generator)
+    for images in DataLoader(_Pictures(splits, list(rows)), batch_size=None, num_workers=workers, generator=generator):
+        if isinstance(images, UserError):
+            raise images
+        yield images
 
 
 class _Pictures(Dataset):
@@ -168,7 +171,10 @@ class _Pictures(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, batch: int) -> Images:
+    def __getitem__(self, batch: int) -> Images | UserError:
         rows, first = self.rows[batch], len(self.splits[0])
         parts = [rows[rows < first], rows[rows >= first] - first]
-        return torch.cat([split.read(part) for split, part in zip(self.splits, parts, strict=False)])
+        try:
+            return torch.cat([split.read(part) for split, part in zip(self.splits, parts, strict=False)])
+        except UserError as damaged:
+            return damaged  # raised in a worker it would come back with the worker's traceback for its text

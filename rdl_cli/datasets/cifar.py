@@ -35,7 +35,7 @@ def _splits(reader: Any, name: str, root: Path, download: bool) -> Splits:
     if download:
         fetch(reader.__name__, name, root)
     whole, test = (_read(reader, name, root, train) for train in (True, False))
-    train, validation, _ = partition(name, whole.labels, validation=VALIDATION)
+    train, validation, _ = partition([f"{name} {row}" for row in range(len(whole))], whole.labels, VALIDATION)
     return Splits(whole.at(train), whole.at(validation), test)
 
 

@@ -19,4 +19,5 @@ def digits(root: Path, download: bool) -> Splits:
     found = load_digits()
     images = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)[:, None]
     whole = Split(images, torch.from_numpy(found.target).long(), torch.arange(len(images)), tuple("0123456789"))
-    return Splits(*map(whole.at, partition("digits", whole.labels, validation=297, test=500)))
+    keys = [f"digits {row}" for row in range(len(whole))]
+    return Splits(*map(whole.at, partition(keys, whole.labels, validation=297, test=500)))

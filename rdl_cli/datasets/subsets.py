@@ -1,6 +1,7 @@
 """Which rows belong together: fixed partitions of a data set, and the few rows that keep their labels."""
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 
@@ -12,12 +13,13 @@ Rows = torch.Tensor
 """Positions in a split, int64, ascending."""
 
 
-def partition(name: str, labels: Labels, validation: int, test: int = 0) -> tuple[Rows, Rows, Rows]:
+def partition(keys: Sequence[str], labels: Labels, validation: int, test: int = 0) -> tuple[Rows, Rows, Rows]:
     """Rows for training, validation and test, stratified, the same for every seed, machine and library version.
 
-    Rows are taken in the order of SHA-256("name row"), so no random generator has a say in what a data set is.
+    Rows are taken in the order of their keys' SHA-256, so no random generator has a say in what a data set is.
     """
-    order = torch.tensor(sorted(range(len(labels)), key=lambda row: hashlib.sha256(f"{name} {row}".encode()).digest()), dtype=torch.int64)
+    hashed = [hashlib.sha256(key.encode()).digest() for key in keys]
+    order = torch.tensor(sorted(range(len(keys)), key=hashed.__getitem__), dtype=torch.int64)
     last = stratified(labels, test, order)
     order = order[~torch.isin(order, last)]
     middle = stratified(labels, validation, order)

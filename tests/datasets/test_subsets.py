@@ -46,12 +46,15 @@ def test_an_impossible_number_is_refused(n: int):
 
 def test_a_partition_is_whole_disjoint_and_fixed():
     labels = torch.arange(100) % 5
-    parts = partition("some name", labels, validation=20, test=30)
+    keys = [f"some name {row}" for row in range(100)]
+    parts = partition(keys, labels, validation=20, test=30)
     assert [len(part) for part in parts] == [50, 20, 30]
     assert torch.cat(parts).sort().values.tolist() == list(range(100))
     assert all(torch.bincount(labels[part]).unique().numel() == 1 for part in parts)
-    assert torch.equal(parts[2], partition("some name", labels, validation=20, test=30)[2])
-    assert not torch.equal(parts[2], partition("another", labels, validation=20, test=30)[2])
+    assert torch.equal(parts[2], partition(keys, labels, validation=20, test=30)[2])
+    assert not torch.equal(parts[2], partition([f"another {row}" for row in range(100)], labels, validation=20, test=30)[2])
+    backwards = partition(keys[::-1], labels.flip(0), validation=20, test=30)
+    assert torch.equal(99 - backwards[2].flip(0), parts[2]), "a picture's part depends on its place, not on its key alone"
 
 
 def test_classes_that_are_not_there_are_not_drawn():

@@ -1,0 +1,195 @@
+"""A user's own pictures: every layout and mode that is promised, and one clear message for each thing that is wrong."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.seeds import Seeds
+from rdl_cli.datasets import pictures as files
+from rdl_cli.datasets.batches import Batches, digests, fingerprint
+from rdl_cli.datasets.pictures import pictures
+from rdl_cli.datasets.preprocessing import PREPROCESSING
+from rdl_cli.datasets.splits import load
+from rdl_cli.datasets.views import VIEWS
+
+CICHY = Path(__file__).resolve().parents[2] / "../shared/data/brain/cichy92/92images"
+
+
+def pixels(seed: int, height: int = 6, width: int = 6, channels: int = 3) -> np.ndarray:
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape).astype(np.uint8)
+
+
+def put(file: Path, array: np.ndarray) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(file)
+
+
+def classes_of(home: Path, number: int = 10, first: int = 0, channels: int = 3) -> None:
+    for label, kind in enumerate(("cat", "dog")):
+        for n in range(first, first + number):
+            put(home / kind / f"{n}.png", pixels(1000 * label + n, channels=channels))
+
+
+def test_class_folders_become_three_splits(tmp_path: Path):
+    classes_of(tmp_path, 30)
+    splits = load(f"folder:{tmp_path}", tmp_path)
+    assert [len(split) for split in splits] == [48, 6, 6]
+    assert all(torch.bincount(split.labels).unique().numel() == 1 for split in splits), "not stratified"
+    assert splits.train.classes == ("cat", "dog") and splits.train.images.dtype == torch.uint8
+    assert torch.cat([split.ids for split in splits]).sort().values.tolist() == list(range(60))
+    for split in splits:
+        assert split.names is not None
+        for image, label, name in zip(split.images, split.labels.tolist(), split.names, strict=True):
+            assert name.startswith(split.classes[label])
+            assert np.array_equal(image.permute(1, 2, 0).numpy(), np.asarray(Image.open(tmp_path / name))), "pixels were changed"
+
+
+def test_a_picture_keeps_its_part_when_the_folder_moves_and_the_order_is_natural(tmp_path: Path):
+    classes_of(tmp_path / "a", 12)
+    classes_of(tmp_path / "b", 12)
+    first, second = (load(f"folder:{tmp_path / name}", tmp_path) for name in "ab")
+    assert [split.names for split in first] == [split.names for split in second] and fingerprint(first) == fingerprint(second)
+    named = {int(i): name for split in first for i, name in zip(split.ids, split.names or (), strict=True)}
+    assert [named[i] for i in range(24)] == [f"{kind}/{n}.png" for kind in ("cat", "dog") for n in range(12)]
+
+
+@pytest.mark.parametrize("validation", [None, "validation", "val"])
+@pytest.mark.parametrize("test", [None, "test"])
+def test_folders_for_the_splits_are_used_where_they_are(validation: str | None, test: str | None, tmp_path: Path):
+    classes_of(tmp_path / "train", 20)
+    for name, first in ((validation, 100), (test, 200)):
+        if name:
+            classes_of(tmp_path / name, 3, first)
+    splits = load(f"folder:{tmp_path}", tmp_path)
+    assert [len(split) for split in splits] == [40 - 4 * (not validation) - 4 * (not test), 6 if validation else 4, 6 if test else 4]
+    for split, name in zip(splits, ("train", validation or "train", test or "train"), strict=True):
+        assert all(each.startswith(f"{name}/") for each in split.names or ())
+    assert torch.cat([split.ids for split in splits]).unique().numel() == sum(map(len, splits))
+
+
+def test_grey_stays_grey_and_one_coloured_picture_makes_all_rgb(tmp_path: Path):
+    classes_of(tmp_path, 4, channels=1)
+    grey = load(f"folder:{tmp_path}", tmp_path).train.images
+    assert grey.shape[1:] == (1, 6, 6)
+    put(tmp_path / "dog/9.png", pixels(9))
+    assert load(f"folder:{tmp_path}", tmp_path).train.images.shape[1:] == (3, 6, 6)
+
+
+def test_sizes_that_differ_need_a_size(tmp_path: Path):
+    classes_of(tmp_path, 4)
+    put(tmp_path / "cat/wide.png", pixels(5, 6, 12))
+    with pytest.raises(UserError, match="9 pictures have 2 sizes, 6 × 6 and 12 × 6") as caught:
+        load(f"folder:{tmp_path}", tmp_path)
+    assert "--image-size" in str(caught.value.hint)
+    splits = load(f"folder:{tmp_path}", tmp_path, image_size=6)
+    by_name = {name: image for split in splits for name, image in zip(split.names or (), split.images, strict=True)}
+    assert np.array_equal(by_name["cat/wide.png"].permute(1, 2, 0), pixels(5, 6, 12)[:, 3:9]), "not cut around its middle"
+    assert load(f"folder:{tmp_path}", tmp_path, image_size=4).train.images.shape[1:] == (3, 4, 4)
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path):
+    deep = np.array([[0, 255, 256], [32768, 65280, 65535]], dtype=np.uint16)
+    put(tmp_path / "deep.png", deep)
+    assert pictures(tmp_path)[0].tolist() == [[[[0, 0, 1], [128, 255, 255]]]]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_what_does_not_fit_in_memory_streams_in_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    classes_of(tmp_path, 12)
+    inside = load(f"folder:{tmp_path}", tmp_path)
+    monkeypatch.setattr(files, "_free_memory", lambda: 0)
+    outside = load(f"folder:{tmp_path}", tmp_path)
+    assert isinstance(inside.train.images, torch.Tensor) and not isinstance(outside.train.images, torch.Tensor)
+    assert fingerprint(inside) == fingerprint(outside)
+    assert np.array_equal(digests(inside.test.images), digests(outside.test.images))
+    hflip, unit = VIEWS.make("hflip"), PREPROCESSING.make("unit", outside.train)
+    streams = [list(Batches(splits.train, None, 5, hflip, unit).epoch(Seeds(0), 0)) for splits in (inside, outside)]
+    assert len(streams[0]) == 4
+    for mine, theirs in zip(*streams, strict=True):
+        assert all(map(torch.equal, mine, theirs))
+
+    (tmp_path / "cat/3.png").write_bytes((tmp_path / "cat/3.png").read_bytes()[:60])
+    everything = Batches(outside.train, None, 20, hflip, unit)
+    with pytest.raises(UserError, match=r"cat/3.png can't be read: [^\n]*$"):
+        list(everything.in_order())
+
+
+@pytest.mark.parametrize("harm", ["truncated", "no picture", "empty"])
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+def test_a_damaged_picture_is_named(harm: str, suffix: str, tmp_path: Path):
+    classes_of(tmp_path, 4)
+    victim = tmp_path / f"dog/broken.{suffix}"
+    put(victim, pixels(1))
+    data = victim.read_bytes()
+    victim.write_bytes({"truncated": data[: len(data) * 3 // 4], "no picture": b"<html>", "empty": b""}[harm])
+    with pytest.raises(UserError, match=f"broken.{suffix} can't be read"):
+        load(f"folder:{tmp_path}", tmp_path)
+
+
+def test_other_files_are_let_alone(tmp_path: Path):
+    classes_of(tmp_path, 4)
+    for name in ("cat/notes.txt", "cat/.hidden.png", "dog/rdm.h5", "labels.csv"):
+        (tmp_path / name).write_text("no picture")
+    (tmp_path / ".cache").mkdir()
+    assert sum(map(len, load(f"folder:{tmp_path}", tmp_path))) == 8
+
+
+def refusal(home: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        load(f"folder:{home}", home)
+    return str(caught.value)
+
+
+def test_what_is_missing_is_said(tmp_path: Path):
+    assert "no folder" in refusal(tmp_path / "nowhere")
+    assert "0 class folders" in refusal(tmp_path)
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "dog").mkdir()
+    assert "no pictures" in refusal(tmp_path)
+    classes_of(tmp_path, 3)
+    assert sum(map(len, load(f"folder:{tmp_path}", tmp_path))) == 6
+    (tmp_path / "dog/2.png").unlink()
+    assert "class `dog` has 2 training pictures" in refusal(tmp_path)
+
+
+def test_classes_and_folders_must_agree(tmp_path: Path):
+    classes_of(tmp_path / "train", 5)
+    classes_of(tmp_path / "test", 5)
+    (tmp_path / "test/dog").rename(tmp_path / "test/dogs")
+    assert "did you mean `dog`" in refusal(tmp_path)
+    (tmp_path / "train").rename(tmp_path / "trian")
+    assert f"no {tmp_path}/train" in refusal(tmp_path)
+
+
+def test_the_smallest_classes_keep_a_picture_in_every_split(tmp_path: Path):
+    for label, number in enumerate((3, 4, 5, 60)):
+        for n in range(number):
+            put(tmp_path / f"kind{label}/{n}.png", pixels(100 * label + n))
+    for split in load(f"folder:{tmp_path}", tmp_path):
+        assert set(split.labels.tolist()) == {0, 1, 2, 3}
+
+
+def test_stimuli_come_in_natural_order_with_their_names(tmp_path: Path):
+    for n in (10, 2, 1):
+        put(tmp_path / f"image{n}.png", pixels(n))
+    images, names = pictures(tmp_path)
+    assert names == ("image1.png", "image2.png", "image10.png")
+    assert np.array_equal(images[2].permute(1, 2, 0).numpy(), pixels(10))
+    assert pictures(tmp_path, image_size=3)[0].shape == (3, 3, 3, 3)
+    with pytest.raises(UserError, match="no pictures"):
+        (tmp_path / "empty").mkdir()
+        pictures(tmp_path / "empty")
+    with pytest.raises(UserError, match="no folder"):
+        pictures(tmp_path / "nowhere")
+
+
+@pytest.mark.skipif(not CICHY.is_dir(), reason=f"no {CICHY}")
+def test_cichys_92_pictures_are_read():
+    images, names = pictures(CICHY)
+    assert images.shape == (92, 3, 175, 175) and names[0] == "image_01.jpg" and names[91] == "image_92.jpg"
+    assert len(set(digests(images))) == 92
