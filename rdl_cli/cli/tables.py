@@ -101,7 +101,9 @@ def legend(found: Comparison) -> str:
             "Counts b:c are images that only the one, only the other gets right; they are never summed over seeds.",
         ]
     tested = sum(pair.p is not None for pair in found.method_pairs)
-    arrows = f"↑ the column is better, ← the row is: p < {ALPHA}; * also after Holm's correction over the {tested} pairs."
+    arrows = (
+        f"↑ the column is better, ← the row is: p < {ALPHA}; * also after Holm's correction over {tested} pair{'s' if tested != 1 else ''}."
+    )
     return "\n".join([arrows, *lines])
 
 

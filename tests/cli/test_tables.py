@@ -152,12 +152,12 @@ def test_against_a_baseline_the_table_has_its_row_alone(tmp_path: Path) -> None:
     paths = [write(tmp_path / name, wrong, network=name) for name, wrong in (("a", 9), ("b", 0), ("c", 3))]
     found = compare(paths, baseline="c")
     assert cells(found, "c") == ["c", "—", "0.031 ←", "0.25"]
-    assert "over the 2 pairs" in text(found)
+    assert "over 2 pairs" in text(found)
     assert tables.as_latex(found).count("---") == 1
 
 
 def test_the_legend_counts_what_was_tested(single: Comparison) -> None:
-    assert "Holm's correction over the 3 pairs" in tables.legend(single)
+    assert "Holm's correction over 3 pairs" in tables.legend(single)
 
 
 def test_the_command_offers_the_epochs_there_are() -> None:
