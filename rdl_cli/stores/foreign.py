@@ -7,6 +7,7 @@ sessions and time points are kept apart, NaN means not measured, and every guess
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -90,33 +91,41 @@ def read(
     n: int | None = None,
     axes: Sequence[str] = (),
     distance: str = "",
-    regions: Collection[str] = (),
+    regions: Sequence[str] = (),
     repairs: Collection[str] = (),
 ) -> list[ForeignRdms]:
     """All RDMs of the files, joined by region.
 
     The format shows in a file's content; `format` insists on one. `n` is how many stimuli there are, `axes` names an array's
-    axes in order, `distance` overrides what the file says, `regions` chooses, `repairs` are names of `damage.REPAIRS`.
+    axes in order, `distance` overrides what the file says, `repairs` are names of `damage.REPAIRS`. `regions` chooses: `IT`,
+    `V*`, or under another name, `IT=IT_RDMs`; where several become one (`IT=subject*`), their names are the subjects.
     UserError for a file that is damaged, doubtful or of no known format.
     """
     damage.check_repairs(repairs)
-    out: list[ForeignRdms] = []
-    offered: set[str] = set()
+    chosen = [(old or new, new) for new, _, old in (region.partition("=") for region in regions)]
+    out: dict[str, list[ForeignRdms]] = {}
+    offered: list[str] = []
     for path in paths:
         found = find(path, format)
-        offered |= {each.region for each in found}
-        chosen = [replace(each, certain=True) for each in found if each.region in regions] if regions else _likely(found, path, n)
-        settled = [_settled(each, path, n, axes, distance, repairs) for each in chosen]
+        offered += [each.region for each in found]
+        wanted = [replace(f, certain=True) for f in found if _new_name(f.region, chosen)] if regions else _likely(found, path, n)
+        settled = [_settled(each, path, n, axes, distance, repairs) for each in wanted]
         if len(sizes := {each.n for each in settled}) > 1:
             which = ", ".join(f"{each.region} of {each.n}" for each in settled[:6])
             raise UserError(
                 f"{path} holds RDMs of {len(sizes)} numbers of stimuli: {which}", hint="choose with --regions, or by the stimuli"
             )
-        out += settled
-    for region in regions:
-        if region not in offered:
-            raise unknown("region", region, offered)
-    return [_joined(region, [each for each in out if each.region == region]) for region in dict.fromkeys(each.region for each in out)]
+        for each in settled:
+            out.setdefault(_new_name(each.region, chosen) or each.region, []).append(each)
+    for old, _ in chosen:
+        if not any(fnmatchcase(region, old) for region in offered):
+            raise unknown("region", old, offered)
+    return [_joined(region, parts) for region, parts in out.items()]
+
+
+def _new_name(region: str, chosen: Sequence[tuple[str, str]]) -> str:
+    """What a region is to be called; '' where it was not chosen."""
+    return next((region if new == old else new for old, new in chosen if fnmatchcase(region, old)), "")
 
 
 def find(path: Path, format: str | None = None) -> list[Found]:
@@ -221,6 +230,8 @@ def _names(found: Found, n: int) -> tuple[tuple[str, ...] | None, str]:
 
 def _joined(region: str, parts: list[ForeignRdms]) -> ForeignRdms:
     """One region's RDMs from several arrays or files; names in another order are brought into the first's."""
+    if len({part.region for part in parts}) > 1:
+        parts = [part if any(part.subjects) else replace(part, subjects=(part.region,) * len(part.subjects)) for part in parts]
     first = parts[0]
     said = list(dict.fromkeys(note for part in parts for note in part.notes))
     for part in parts[1:]:

@@ -147,3 +147,14 @@ def test_integers_become_floats_that_hold_them_exactly(dtype, width, tmp_path):
     np.save(tmp_path / "m.npy", square)
     (found,) = read([tmp_path / "m.npy"])
     assert found.values.dtype == width and found.values.tolist() == [[float(square[0, 1]), float(square[0, 2]), 0.0]]
+
+
+def test_regions_are_chosen_renamed_and_joined(tmp_path):
+    np.savez(tmp_path / "brain.npz", IT_RDMs=SQUARES, V1=SQUARES[0], V2=SQUARES[1])
+    assert [each.region for each in read([tmp_path / "brain.npz"], regions=("V*",))] == ["V1", "V2"]
+    (it,) = read([tmp_path / "brain.npz"], regions=("IT=IT_RDMs",))
+    assert it.region == "IT" and it.subjects == ("1", "2", "3", "4")
+    for s in (1, 2):
+        np.save(tmp_path / f"sub{s}.npy", SQUARES[s])
+    (joined,) = read([tmp_path / "sub1.npy", tmp_path / "sub2.npy"], regions=("IT=sub*",))
+    assert joined.region == "IT" and joined.subjects == ("sub1", "sub2") and np.array_equal(joined.values, VECTORS[1:3])
