@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.datasets.batches import fingerprint
 from rdl_cli.datasets.splits import DATASETS, Splits, load
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -154,3 +155,17 @@ def test_every_data_set_is_called_the_same_way():
     for name in DATASETS:
         parameters = list(inspect.signature(DATASETS._members[name]).parameters)
         assert parameters[:2] == ["root", "download"] and DATASETS.summary(name).endswith((".", "images."))
+
+
+README = Path(__file__).resolve().parents[2] / "data/README.md"
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist"])
+def test_the_published_fingerprints_hold(name: str, request: pytest.FixtureRequest):
+    root = request.getfixturevalue("mnist_root") if name == "mnist" else Path("nowhere")
+    assert f"| {name} | `{fingerprint(load(name, root))}` |" in README.read_text(encoding="utf-8")
+
+
+def test_every_data_set_is_described():
+    text = README.read_text(encoding="utf-8")
+    assert [name for name in DATASETS if f"| `{name}` |" not in text and f"| `{name}:" not in text] == []
