@@ -1,0 +1,120 @@
+"""Objectives that compare matched layers with a teacher: what they share, so that a family is little more than its formula."""
+
+from typing import ClassVar
+
+import torch
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.shapes import Batch, Condensed, Reps, Scalar
+from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.geometry.rdm import upper
+from rdl_cli.learning.objective import Match, Objective, Setting, Step, Term
+from rdl_cli.learning.targets import Target
+
+
+def teacher_of(setting: Setting, family: str) -> Target:
+    """The setting's teacher; UserError where it has none."""
+    if setting.target is None:
+        raise UserError(f"the objective `{family}` needs a teacher", hint="say --targets STORE and --match mine=theirs")
+    return setting.target
+
+
+def checked_weight(family: str, **weights: float) -> None:
+    """UserError for a weight below zero, or none at all (NaN)."""
+    for name, weight in weights.items():
+        if not weight >= 0:
+            raise UserError(f"`{family}` has {name}={weight}; it would teach the opposite", hint="weights are 0 or more")
+
+
+def measures(target: Target, layer: str, distance: str | None) -> tuple[str, str]:
+    """The distance that measures the student, and the one to ask the target for: the same wherever that can be.
+
+    A brain's RDM may be in a measure that no student has, such as crossnobis. It is taken as it is, and the student is
+    measured by `distance`, which then has to be said; UserError where it is not.
+    """
+    stored = target.distance(layer)
+    if stored in DISTANCES.names():
+        return (distance or stored,) * 2
+    if distance is None:
+        called = f"in `{stored}`" if stored else "of an unknown measure"
+        raise UserError(
+            f"the RDM of `{layer}` is {called}, which no student can be measured in",
+            hint=f"say by distance= how the student is measured, one of: {', '.join(DISTANCES.names())}",
+        )
+    return distance, stored
+
+
+def wide(reps: Reps) -> Reps:
+    """The representations in float32 at least: what mixed precision gives in 16 bits is compared in 32."""
+    return reps.to(torch.promote_types(reps.dtype, torch.float32))
+
+
+class Matched(Objective):
+    """One term, or a few, for each match of a student's layer with a teacher's, computed in float32 at least."""
+
+    only: ClassVar[Match | None] = None
+    """The one layer that a family compares, where it is not --match that says so."""
+
+    def __init__(self, family: str, setting: Setting, weight: float):
+        target = teacher_of(setting, family)
+        matches = self.uses(setting.matches)
+        if not matches:
+            raise UserError(f"the objective `{family}` has no layers to compare", hint="say --match mine=theirs")
+        checked_weight(family, weight=weight)
+        super().__init__(tuple(match.mine for match in matches), target)
+        self.family, self.teacher, self.matches, self.weight = family, target, matches, weight
+
+    @classmethod
+    def uses(cls, matches: tuple[Match, ...]) -> tuple[Match, ...]:
+        """The matches that the family takes: all, or those of its one layer, which is matched with its namesake where none is said."""
+        if cls.only is None:
+            return matches
+        return tuple(match for match in matches if match.mine == cls.only.mine) or (cls.only,)
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        found = {}
+        for match in self.matches:
+            mine = step.reps[match.mine]
+            with torch.autocast(mine.device.type, enabled=False):
+                for name, term in self.compare(match, wide(mine), step.probe).items():
+                    found[f"{name}/{match.mine}"] = term
+        return found
+
+    def compare(self, match: Match, mine: Reps, probe: Batch) -> dict[str, Term]:
+        """The match's terms by name. Most families have one, their `loss`."""
+        raise NotImplementedError
+
+
+class OfActivations(Matched):
+    """Compares activations. A teacher of which only RDMs are known is refused when the objective is made."""
+
+    def __init__(self, family: str, setting: Setting, weight: float):
+        super().__init__(family, setting, weight)
+        self.shapes = {match: (setting.shapes[match.mine], self.teacher.shape(match.theirs)) for match in self.matches}
+
+    def compare(self, match: Match, mine: Reps, probe: Batch) -> dict[str, Term]:
+        return {self.family: Term(self.loss(mine, self.theirs(match, mine, probe)), self.weight)}
+
+    def theirs(self, match: Match, mine: Reps, probe: Batch) -> Reps:
+        return self.teacher.representations(match.theirs, probe).detach().to(mine.dtype)
+
+    def loss(self, mine: Reps, theirs: Reps) -> Scalar:
+        raise NotImplementedError
+
+
+class OfDistances(Matched):
+    """Compares RDMs, so that a brain of which nothing else is known can be a teacher."""
+
+    def __init__(self, family: str, setting: Setting, weight: float, distance: str | None):
+        super().__init__(family, setting, weight)
+        self.measures = {match: measures(self.teacher, match.theirs, distance) for match in self.matches}
+
+    def compare(self, match: Match, mine: Reps, probe: Batch) -> dict[str, Term]:
+        measure, stored = self.measures[match]
+        pairs = upper(len(mine), mine.device)
+        theirs = self.teacher.distances(match.theirs, probe, stored).detach().to(mine.dtype)
+        return {self.family: Term(self.loss(DISTANCES.find(measure)(mine, mine)[pairs], theirs[pairs]), self.weight)}
+
+    def loss(self, mine: Condensed, theirs: Condensed) -> Scalar:
+        """From two RDMs in condensed order; theirs is NaN where it was not measured."""
+        raise NotImplementedError
