@@ -102,13 +102,11 @@ def read(
     UserError for a file that is damaged, doubtful or of no known format.
     """
     damage.check_repairs(repairs)
-    chosen = [(old or new, new) for new, _, old in (region.partition("=") for region in regions)]
+    chosen = Chosen(regions)
     out: dict[str, list[ForeignRdms]] = {}
-    offered: list[str] = []
     for path in paths:
         found = find(path, format)
-        offered += [each.region for each in found]
-        wanted = [replace(f, certain=True) for f in found if _new_name(f.region, chosen)] if regions else _likely(found, path, n)
+        wanted = [replace(each, certain=True) for each in found if chosen.name(each.region)] if regions else _likely(found, path, n)
         settled = [_settled(each, path, n, axes, distance, repairs) for each in wanted]
         if len(sizes := {each.n for each in settled}) > 1:
             which = ", ".join(f"{each.region} of {each.n}" for each in settled[:6])
@@ -116,16 +114,30 @@ def read(
                 f"{path} holds RDMs of {len(sizes)} numbers of stimuli: {which}", hint="choose with --regions, or by the stimuli"
             )
         for each in settled:
-            out.setdefault(_new_name(each.region, chosen) or each.region, []).append(each)
-    for old, _ in chosen:
-        if not any(fnmatchcase(region, old) for region in offered):
-            raise unknown("region", old, offered)
+            out.setdefault(chosen.name(each.region), []).append(each)
+    chosen.check()
     return [_joined(region, parts) for region, parts in out.items()]
 
 
-def _new_name(region: str, chosen: Sequence[tuple[str, str]]) -> str:
-    """What a region is to be called; '' where it was not chosen."""
-    return next((region if new == old else new for old, new in chosen if fnmatchcase(region, old)), "")
+class Chosen:
+    """The regions that were asked for, by patterns `OLD` or `NEW=OLD`; all where there is no pattern."""
+
+    def __init__(self, patterns: Sequence[str]):
+        self._pairs = [(old or new, new) for new, _, old in (pattern.partition("=") for pattern in patterns)]
+        self._seen: dict[str, None] = {}
+
+    def name(self, region: str) -> str:
+        """What a region is to be called; '' where it was not asked for."""
+        self._seen[region] = None
+        if not self._pairs:
+            return region
+        return next((region if new == old else new for old, new in self._pairs if fnmatchcase(region, old)), "")
+
+    def check(self) -> None:
+        """UserError where a pattern met no region."""
+        for old, _ in self._pairs:
+            if not any(fnmatchcase(region, old) for region in self._seen):
+                raise unknown("region", old, self._seen)
 
 
 def find(path: Path, format: str | None = None) -> list[Found]:

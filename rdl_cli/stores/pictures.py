@@ -10,19 +10,19 @@ from rdl_cli.stores import matlab_files
 
 
 class Pictures(NamedTuple):
-    """`images` uint8 (n, c, h, w); `labels` (n,) index `classes`; both are empty of meaning (-1, ()) where the file has no category."""
+    """`images` uint8 (n, c, h, w), with their names and labels (n,) into `classes` where the source has them."""
 
     images: np.ndarray
-    names: tuple[str, ...]
-    labels: np.ndarray
-    classes: tuple[str, ...]
+    names: tuple[str, ...] | None = None
+    labels: np.ndarray | None = None
+    classes: tuple[str, ...] = ()
 
 
 def pictures_from_mat(path: Path) -> Pictures:
     """The pictures of the one struct array with a field `image` (h × w, or h × w × 3, uint8), in its order.
 
-    Categories are from its field `category` or `label`, in order of first appearance; names from `name` or `filename`, else the
-    variable's name and a number. UserError where the file has none, or where they differ in size.
+    Categories are from its field `category` or `label`, in order of first appearance; names from `name` or `filename`. UserError
+    where the file has no pictures, or where they differ in size.
     """
     held = {key: value for key, value in matlab_files.variables(path).items() if matlab_files.structs(value) and "image" in value.flat[0]}
     if len(held) != 1:
@@ -45,12 +45,10 @@ def pictures_from_mat(path: Path) -> Pictures:
         raise UserError(
             f"{path}: the pictures of `{variable}` have {len(sizes)} sizes, from {sizes[0]} to {sizes[-1]}", hint="resize them to one size"
         )
-    kinds = [_text(struct, "category", "label") for struct in structs.flat]
+    kinds, names = (tuple(_text(struct, *fields) for struct in structs.flat) for fields in (("category", "label"), ("name", "filename")))
     classes = tuple(dict.fromkeys(kinds)) if all(kinds) else ()
-    labels = np.array([classes.index(kind) if classes else -1 for kind in kinds], dtype=np.int64)
-    width = len(str(len(images)))
-    names = tuple(_text(struct, "name", "filename") or f"{variable}_{at:0{width}d}" for at, struct in enumerate(structs.flat, 1))
-    return Pictures(np.stack(images), names, labels, classes)
+    labels = np.array([classes.index(kind) for kind in kinds], dtype=np.int64) if classes else None
+    return Pictures(np.stack(images), names if all(names) else None, labels, classes)
 
 
 def _text(struct: dict, *fields: str) -> str:

@@ -1,0 +1,210 @@
+"""RDMs that people already have become a store, with the pictures they are of; and go back to other programs."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path, PurePath
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import file_digest
+from rdl_cli.core.provenance import Parent, provenance
+from rdl_cli.datasets.batches import digests
+from rdl_cli.datasets.pictures import pictures as pictures_in
+from rdl_cli.jobs.console import say
+from rdl_cli.jobs.import_settings import Import
+from rdl_cli.jobs.settings import record
+from rdl_cli.stores.foreign import ForeignRdms, in_order, read
+from rdl_cli.stores.pictures import Pictures, pictures_from_mat
+from rdl_cli.stores.plan import RdmSpec, size_of
+from rdl_cli.stores.responses import read_responses
+from rdl_cli.stores.store import Stimuli, Store
+from rdl_cli.stores.writer import create
+from rdl_cli.stores.writers import WRITERS, write
+
+UNITS = {"correlation": "1 - r"}
+FORMATS = {".h5": "rsatoolbox", ".hdf5": "rsatoolbox", ".mat": "mat", ".npz": "npz"}
+
+
+class Bound(NamedTuple):
+    """RDMs and their stimuli in one order; `said` tells how the two were brought together."""
+
+    rdms: list[ForeignRdms]
+    stimuli: Stimuli
+    said: list[str]
+
+
+def import_rdms(files: Sequence[Path], out: Path, settings: Import, dry_run: bool = False) -> Store | None:
+    """The store at `out` with every RDM of the files; None after a dry run. What was read, guessed and repaired is said.
+
+    Stimuli are bound by the names in the files or in `names`, otherwise by their order. UserError for bad input, before
+    anything is written.
+    """
+    if not files:
+        raise UserError("no file is named", hint="rdl import-rdms FILE... STORE")
+    pictures, names = _given(settings)
+    n = len(names) if names else len(pictures.images) if pictures else None
+    bound = bind(_read(files, settings, n), pictures, names)
+    for each in bound.rdms:
+        say(f"{each}")
+        for note in each.notes:
+            say(f"  {note}")
+    for line in bound.said:
+        say(line)
+    specs = [_spec(each) for each in bound.rdms]
+    if out.exists():
+        raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
+    say(f"{out}: {len(specs)} regions of {len(bound.stimuli.digests)} stimuli, {size_of(bound.stimuli, specs) / 1e6:,.1f} MB")
+    if dry_run:
+        return None
+    parents = [Parent(kind="file", path=str(path), fingerprint=file_digest(path)) for path in files]
+    if settings.stimuli:
+        pixels = hashlib.sha256(bound.stimuli.digests.tobytes()).hexdigest()
+        home = Path(settings.stimuli)
+        parents.append(Parent(kind="stimuli", path=str(home), fingerprint=pixels if home.is_dir() else file_digest(home)))
+    made = provenance(record(settings), parents)
+    made |= {"notes": {each.region: list(each.notes) for each in bound.rdms} | {"stimuli": bound.said}}
+    key = repr([(parent["path"], parent["fingerprint"]) for parent in parents])
+    with create(out, bound.stimuli, made, specs, key) as writer:
+        for each in bound.rdms:
+            for k, values in enumerate(each.values):
+                writer.write_rdm(each.region, k, 0, values)
+    return Store.open(out)
+
+
+def export_foreign(store: Path, out: Path, format: str = "", layers: Sequence[str] = ()) -> None:
+    """The store's RDMs at `out`, in a format of WRITERS or the one that `out`'s suffix stands for. Upper triangles go out as they are."""
+    held = Store.open(store)
+    format = format or FORMATS.get(out.suffix.lower(), "")
+    if not format:
+        raise UserError(f"{out} has no suffix that names a format", hint=f"{', '.join(FORMATS)}; or say --format {'|'.join(WRITERS)}")
+    wanted = list(layers) or [layer for layer in held.layers if held.has_rdm(layer)]
+    if not wanted:
+        raise UserError(f"{store} holds activations and no RDM", hint="export the teacher again with --as rdm")
+    names = None if held.stimuli.names is None else tuple(map(str, held.stimuli.names))
+    rdms = []
+    for layer in wanted:
+        stack = held.rdm(layer)
+        n = len(held.stimuli.digests)
+        rdms.append(ForeignRdms(layer, stack.values, n, stack.subject, stack.session, stack.time, stack.distance, names))
+    if out.exists():
+        raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
+    write(out, rdms, format)
+    say(f"{out}: {sum(len(each.values) for each in rdms)} RDMs of {len(rdms)} regions for {format}")
+
+
+def bind(rdms: list[ForeignRdms], pictures: Pictures | None, names: tuple[str, ...] | None) -> Bound:
+    """The RDMs in one order of stimuli, each with its picture. UserError where their numbers or names don't agree."""
+    rdms, said = _one_order(rdms)
+    n, own = rdms[0].n, rdms[0].stimuli
+    if names is not None and len(names) != n:
+        raise UserError(f"--names lists {len(names)} stimuli; the RDMs are of {n}")
+    if names is not None and own is not None and names != own:
+        said.append("the names of --names stand for those in the file")
+    names = names or own
+    numbers = tuple(map(str, range(1, n + 1)))
+    if pictures is None:
+        said.append("no pictures: the store can be compared, and nothing can be trained against it (--stimuli)")
+        return Bound(rdms, Stimuli(np.zeros(n, dtype="S64"), np.array(names or numbers)), said)
+    rows, called = list(range(len(pictures.images))), pictures.names or names or numbers
+    if names and pictures.names:
+        rows = _by_name(names, pictures.names)
+        said.append(f"pictures bound by name: {names[0]} is {called[rows[0]]}, {names[-1]} is {called[rows[-1]]}")
+        if len(called) > n:
+            said.append(f"{len(called) - n} pictures are of no stimulus, left out")
+    elif len(rows) != n:
+        raise UserError(
+            f"the RDMs are of {n} stimuli, and there are {len(rows)} pictures", hint="without names, each picture is one stimulus"
+        )
+    else:
+        said.append(f"no names to go by: pictures bound in their order, the first is {called[0]}, the last {called[-1]}")
+    images = np.ascontiguousarray(pictures.images[rows])
+    labels = None if pictures.labels is None else pictures.labels[rows]
+    known = np.array([called[row] for row in rows])
+    return Bound(rdms, Stimuli(digests(torch.from_numpy(images)), known, labels, images), said)
+
+
+def _given(settings: Import) -> tuple[Pictures | None, tuple[str, ...] | None]:
+    """The pictures and the list of names that the settings point to."""
+    home, pictures, names = Path(settings.stimuli), None, None
+    if settings.stimuli and home.suffix.lower() == ".mat":
+        pictures = pictures_from_mat(home)
+    elif settings.stimuli:
+        images, files = pictures_in(home, settings.image_size)
+        pictures = Pictures(images.numpy(), files)
+    if settings.names:
+        try:
+            lines = Path(settings.names).read_text("utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{settings.names} could not be read: {error}", hint="--names is a text file, a name on each line") from error
+        names = tuple(line.strip() for line in lines if line.strip())
+        if twice := [name for name, times in Counter(names).items() if times > 1]:
+            raise UserError(f"{settings.names} lists `{twice[0]}` more than once")
+    return pictures, names
+
+
+def _read(files: Sequence[Path], settings: Import, n: int | None) -> list[ForeignRdms]:
+    axes = tuple(filter(None, settings.axes.split(",")))
+    regions, repairs = ([each for text in texts for each in text.split(",")] for texts in (settings.regions, settings.repair))
+    if settings.responses:
+        if settings.distance or repairs or settings.format:
+            raise UserError(
+                "--distance, --repair and --format are for files that hold RDMs", hint=f"--responses {settings.responses} says all"
+            )
+        return read_responses(files, settings.responses, n, axes, regions)
+    everything = partial(read, files, settings.format or None, axes=axes, distance=settings.distance, regions=regions, repairs=repairs)
+    try:
+        return everything(n=n)  # settles which axis is which
+    except UserError as first:
+        try:
+            return everything()  # of another number than there are pictures: `bind` says so, or finds the right ones by name
+        except UserError:
+            raise first from None
+
+
+def _one_order(rdms: list[ForeignRdms]) -> tuple[list[ForeignRdms], list[str]]:
+    """All regions in the order of the first that names its stimuli."""
+    if len({each.n for each in rdms}) > 1:
+        which = ", ".join(f"{each.region} of {each.n}" for each in rdms[:6])
+        raise UserError(
+            f"the regions are not of the same stimuli: {which}", hint="choose with --regions, one store for each set of stimuli"
+        )
+    names = next((each.stimuli for each in rdms if each.stimuli), None)
+    out, said = [], []
+    for each in rdms:
+        if names and each.stimuli and each.stimuli != names:
+            rows = _by_name(names, each.stimuli)
+            each = replace(each, values=in_order(each.values, each.n, rows))
+            said.append(f"{each.region} lists its stimuli in another order, brought into that of the others")
+        out.append(replace(each, stimuli=names))
+    return out, said
+
+
+def _by_name(wanted: Sequence[str], there: Sequence[str]) -> list[int]:
+    """Where each wanted name is among those that are there: as it stands, or without folders and suffix."""
+    places = {name: row for row, name in enumerate(there)}
+    stems = Counter(PurePath(name).stem for name in there)
+    by_stem = {stem: row for row, name in enumerate(there) if stems[stem := PurePath(name).stem] == 1}
+    rows = [places.get(name, by_stem.get(PurePath(name).stem, -1)) for name in wanted]
+    if missing := [name for name, row in zip(wanted, rows, strict=True) if row < 0]:
+        fact = f"{len(missing)} of {len(wanted)} stimuli have no picture of their name: {', '.join(missing[:5])}"
+        hint = f"the pictures are called {', '.join(there[:3])}; --names FILE lists their names in the order of the RDMs' rows"
+        raise UserError(fact, hint=hint)
+    if twice := [name for row, times in Counter(rows).items() if times > 1 for name in (there[row],)]:
+        raise UserError(
+            f"two stimuli would be the picture {twice[0]}", hint="--names FILE lists the pictures in the order of the RDMs' rows"
+        )
+    return rows
+
+
+def _spec(each: ForeignRdms) -> RdmSpec:
+    """What the store is told of a region; columns that say nothing are left out."""
+    times = each.times if not np.isnan(each.times).all() else ()
+    subjects, sessions = (labels if any(labels) else () for labels in (each.subjects, each.sessions))
+    unit = UNITS.get(each.distance, "")
+    return RdmSpec(each.region, len(each.values), each.values.dtype.name, each.distance, each.region, unit, subjects, sessions, times)
