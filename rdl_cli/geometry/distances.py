@@ -1,8 +1,8 @@
 """How far apart two representations are: one function per distance, `(n d) x (m d) -> (n m)`.
 
 Batches, sampled pairs and whole RDMs are all cut from these functions. Every member flattens `n ...`, computes in float32 at
-least (float64 stays float64) with autocast off, is zero for identical rows, and has finite gradients everywhere: where a
-distance has no derivative (identical rows under `euclidean`, a row without a direction) its gradient is zero.
+least (float64 stays float64) with autocast off, is zero for identical rows, and has finite gradients everywhere, identical rows
+and rows without a direction (all zeros, all one value) included.
 """
 
 import math
@@ -22,7 +22,8 @@ def sqeuclidean(a: Reps, b: Reps) -> Distances:
     """Sum of squared differences (convention A: the factor 8 of Eq. 3 of McClure & Kriegeskorte 2016)."""
     x, y = _rows(a, b)
     with torch.autocast(x.device.type, enabled=False):
-        shift = torch.cat([x, y]).mean(0).detach()  # same distances; without it float32 is wrong by 9 x for features 50 ± 0.01
+        # the same distances around any point; around 0 float32 is wrong by 9 x for features 50 ± 0.01
+        shift = (x.mean(0) if x is y else (x.sum(0) + y.sum(0)) / (len(x) + len(y))).detach()
         x, y = (x - shift,) * 2 if x is y else (x - shift, y - shift)
         gram = x @ y.T
         if x is y:
@@ -62,7 +63,7 @@ def cosine(a: Reps, b: Reps) -> Distances:
 def correlation(a: Reps, b: Reps) -> Distances:
     """One minus Pearson's r between rows: the cosine distance of rows without their means. A constant row counts as zeros."""
     x, y = _rows(a, b)
-    centred = [less(each, each.mean(1, keepdim=True), 1) for each in ((x,) if x is y else (x, y))]
+    centred = [around_mean(each, 1) for each in ((x,) if x is y else (x, y))]
     return cosine(centred[0], centred[-1])
 
 
@@ -107,3 +108,9 @@ def less(x: Tensor, mean: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     away = x - mean
     noise = 4 * torch.finfo(x.dtype).eps * x.detach().abs().amax(dim, keepdim=True)
     return torch.where(away.detach().abs().amax(dim, keepdim=True) > noise, away, 0)
+
+
+def around_mean(x: Tensor, dim: int) -> Tensor:
+    """x minus its mean along `dim`, twice: in float32 the mean of 50 ± 0.01 is off by a thousandth of the 0.01."""
+    away = less(x, x.mean(dim, keepdim=True), dim)
+    return away - away.mean(dim, keepdim=True)

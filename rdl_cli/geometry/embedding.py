@@ -9,7 +9,7 @@ from torch import Tensor
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
 from rdl_cli.core.shapes import Distances, Reps
-from rdl_cli.geometry.distances import correlation, cosine, euclidean, less, root, sqeuclidean
+from rdl_cli.geometry.distances import around_mean, correlation, cosine, euclidean, root, sqeuclidean
 from rdl_cli.geometry.kernels import centred
 from rdl_cli.geometry.rdm import upper
 
@@ -36,7 +36,7 @@ def normalised_euclidean(rdms: Rdms) -> Matrix:
 @BETWEEN_RDMS.register("standardised")
 def standardised_euclidean(rdms: Rdms) -> Matrix:
     """√(½ Var(a-b) / (Var a + Var b)), 0 to 1: the other reading of Fig. 6, blind to a common offset but not to scale."""
-    away = less(rdms, rdms.mean(1, keepdim=True), 1)
+    away = around_mean(rdms, 1)
     variances = away.square().sum(1)
     total = variances[:, None] + variances[None]
     return root(sqeuclidean(away, away) / (2 * torch.where(total > 0, total, 1)))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from rdl_cli.core.shapes import Condensed, Reps
-from rdl_cli.geometry.distances import less, rows
+from rdl_cli.geometry.distances import around_mean, less, rows
 from rdl_cli.geometry.rdm import square
 
 Kernel = Annotated[Tensor, "n n"]
@@ -21,8 +21,7 @@ def kernel(reps: Reps, center: Centring = "none") -> Kernel:
     """
     x = rows(reps)
     if center != "none":
-        along = 0 if center == "stimuli" else 1
-        x = less(x, x.mean(along, keepdim=True), along)
+        x = around_mean(x, 0 if center == "stimuli" else 1)
     with torch.autocast(x.device.type, enabled=False):
         return x @ x.T
 

@@ -154,7 +154,8 @@ def cka_debiased(mine: Kernel, theirs: Kernel) -> Scalar:
 def _both(mine: Condensed, theirs: Condensed) -> tuple[Condensed, Condensed, Tensor]:
     """Both RDMs with zeros where either has no measurement, and where both have one."""
     assert mine.shape[-1] == theirs.shape[-1], f"RDMs of {mine.shape[-1]} and {theirs.shape[-1]} pairs are not over the same stimuli"
-    a, b = torch.broadcast_tensors(*(x.to(torch.promote_types(mine.dtype, theirs.dtype)) for x in (mine, theirs)))
+    width = torch.promote_types(torch.promote_types(mine.dtype, theirs.dtype), torch.float32)
+    a, b = torch.broadcast_tensors(mine.to(width), theirs.to(width))
     measured = ~(a.isnan() | b.isnan())
     return torch.where(measured, a, 0), torch.where(measured, b, 0), measured
 
@@ -173,13 +174,17 @@ def _without_mean(x: Condensed, measured: Tensor) -> Condensed:
 
 def _cosine(a: Tensor, b: Tensor) -> Scalar:
     """The one cosine that all these measures are, `... p`; 0 where a side is all zeros."""
-    return (_unit(a) * _unit(b)).sum(-1)
+    return (unit(a) * unit(b)).sum(-1)
 
 
-def _unit(x: Tensor) -> Tensor:
+def unit(x: Tensor) -> Tensor:
+    """Vectors of length one along the last dimension; zeros stay zeros, with a finite gradient."""
     largest = x.detach().abs().amax(-1, keepdim=True)
     x = x / torch.where(largest > 0, largest, 1)  # at least one entry is ±1 now: no square underflows, whatever the unit
     return x * x.square().sum(-1, keepdim=True).clamp_min(0.5).rsqrt()
+
+
+_unit = unit
 
 
 def _whitened(a: Condensed, b: Condensed, measured: Tensor) -> tuple[Tensor, Tensor]:

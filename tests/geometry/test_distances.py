@@ -118,8 +118,9 @@ def test_float32_survives_a_common_pattern(name):
 @pytest.mark.parametrize("name", ["cosine", "correlation"])
 def test_directions_survive_a_large_offset(name):
     a = (1000 + reps(30, 50)).float()
-    exact = DISTANCES.find(name)(a.double(), a.double())
-    torch.testing.assert_close(DISTANCES.find(name)(a, a).double(), exact, rtol=2e-3, atol=1e-12)
+    off = ~torch.eye(30, dtype=torch.bool)
+    error = (DISTANCES.find(name)(a, a).double() / DISTANCES.find(name)(a.double(), a.double()) - 1)[off].abs().max()
+    assert error < {"cosine": 2e-4, "correlation": 2e-6}[name]  # the angles themselves are 1e-3 wide; r is not
 
 
 def test_autocast_changes_nothing(distance):

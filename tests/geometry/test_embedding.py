@@ -58,8 +58,8 @@ def test_a_plane_is_found_again():
 def test_no_start_of_scikit_learns_is_better(seed):
     x = reps(20, 8, seed)
     d = BETWEEN_RDMS.find("correlation")(x) if seed % 2 else euclidean(x, x)
-    points, stress = mds(d)
-    starts = dict(n_init=8, max_iter=1000, eps=1e-9, random_state=0, normalized_stress=False)
+    stress = mds(d).stress
+    starts = {"n_init": 8, "max_iter": 1000, "eps": 1e-9, "random_state": 0, "normalized_stress": False}
     theirs, _ = smacof(d.numpy(), **starts)
     apart = np.linalg.norm(theirs[:, None] - theirs[None], axis=-1)
     assert stress <= 1.03 * math.sqrt(((apart - d.numpy()) ** 2).sum() / (apart**2).sum())

@@ -170,6 +170,14 @@ def test_the_unit_of_a_distance_does_not_matter(name, dtype):
     assert found(1e-26 * a, 1e9 * b).item() == pytest.approx(found(a, b).item(), abs=1e-6)
 
 
+@pytest.mark.parametrize("name", RDM_MEASURES)
+def test_half_precision_and_whole_numbers_are_compared_in_full(name):
+    a, b = (100 * rdm(8, 1)).round(), (100 * rdm(8, 2)).round()
+    value = MEASURES.find(name)(a, b).item()
+    for dtype in (torch.float16, torch.uint8):
+        assert MEASURES.find(name)(a.to(dtype), b.to(dtype)).item() == pytest.approx(value, abs=1e-6)
+
+
 @pytest.mark.parametrize("name", [n for n in NAMES if n in RSATOOLBOX or n.startswith("cka")])
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
 def test_nothing_is_related_to_what_does_not_vary(name, value):
