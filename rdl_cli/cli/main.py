@@ -2,16 +2,15 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
 from rdl_cli.cli.compare import compare
 from rdl_cli.cli.options import command
+from rdl_cli.cli.show import show
 from rdl_cli.core.errors import UserError
 from rdl_cli.jobs.settings import Export, Student, Training
-
-UsageError = typer.BadParameter.__base__  # click's own, or the copy of click that later versions of typer carry
-assert UsageError is not None and UsageError.__name__ == "UsageError", "typer's errors are click's"
 
 app = typer.Typer(
     name="rdl",
@@ -21,6 +20,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+_USAGE: tuple[Any, ...] = typer.BadParameter.__mro__[
+    1:3
+]  # UsageError and ClickException: click's, or those of the click inside later typers
 
 Out = Annotated[Path, typer.Argument(help="folder of the new run (with --seeds: of the runs)", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="go on with what was interrupted; pass over what is finished")]
@@ -57,6 +60,7 @@ app.command("train-teacher")(command(Training, train_teacher))
 app.command("export-rdms")(command(Export, export_rdms))
 app.command("train-student")(command(Student, train_student))
 app.command("compare")(compare)
+app.command("show")(show)
 
 
 def main() -> None:
@@ -66,15 +70,17 @@ def main() -> None:
     except UserError as error:
         _complain(str(error), error.hint)
         status = 2
-    except UsageError as error:
-        _complain(error.format_message(), _usage_hint(error))
-        status = 2
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted", "the same command with --resume goes on where it stopped")
         status = 130
     except BrokenPipeError:
         sys.stderr.close()
         status = 0
+    except Exception as error:
+        if not isinstance(error, _USAGE):
+            raise
+        _complain(error.format_message(), _usage_hint(error))
+        status = 2
     sys.exit(status if isinstance(status, int) else 0)
 
 

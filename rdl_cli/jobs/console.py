@@ -23,7 +23,7 @@ class Ticker:
 
     def advance(self, by: int = 1, text: str | None = None) -> None:
         if self._progress and self._task is not None:
-            self._progress.update(self._task, advance=by, **({"description": text} if text else {}))
+            self._progress.update(self._task, advance=by, description=text)
 
 
 @contextmanager

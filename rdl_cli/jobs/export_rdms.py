@@ -1,7 +1,7 @@
 """A teacher network, run once: its activations or RDMs over a set of pictures become a store."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +14,12 @@ from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.datasets.batches import Batches, digests, fingerprint
 from rdl_cli.datasets.preprocessing import PREPROCESSING
 from rdl_cli.datasets.splits import Split, Splits
-from rdl_cli.datasets.splits import load as load_pictures
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.jobs.console import say, ticking
 from rdl_cli.jobs.devices import device_of
 from rdl_cli.jobs.distances import write_rdm
-from rdl_cli.jobs.pictures import data_root, joined
+from rdl_cli.jobs.pictures import joined, load, place
 from rdl_cli.jobs.settings import Export, record
 from rdl_cli.networks.networks import Pictures
 from rdl_cli.networks.taps import choose, read_only, shapes
@@ -61,6 +60,7 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     After a kill the same call goes on where it stopped.
     """
     DISTANCES.find(settings.distance)
+    settings = with_pictures_of(Run.open_finished(run), settings)
     teacher = open_teacher(run, settings)
     if not settings.layers:
         raise UserError("no layers are named", hint=f"say --layers NAME,NAME; this network has: {', '.join(teacher.shapes)}")
@@ -87,7 +87,7 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
         return None
     parents = [
         Parent(kind="run", path=str(run), fingerprint=teacher.source["teacher"]),
-        Parent(kind="dataset", path=str(data_root(settings)), fingerprint=teacher.source["pictures"]),
+        Parent(kind="dataset", path=place(settings), fingerprint=teacher.source["pictures"]),
     ]
     made = provenance(record(settings), parents, str(teacher.device), torch.get_num_threads())
     made |= {"source": teacher.source, "teacher_error": error}
@@ -110,18 +110,27 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     return Store.open(out)
 
 
+def with_pictures_of(run: Run, settings: Export) -> Export:
+    """The settings, with the run's own data set, and where it lies, in place of what they leave open."""
+
+    def own(key: str) -> str:
+        return getattr(settings, key) or run.config.get(key, "")
+
+    return replace(settings, dataset=own("dataset"), data_root=own("data_root"))
+
+
 def open_teacher(run: Path, settings: Export) -> Teacher:
     """The finished run's network, with the split that the settings name, shown as the network was trained."""
     trained = Run.open_finished(run)
     network, about = load_weights(trained.weights)
     device = torch.device(device_of(settings.device))
-    dataset = settings.dataset or trained.config.get("dataset", "")
-    splits = load_pictures(dataset, data_root(settings), settings.download, settings.image_size)
+    splits = load(settings)
     split = _split(splits, settings.split)
     own, theirs = Pictures.read(about.pictures), Pictures(*split.images.shape[1:])
     if own != theirs:
         raise UserError(
-            f"the teacher {run} takes {own} pictures; those of `{dataset}` are {theirs}", hint="choose another --dataset or --image-size"
+            f"the teacher {run} takes {own} pictures, those of `{settings.dataset}` are {theirs}",
+            hint="choose another --dataset or --image-size",
         )
     views: Views = VIEWS.make(settings.views)
     preprocess = PREPROCESSING.make(about.preprocessing, splits.train)

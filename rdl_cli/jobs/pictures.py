@@ -21,6 +21,12 @@ def data_root(settings: Data) -> Path:
     return Path(settings.data_root or os.environ.get("RDL_DATA", "data"))
 
 
+def place(settings: Data) -> str:
+    """Where a data set's files lie, as provenance keeps it."""
+    name, _, rest = settings.dataset.partition(":")
+    return str(Path(rest if name == "folder" else data_root(settings)).absolute())
+
+
 def load(settings: Data) -> Splits:
     """The data set's three splits. UserError where it is not there or is damaged."""
     return load_pictures(settings.dataset, data_root(settings), settings.download, settings.image_size)

@@ -48,8 +48,8 @@ class Training(Data):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} is {value}; at least {least} is needed")
-        for name in ("lr", "momentum", "weight_decay"):
-            if not 0 <= getattr(self, name) < float("inf"):
+        for name in ("lr", "momentum", "weight_decay", "task_weight"):
+            if not 0 <= getattr(self, name, 0) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it cannot be negative or infinite")
         if self.unlabelled and self.train_size is None:
             raise UserError("--unlabelled says that the rest of the images have no labels, but all have", hint="say --train-size N as well")
@@ -79,6 +79,7 @@ class Student(Training):
     objective: Annotated[list[str], "rdl:weight=1,pairs=500, ...; repeat to add up (rdl list objectives) [default: rdl with --targets]"] = (
         field(default_factory=list)
     )
+    task_weight: Annotated[float, "what the cross-entropy with the labels counts beside the objectives (kd's authors: 0.1)"] = 1.0
     align: Annotated[Literal["digest", "name", "position"], "how images are found in the store: by their pixels, file names or order"] = (
         "digest"
     )

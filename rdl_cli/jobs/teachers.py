@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -69,19 +70,29 @@ def read_matches(given: Sequence[str]) -> tuple[Match, ...]:
 def objectives(settings: Student, student: nn.Module, pictures: Pictures, classes: int, shown: Shown, seeds: Seeds) -> list[Objective]:
     """The objectives that the settings name, or RDL where they name only a teacher."""
     specs = settings.objective or (["rdl"] if settings.targets else [])
+    _refuse_twins(specs)
     own = shapes(student, pictures)
     matches = read_matches(settings.match)
     choose([match.mine for match in matches], list(own))
-    target = open_target(settings, matches, shown) if settings.targets else None
-    if matches and not specs:
+    if matches and not settings.targets:
         raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
+    used = tuple(dict.fromkeys(match for spec in specs for match in _family(spec).uses(matches)))
+    target = open_target(settings, used, shown) if settings.targets else None
     setting = Setting(matches, target, own, classes, shown.sample(seeds, CALIBRATION), seeds)
     made = []
     for index, spec in enumerate(specs):
         seeds.fix("objectives", index)
         made.append(OBJECTIVES.make(spec, setting))
-    _refuse_twins(specs)
     return made
+
+
+def _family(spec: str) -> type[Objective]:
+    """The class that a spec names, without its options. UserError where it names something else."""
+    found = OBJECTIVES.find(spec)
+    family = found.func if isinstance(found, partial) else found
+    if not (isinstance(family, type) and issubclass(family, Objective)):
+        raise UserError(f"`{spec}` is not an objective", hint="an objective is a subclass of rdl_cli.learning.objective.Objective")
+    return family
 
 
 def _refuse_twins(specs: Sequence[str]) -> None:

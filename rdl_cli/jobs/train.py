@@ -2,7 +2,9 @@
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from rdl_cli.datasets.subsets import labelled_subset
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.jobs.console import Ticker, say, ticking
 from rdl_cli.jobs.devices import device_of
-from rdl_cli.jobs.pictures import data_root, load
+from rdl_cli.jobs.pictures import load, place
 from rdl_cli.jobs.settings import Student, Training, record
 from rdl_cli.jobs.teachers import Shown, objectives, parent_of
 from rdl_cli.learning.fit import Learner, evaluate, fit
@@ -71,7 +73,7 @@ def _check_place(path: Path, settings: Training, resume: bool) -> None:
         if all(left.name.startswith(".") for left in path.iterdir()):
             return  # killed before its first word
         raise UserError(f"{path} is not a run that could be resumed: it has no config.toml", hint="choose another path")
-    free = SAME_METHOD - {"seed"} | {"data_root", "download"}
+    free = SAME_METHOD - {"seed"}
     before, now = ({k: v for k, v in c.items() if k not in free} for c in (Run(path).config, record(settings)))
     if before != now:
         changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
@@ -122,7 +124,8 @@ def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) ->
     if isinstance(settings, Student):
         teaching = objectives(settings, student, pictures, classes, shown, seeds)
     schedule: Schedule = SCHEDULES.make(settings.schedule, max(1, plan.epochs))
-    learner: nn.Module = Learner(student.to(memory_format=torch.channels_last), teaching)  # 1.4 times as fast here
+    task_weight = settings.task_weight if isinstance(settings, Student) else 1.0
+    learner: nn.Module = Learner(student.to(memory_format=torch.channels_last), teaching, task_weight)  # 1.4 times as fast on a CPU
     train = Batches(
         plan.labelled, plan.unlabelled if teaching else None, settings.batch_size, views, preprocess, fabric.device, steps=plan.steps
     )
@@ -145,7 +148,7 @@ def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) ->
     best = checkpoint["best"] if checkpoint else None
     if checkpoint:
         say(f"{path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
-    with ticking(plan.epochs * plan.steps, str(path)) as ticker:
+    with _or_nothing(path), ticking(plan.epochs * plan.steps, str(path)) as ticker:
         ticker.advance(len(rows) * plan.steps)
         watched = _Watched(train, ticker)
         for epoch in fit(learner, optimizer, watched, held_out, schedule, plan.epochs, seeds, fabric, resume=checkpoint):
@@ -206,7 +209,7 @@ def _begin(run: Run, settings: Training, splits: Splits, fabric: Fabric, overlap
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(run.path, error) from error
-    parents = [Parent(kind="dataset", path=str(data_root(settings)), fingerprint=fingerprint(splits))]
+    parents = [Parent(kind="dataset", path=place(settings), fingerprint=fingerprint(splits))]
     if isinstance(settings, Student) and settings.targets:
         parents.append(parent_of(settings.targets))
     if settings.init:
@@ -215,6 +218,17 @@ def _begin(run: Run, settings: Training, splits: Splits, fabric: Fabric, overlap
     made = provenance(record(settings), parents, str(fabric.device), torch.get_num_threads())
     run.write_provenance(made | {"test_images_seen_in_training": overlap})
     run.write_config(record(settings))
+
+
+@contextmanager
+def _or_nothing(path: Path) -> Iterator[None]:
+    """A run that fails before its first epoch is whole leaves no folder behind."""
+    try:
+        yield
+    except UserError:
+        if not (path / "checkpoint.pt").exists():
+            shutil.rmtree(path, ignore_errors=True)
+        raise
 
 
 def _checkpoint(path: Path) -> dict[str, Any] | None:

@@ -68,6 +68,11 @@ class Objective(nn.Module):
         self.layers = layers
         self.target = target
 
+    @classmethod
+    def uses(cls, matches: tuple[Match, ...]) -> tuple[Match, ...]:
+        """The matches that it takes of those that --match names: all, unless a family says otherwise."""
+        return matches
+
     def alone(self, progress: Progress) -> bool:
         """Whether in this epoch only this objective teaches, and the task and all others are silent (a first stage)."""
         return False

@@ -27,7 +27,7 @@ from rdl_cli.core.files import file_digest, whole, write_text
 EPOCHS = ("final", "best")
 """Whose weights: after the last epoch, or after the epoch that was best on validation images."""
 
-SAME_METHOD = {"seed", "seeds", "out", "label", "device", "resume"}
+SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"}
 """Settings that may differ between runs of one method."""
 
 
@@ -103,7 +103,8 @@ class Run:
     @property
     def name(self) -> str:
         """What to call it: its label, or its folder (the folder above where it is one seed of several)."""
-        return self.label or (self.path.parent.name if self.path.name.startswith("seed") else self.path.name)
+        path = self.path.resolve()
+        return self.label or (path.parent.name if path.name.startswith("seed") else path.name)
 
     @property
     def weights(self) -> Path:

@@ -8,21 +8,25 @@ from torch import Tensor
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.shapes import Distances, Reps, Scalar
 from rdl_cli.geometry.distances import DISTANCES
-from rdl_cli.learning.objective import OBJECTIVES, Objective, Setting, Step, Term, decayed
+from rdl_cli.learning.matched import Matched, measures, wide
+from rdl_cli.learning.objective import OBJECTIVES, Setting, Step, Term, decayed
 from rdl_cli.learning.targets import root_mean_square
 
 Estimator = Literal["eq4", "pairs", "all"]
+Fit = Literal["none", "scale", "affine"]
 
 
 @OBJECTIVES.register("rdl")
-class Rdl(Objective):
+class Rdl(Matched):
     """Squared differences between the student's and the teacher's distances, over a random subset of the pairs (Eqs. 1-5).
 
     `estimator`: `eq4` weighs each image's pairs as Eq. 4 does, `pairs` takes their plain mean, `all` takes every pair
     (Eq. 2; no sampling noise, and no slower). `pairs` or `pair_fraction` say how many pairs a step draws, the latter
-    as a share of the n(n−1) ordered pairs, so 0.5 is all of them. `scale=unit-free` divides distances by the teacher's root mean
-    square, so that a weight means the same for every layer and teacher; `none` is the paper's, where the weight must
-    be tuned anew. `decay=linear` lets the weight fall to 0 over training (paper), `none` keeps it.
+    as a share of the n(n−1) ordered pairs, so 0.5 is all of them. `scale=unit-free` divides distances by the teacher's
+    root mean square, so that a weight means the same for every layer and teacher; `none` is the paper's, where the
+    weight must be tuned anew. `fit` brings the student's distances to the teacher's unit first, by a factor (`scale`)
+    or with an offset as well (`affine`): for RDMs whose unit means nothing, as a brain's. `decay=linear` lets the weight
+    fall to 0 over training (paper), `none` keeps it.
     """
 
     def __init__(
@@ -35,11 +39,10 @@ class Rdl(Objective):
         pair_fraction: float | None = None,
         distance: str | None = None,
         scale: Literal["unit-free", "none"] = "unit-free",
+        fit: Fit = "none",
         decay: Literal["linear", "none"] = "linear",
     ):
-        super().__init__(tuple(match.mine for match in setting.matches), setting.target)
-        if setting.target is None:
-            raise UserError("the objective `rdl` needs a teacher", hint="say --targets STORE and --match mine=theirs")
+        super().__init__("rdl", setting, weight)
         if pairs is not None and pair_fraction is not None:
             raise UserError(f"`rdl` was given pairs={pairs} and pair_fraction={pair_fraction}", hint="say one of them")
         if pairs is not None and pairs < 1:
@@ -53,29 +56,25 @@ class Rdl(Objective):
             raise UserError("`rdl:estimator=all` takes every pair; pairs and pair_fraction say otherwise", hint="leave one of them out")
         if estimator in ("eq4", "pairs") and not drawing:
             raise UserError(f"`rdl:estimator={estimator}` draws pairs, but not how many", hint="say pairs=500 or pair_fraction=0.05")
-        if weight < 0:
-            raise UserError(f"`rdl` has weight={weight}; it would push the student away from the teacher")
-        self.matches, self.weight, self.decay = setting.matches, weight, decay
+        self.decay, self.fit = decay, fit
         self.estimator: Estimator = estimator or ("eq4" if drawing else "all")
         self.pairs, self.pair_fraction = pairs, pair_fraction
-        self.distance = {m: distance or setting.target.distance(m.theirs) for m in setting.matches}
-        self.scale = dict.fromkeys(setting.matches, 1.0)
+        self.measures = {match: measures(self.teacher, match.theirs, distance) for match in self.matches}
+        self.scale = dict.fromkeys(self.matches, 1.0)
         if scale == "unit-free":
-            self.scale = {
-                m: root_mean_square(setting.target, m.theirs, self.distance[m], setting.calibration, setting.seeds) for m in setting.matches
-            }
+            for match, (_, stored) in self.measures.items():
+                self.scale[match] = root_mean_square(self.teacher, match.theirs, stored, setting.calibration, setting.seeds)
 
     def terms(self, step: Step) -> dict[str, Term]:
-        assert self.target is not None, "the constructor refuses to be without"
         n = len(step.probe.ids)
         counts = draw_pairs(n, self._number_of_pairs(n), step.rng)
         weight = decayed(self.weight, step.progress, self.decay)
         found = {}
-        for match in self.matches:
-            reps = step.reps[match.mine]
+        for match, (measure, stored) in self.measures.items():
+            reps = wide(step.reps[match.mine])
             with torch.autocast(reps.device.type, enabled=False):
-                theirs = self.target.distances(match.theirs, step.probe, self.distance[match]).detach()
-                value = error(reps, theirs, counts.to(reps.device), self.distance[match], self.estimator)
+                theirs = self.teacher.distances(match.theirs, step.probe, stored).detach()
+                value = error(reps, theirs, counts.to(reps.device), measure, self.estimator, self.fit)
             found[f"rdl/{match.mine}"] = Term(value / self.scale[match] ** 2, weight)
         return found
 
@@ -112,31 +111,50 @@ def pair_weights(counts: Tensor, estimator: Estimator) -> Tensor:
     return counts / counts.sum().clamp_min(1)
 
 
-def error(reps: Reps, theirs: Distances, counts: Tensor, distance: str, estimator: Estimator) -> Scalar:
+def error(reps: Reps, theirs: Distances, counts: Tensor, distance: str, estimator: Estimator, fit: Fit = "none") -> Scalar:
     """Σ W (R−T)² over the drawn pairs, with the gradient of Eq. 4 (`eq4`), or that of the mean over pairs.
 
     Pairs whose target is NaN (not measured) are left out. Eq. 4 weighs the two ends of a pair differently and is no
     scalar's gradient, except with a stop-gradient: each image moves, its partners stand still. The value is
     therefore half of the surrogate whose gradient this is; for a symmetric W both are those of the plain sum.
     """
-    reps = reps.flatten(1).float() if reps.dtype in (torch.float16, torch.bfloat16) else reps.flatten(1)
+    reps = reps.flatten(1)
     measured = ~theirs.isnan()
     theirs = torch.where(measured, theirs, 0).to(reps.dtype)
     weights = pair_weights(counts.to(reps.dtype) * measured, estimator)
     distances = DISTANCES.find(distance)
-    if distance in ("mse", "sqeuclidean"):
-        return _ClosedForm.apply(
-            reps, distances(reps.detach(), reps.detach()), theirs, weights, 1 / reps.shape[1] if distance == "mse" else 1.0
-        )
-    surrogate = 2 * (weights * (distances(reps, reps.detach()) - theirs).square()).sum()
+    closed = distance in ("mse", "sqeuclidean")
+    fixed = reps.detach()
+    mine = distances(fixed, fixed) if closed else distances(reps, fixed)
+    slope, offset = fitted(mine.detach(), theirs, weights, fit)
+    mine = slope * mine + offset
+    if closed:
+        return _ClosedForm.apply(reps, mine, theirs, weights, slope / reps.shape[1] if distance == "mse" else slope)
+    surrogate = 2 * (weights * (mine - theirs).square()).sum()
     return surrogate.detach() / 2 + (surrogate - surrogate.detach())
+
+
+def fitted(mine: Distances, theirs: Distances, weights: Tensor, fit: Fit) -> tuple[Tensor | float, Tensor | float]:
+    """The slope and offset that bring the student's distances nearest to the teacher's: the least Σ W (slope R + offset − T)².
+
+    Constants to the gradient, which is the same with them differentiated (they are at their optimum). Fitted on the
+    student's side, so that no shrinking of the student lowers the error. The slope is never below 0; where it is 0 the
+    gradient is too, so a student whose geometry is the opposite of the teacher's needs `rsa`.
+    """
+    if fit == "none":
+        return 1.0, 0.0
+    total = weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
+    a, b = ((weights * x).sum() / total if fit == "affine" else weights.new_zeros(()) for x in (mine, theirs))
+    spread = (weights * (mine - a).square()).sum()
+    slope = ((weights * (mine - a) * (theirs - b)).sum() / torch.where(spread > 0, spread, 1)).clamp_min(0)
+    return slope, b - slope * a
 
 
 class _ClosedForm(torch.autograd.Function):
     """Σ W (R−T)² for squared Euclidean R, scaled by s; backward is 8s (diag(A·1) F − A F) with A = W∘(R−T), half the work of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, reps: Tensor, mine: Distances, theirs: Distances, weights: Tensor, scale: float) -> Tensor:
+    def forward(ctx: Any, reps: Tensor, mine: Distances, theirs: Distances, weights: Tensor, scale: Tensor | float) -> Tensor:
         residual = mine - theirs
         pulls = weights * residual
         ctx.save_for_backward(reps, pulls)
