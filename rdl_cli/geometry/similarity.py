@@ -184,7 +184,6 @@ def unit(x: Tensor) -> Tensor:
     return x * x.square().sum(-1, keepdim=True).clamp_min(0.5).rsqrt()
 
 
-_unit = unit
 
 
 def _whitened(a: Condensed, b: Condensed, measured: Tensor) -> tuple[Tensor, Tensor]:

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.shapes import Reps, Scalar
-from rdl_cli.geometry.similarity import _unit as unit
+from rdl_cli.geometry.similarity import unit
 from rdl_cli.learning.matched import OfActivations
 from rdl_cli.learning.objective import OBJECTIVES, Setting
 

@@ -2,7 +2,7 @@
 
 from rdl_cli.core.shapes import Reps, Scalar
 from rdl_cli.geometry.kernels import kernel
-from rdl_cli.geometry.similarity import _unit as unit
+from rdl_cli.geometry.similarity import unit
 from rdl_cli.learning.matched import OfActivations
 from rdl_cli.learning.objective import OBJECTIVES, Setting
 
