@@ -1,7 +1,7 @@
 """The variables of a .mat file of any version, in one form.
 
 Numbers are arrays in MATLAB's own order of axes (version 7.3 is HDF5 and lies transposed); a char row is a `str`; cells and
-struct arrays are object arrays, whose structs are `dict`s. Function handles and objects are None.
+struct arrays are object arrays, whose structs are `dict`s. Function handles, objects and sparse matrices are None.
 """
 
 from pathlib import Path
@@ -10,8 +10,8 @@ from typing import Any
 import h5py
 import numpy as np
 import scipy.io
-import scipy.sparse
 
+from rdl_cli.stores import matlab5
 from rdl_cli.stores.containers import hdf5, parsing, text, whole_dataset
 
 
@@ -20,7 +20,11 @@ def variables(path: Path) -> dict[str, Any]:
         with hdf5(path) as file:
             return {name: _of_hdf5(file[name], file) for name in file if not name.startswith("#")}
     with parsing(path, "MATLAB file"):
-        return {name: _of_scipy(value) for name, value in scipy.io.loadmat(path).items() if not name.startswith("__")}
+        data = path.read_bytes()
+        if data.startswith(b"MATLAB"):
+            return {name: value for name, value in matlab5.variables(data).items() if name}
+        numbers = scipy.io.loadmat(path, appendmat=False)  # version 4 knows numbers and text only
+        return {name: value for name, value in numbers.items() if not name.startswith("__") and isinstance(value, np.ndarray)}
 
 
 def names(path: Path) -> list[str]:
@@ -29,7 +33,8 @@ def names(path: Path) -> list[str]:
         with hdf5(path) as file:
             return [name for name in file if not name.startswith("#")]
     with parsing(path, "MATLAB file"):
-        return [name for name, _, _ in scipy.io.whosmat(path)]
+        data = path.read_bytes()
+        return matlab5.names(data) if data.startswith(b"MATLAB") else [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
 
 
 def strings(value: Any) -> tuple[str, ...] | None:
@@ -44,21 +49,6 @@ def strings(value: Any) -> tuple[str, ...] | None:
 def structs(value: Any) -> bool:
     """Whether a value is a struct array."""
     return isinstance(value, np.ndarray) and value.dtype == object and value.size > 0 and all(isinstance(v, dict) for v in value.flat)
-
-
-def _of_scipy(value: Any) -> Any:
-    if scipy.sparse.issparse(value):
-        return value.toarray()
-    if not isinstance(value, np.ndarray) or isinstance(value, scipy.io.matlab.MatlabFunction):
-        return None
-    if value.dtype.names:
-        return _each(value, lambda struct: {field: _of_scipy(struct[field]) for field in value.dtype.names})
-    if value.dtype == object:
-        return _each(value, _of_scipy)
-    if value.dtype.kind == "U":
-        rows = np.array([str(v).strip() for v in value.flat])
-        return str(rows[0]) if rows.size == 1 else rows if rows.size else ""
-    return value
 
 
 def _of_hdf5(value: Any, file: h5py.File) -> Any:

@@ -411,6 +411,16 @@ def test_one_region_from_a_file_for_each_session(tmp_path):
         read([tmp_path / "1.mat", tmp_path / "1.mat"])
 
 
+def test_a_header_that_claims_more_than_the_file_can_hold_is_not_believed(tmp_path):
+    scipy.io.savemat(tmp_path / "it.mat", {"RDMs": structs(["IT"], SQUARES[:1])})
+    data = bytearray((tmp_path / "it.mat").read_bytes())
+    assert data[164] == 1  # the second dimension of the struct array
+    data[166] = 184
+    (tmp_path / "it.mat").write_bytes(data)
+    with pytest.raises(UserError, match=r"36,175,875 elements in \d+ bytes"):
+        read([tmp_path / "it.mat"])
+
+
 def _examples(tmp_path: Path) -> list[Path]:
     """One sound file of each format."""
     paths = [
