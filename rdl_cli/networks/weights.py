@@ -1,5 +1,6 @@
 """Weights on disk: safetensors that say which network they belong to, and reading those that others wrote."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -23,19 +24,23 @@ class About(NamedTuple):
     preprocessing: str
 
 
+ABOUT = "rdl"
+"""The one key of the metadata: safetensors writes several in random order, and equal weights are to be equal bytes."""
+
+
 def save(network: nn.Module, path: Path, about: About) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with whole(path) as beside:
-        save_file(tensors, beside, metadata=about._asdict())
+        save_file(tensors, beside, metadata={ABOUT: json.dumps(about._asdict())})
 
 
 def load(path: Path) -> tuple[nn.Module, About]:
     """The network that `save` wrote, in evaluation mode. UserError where the file is damaged or says nothing of its network."""
     try:
         with safe_open(path, "pt") as file:
-            said = file.metadata() or {}
+            said = json.loads((file.metadata() or {}).get(ABOUT, "{}"))
         tensors = load_file(path)
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"the weights {path} cannot be read: {error}", hint="make the run again") from error
     if not set(About._fields) <= said.keys():
         raise UserError(f"the weights {path} do not say which network they are of", hint="give them to train-teacher with --init")
