@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from rdl_cli.cli.catalogue import layers, listing
 from rdl_cli.cli.compare import compare
 from rdl_cli.cli.options import command
 from rdl_cli.cli.show import show
 from rdl_cli.core.errors import UserError
+from rdl_cli.jobs.import_settings import Import
 from rdl_cli.jobs.settings import Export, Student, Training
 
 app = typer.Typer(
@@ -45,15 +47,47 @@ def train_student(out: Out, settings: Student, resume: Resume = False, dry_run: 
 
 
 def export_rdms(
-    run: Annotated[Path, typer.Argument(help="the teacher's run", show_default=False)],
-    store: Annotated[Path, typer.Argument(help="the store to make, or to add layers to", show_default=False)],
+    source: Annotated[Path, typer.Argument(help="the teacher's run; or a store, whose RDMs go out to another program", show_default=False)],
+    out: Annotated[Path, typer.Argument(help="the store to make or to add layers to; or .h5, .mat, .npz", show_default=False)],
     settings: Export,
+    format: Annotated[str, typer.Option(help="with a store: rsatoolbox, matlab, npz [default: by the suffix]")] = "",
     dry_run: DryRun = False,
 ) -> None:
-    """Run a teacher once over a set of pictures and keep its layers' activations or RDMs."""
+    """Run a teacher once over a set of pictures and keep its layers' activations or RDMs; or hand a store's RDMs on."""
+    if source.is_file():
+        from rdl_cli.jobs.import_rdms import export_foreign
+
+        export_foreign(source, out, format, settings.layer_names())
+        return
+    if format:
+        raise UserError(f"--format {format} is for the RDMs of a store; {source} is not one", hint="name a store, or leave out --format")
     from rdl_cli.jobs.export_rdms import export_rdms as job
 
-    job(run, store, settings, dry_run)
+    job(source, out, settings, dry_run)
+
+
+def import_rdms(
+    files: Annotated[list[Path], typer.Argument(help="files of RDMs, or of responses (rdl list formats)", show_default=False)],
+    store: Annotated[Path, typer.Argument(help="the store to make", show_default=False)],
+    settings: Import,
+    dry_run: DryRun = False,
+) -> None:
+    """Make a store of RDMs that others measured: a brain's, a model's, a person's judgements."""
+    from rdl_cli.jobs.import_rdms import import_rdms as job
+
+    job(files, store, settings, dry_run)
+
+
+def demo(
+    out: Annotated[Path, typer.Argument(help="folder for the runs and the store")] = Path("rdl-demo"),
+) -> None:
+    """The four verbs one after another on embedded pictures: teacher, store, students, comparison. About a minute."""
+    from rdl_cli.cli.tables import as_rich, console
+    from rdl_cli.jobs.demo import demo as job
+
+    compared, ending = job(out)
+    console().print(as_rich(compared))
+    print(ending, file=sys.stderr)
 
 
 app.command("train-teacher")(command(Training, train_teacher))
@@ -61,6 +95,10 @@ app.command("export-rdms")(command(Export, export_rdms))
 app.command("train-student")(command(Student, train_student))
 app.command("compare")(compare)
 app.command("show")(show)
+app.command("import-rdms")(command(Import, import_rdms))
+app.command("layers")(layers)
+app.command("list")(listing)
+app.command("demo")(demo)
 
 
 def main() -> None:

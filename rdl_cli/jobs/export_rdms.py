@@ -64,7 +64,7 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     teacher = open_teacher(run, settings)
     if not settings.layers:
         raise UserError("no layers are named", hint=f"say --layers NAME,NAME; this network has: {', '.join(teacher.shapes)}")
-    layers = choose([name for text in settings.layers for name in text.split(",")], list(teacher.shapes))
+    layers = choose(settings.layer_names(), list(teacher.shapes))
     if settings.as_ == "rdm" and len(teacher.views) > 1:
         raise UserError(
             f"an RDM is of the pictures themselves, not of the {len(teacher.views)} views of `{settings.views}`", hint="store activations"

@@ -98,6 +98,9 @@ class Export(Data):
     batch_size: Annotated[int, "images in a forward pass"] = 500
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
 
+    def layer_names(self) -> list[str]:
+        return [name for text in self.layers for name in text.split(",")]
+
 
 def record(settings: Any) -> dict[str, Any]:
     """The settings as config.toml keeps them: without those that were not given."""
