@@ -69,7 +69,7 @@ def parts_of(stack: RdmStack) -> list[str]:
 def counted(stack: RdmStack) -> str:
     """How many RDMs of whom: `8 RDMs (4 subjects, 2 sessions)`."""
     k = len(stack.values)
-    words = {"subject": set(stack.subject), "session": set(stack.session), "time point": set(_times(stack))}
+    words: dict[str, set] = {"subject": set(stack.subject), "session": set(stack.session), "time point": set(_times(stack))}
     several = [f"{len(labels)} {word}s" for word, labels in words.items() if len(labels) > 1]
     return f"{k} RDM{'s' if k > 1 else ''}" + (f" ({', '.join(several)})" if several else "")
 
