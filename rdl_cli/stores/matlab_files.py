@@ -21,9 +21,9 @@ def variables(path: Path) -> dict[str, Any]:
             return {name: _of_hdf5(file[name], file) for name in file if not name.startswith("#")}
     with parsing(path, "MATLAB file"):
         data = path.read_bytes()
-        if data.startswith(b"MATLAB"):
+        if 0 not in data[:4]:
             return {name: value for name, value in matlab5.variables(data).items() if name}
-        numbers = scipy.io.loadmat(path, appendmat=False)  # version 4 knows numbers and text only
+        numbers = scipy.io.loadmat(path, appendmat=False)  # version 4, which has a zero there, and knows numbers and text only
         return {name: value for name, value in numbers.items() if not name.startswith("__") and isinstance(value, np.ndarray)}
 
 
@@ -34,7 +34,7 @@ def names(path: Path) -> list[str]:
             return [name for name in file if not name.startswith("#")]
     with parsing(path, "MATLAB file"):
         data = path.read_bytes()
-        return matlab5.names(data) if data.startswith(b"MATLAB") else [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
+        return matlab5.names(data) if 0 not in data[:4] else [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
 
 
 def strings(value: Any) -> tuple[str, ...] | None:

@@ -416,6 +416,7 @@ def test_a_header_that_claims_more_than_the_file_can_hold_is_not_believed(tmp_pa
     data = bytearray((tmp_path / "it.mat").read_bytes())
     assert data[164] == 1  # the second dimension of the struct array
     data[166] = 184
+    data[4] ^= 0xFF  # and the signature is damaged as well
     (tmp_path / "it.mat").write_bytes(data)
     with pytest.raises(UserError, match=r"36,175,875 elements in \d+ bytes"):
         read([tmp_path / "it.mat"])
