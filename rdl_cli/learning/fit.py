@@ -46,6 +46,8 @@ class Learner(nn.Module):
             for name, term in objective.terms(Step(batch, logits, probe, seen, progress, rng)).items():
                 assert name not in terms, f"two objectives have a term `{name}`; the job refuses that before training"
                 terms[name] = term._replace(weight=0.0) if alone and objective not in alone else term
+        if progress.step == 0:  # per step it would cost three times the backward pass
+            terms = with_shares(terms, [p for p in self.parameters() if p.requires_grad])
         return logits, terms
 
     @property
@@ -112,8 +114,8 @@ def fit(
             for group, base in zip(optimizer.param_groups, base_rates, strict=True):
                 group["lr"] = base * schedule(epoch + step / steps)
             logits, terms = learner(batch, Progress(epoch, epochs, step, steps), rng)
-            if step == 0:  # per step it would cost three times the backward pass
-                shares = gradient_shares(terms, [p for p in learner.parameters() if p.requires_grad])
+            if step == 0:
+                shares = {f"share/{name}": term.share for name, term in terms.items()}
             # a silent term stays out: with gradients of 0 the parameters behind it would still feel momentum and weight decay
             loss = torch.stack([term.weight * term.value for term in terms.values() if term.weight]).sum()
             optimizer.zero_grad(set_to_none=True)
@@ -141,16 +143,19 @@ def error_rate(logits: Logits, labels: Labels) -> float:
     return float((logits.argmax(1) != labels).double().mean())
 
 
-def gradient_shares(terms: dict[str, Term], parameters: list[nn.Parameter]) -> dict[str, float]:
-    """Each weighted term's share of the sum of the terms' gradient norms, `share/NAME`: what the weights amount to."""
+def with_shares(terms: dict[str, Term], parameters: list[nn.Parameter]) -> dict[str, Term]:
+    """The terms, each with its share of the sum of the weighted terms' gradient norms: what the weights amount to.
+
+    Measured inside the learner, because Fabric forbids any backward pass but its own on what the learner returns.
+    """
     norms: dict[str, Tensor] = {}
-    for name, term in terms.items():
-        if term.weight == 0 or not term.value.requires_grad:
-            continue
-        gradients = torch.autograd.grad(term.weight * term.value, parameters, retain_graph=True, allow_unused=True)
-        norms[name] = torch.stack([g.float().norm() for g in gradients if g is not None]).norm()
-    total = sum(norms.values(), torch.zeros(())).clamp_min(1e-30) if len(norms) else torch.ones(())
-    return {f"share/{name}": float(norms[name] / total) if name in norms else 0.0 for name in terms}
+    for name, (value, weight, _) in terms.items():
+        if weight and value.requires_grad:
+            with torch.autocast(value.device.type, enabled=False):
+                gradients = torch.autograd.grad(weight * value, parameters, retain_graph=True, allow_unused=True)
+            norms[name] = torch.stack([g.float().norm() for g in gradients if g is not None]).norm()
+    total = sum(norms.values(), torch.zeros(())).clamp_min(1e-30)
+    return {name: term._replace(share=float(norms[name] / total) if name in norms else 0.0) for name, term in terms.items()}
 
 
 def broadcast_buffers(learner: nn.Module, fabric: Fabric) -> None:
@@ -192,7 +197,8 @@ class _Totals:
             names = " and ".join(f"`{name}`" for name, first in bad.items() if int(first) == step)
             raise UserError(
                 f"the loss is not finite: {names} in epoch {epoch}, step {step}",
-                hint="lower --lr" + ("" if names == f"`{TASK}`" else ", or the weight of the objective (`--objective NAME:weight=...`)"),
+                # whichever broke first, the step before it was too large for all of them together
+                hint="lower --lr" + ("" if len(self._sums) == 1 else ", or the weight of the objective (`--objective NAME:weight=...`)"),
             )
         means = torch.stack([total / self._steps for total in self._sums.values()] + [self._wrong / self._seen.clamp_min(1)])
         means = fabric.all_reduce(means, reduce_op="mean")  # type: ignore[assignment]

@@ -24,10 +24,14 @@ class Progress(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A part of the loss. The value is logged unweighted; the weight is what it counts in the loss."""
+    """A part of the loss. The value is logged unweighted; the weight is what it counts in the loss.
+
+    `share` is that of the gradient's norm, which the learner measures in the first step of an epoch.
+    """
 
     value: Scalar
     weight: float
+    share: float = 0.0
 
 
 class Match(NamedTuple):
