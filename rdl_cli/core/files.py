@@ -9,12 +9,14 @@ from pathlib import Path
 
 from rdl_cli.core.errors import UserError
 
+PART = ".part"
+
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which becomes `path` when the block ends well and disappears when it does not."""
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     os.close(handle)
@@ -26,6 +28,12 @@ def whole(path: Path) -> Iterator[Path]:
         raise cannot_write(path, error) from error
     finally:
         beside.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left in a folder of the files that they were writing there."""
+    for left in folder.glob(f".*{PART}"):
+        left.unlink(missing_ok=True)
 
 
 def commit(beside: Path, path: Path) -> None:

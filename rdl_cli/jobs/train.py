@@ -15,7 +15,7 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import cannot_write, whole
+from rdl_cli.core.files import cannot_write, sweep, whole
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch
@@ -67,11 +67,11 @@ def _check_place(path: Path, settings: Training, resume: bool) -> None:
     """UserError where something is at `path` already, or where what is there was begun with other settings."""
     if not path.exists() or (path.is_dir() and not any(path.iterdir())):
         return
-    if not resume:
+    if not resume or not path.is_dir():
         raise UserError(f"{path} exists already", hint="choose another path, or go on with an interrupted run with --resume")
     if not (path / "config.toml").is_file():
-        if all(left.name.startswith(".") for left in path.iterdir()):
-            return  # killed before its first word
+        if all(left.name.startswith(".") or left.name == "provenance.json" for left in path.iterdir()):
+            return  # killed before it had said what it is
         raise UserError(f"{path} is not a run that could be resumed: it has no config.toml", hint="choose another path")
     free = SAME_METHOD - {"seed"}
     before, now = ({k: v for k, v in c.items() if k not in free} for c in (Run(path).config, record(settings)))
@@ -148,6 +148,8 @@ def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) ->
     best = checkpoint["best"] if checkpoint else None
     if checkpoint:
         say(f"{path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
+        if fabric.global_rank == 0:
+            run.write_metrics(rows)  # a kill may have come between checkpoint and table
     with _or_nothing(path), ticking(plan.epochs * plan.steps, str(path)) as ticker:
         ticker.advance(len(rows) * plan.steps)
         watched = _Watched(train, ticker)
@@ -203,6 +205,7 @@ def _announce(path: Path, settings: Training, plan: Plan, student: nn.Module, ov
 
 def _begin(run: Run, settings: Training, splits: Splits, fabric: Fabric, overlap: int) -> None:
     """The run's folder with its configuration and provenance; a resumed run keeps its own."""
+    sweep(run.path)
     if (run.path / "config.toml").is_file():
         return
     try:
