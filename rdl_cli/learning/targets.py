@@ -120,6 +120,7 @@ class LiveTarget:
     def __init__(self, teacher: nn.Module, layers: Sequence[str], shapes: dict[str, tuple[int, ...]]):
         self.layers, self._shapes = tuple(layers), shapes
         self._teacher = teacher.eval().requires_grad_(False)
+        self._dtype = next((p.dtype for p in teacher.parameters()), torch.float32)
         self._read: tuple[Batch, dict[str, Reps]] | None = None
 
     def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
@@ -135,7 +136,7 @@ class LiveTarget:
     def representations(self, layer: str, probe: Batch) -> Reps:
         if self._read is None or self._read[0] is not probe:  # one pass serves all layers of a step
             with torch.no_grad():
-                self._read = probe, read_only(self._teacher, probe.images, self.layers)
+                self._read = probe, read_only(self._teacher, probe.images.to(self._dtype), self.layers)
         return self._read[1][layer].float()
 
     def shape(self, layer: str) -> tuple[int, ...]:
