@@ -1,0 +1,117 @@
+"""What the rooms' tests share: a tiny teacher with its stores, runs in this process and in one that may be killed."""
+
+import csv
+import multiprocessing
+import textwrap
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import h5py
+import pytest
+
+LAYERS = "pool1,pool2,fc"
+TINY: dict[str, Any] = {"dataset": "digits", "network": "mnist-cnn:width=0.25", "epochs": 2, "device": "cpu"}
+
+
+def same_runs(one: Path, other: Path) -> bool:
+    """Whether two runs ended alike to the bit: weights, metrics (columns in their order), everything they say of the test pictures."""
+    return (
+        (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
+        and (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
+        and same_arrays(one / "predictions.h5", other / "predictions.h5")
+    )
+
+
+def same_arrays(one: Path, other: Path) -> bool:
+    return arrays(one) == arrays(other)
+
+
+def arrays(path: Path) -> dict[str, tuple]:
+    """Every array of an HDF5 file, as type, shape and bytes."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: (str(item.dtype), item.shape, item[()].tobytes())}) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return found
+
+
+def metrics(run: Path) -> list[dict[str, float]]:
+    with (run / "metrics.csv").open(newline="") as file:
+        return [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="session")
+def tiny() -> SimpleNamespace:
+    """Short words for short runs; every setting can be changed by its name. Bit-identical is promised for equal threads: one."""
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    from rdl_cli.jobs.export_rdms import export_rdms
+    from rdl_cli.jobs.settings import Export, Student
+    from rdl_cli.jobs.train import train
+
+    def run(out: Path, resume: bool = False, **changes: Any) -> Path:
+        train(out, student(**changes), resume)
+        return out
+
+    def student(**changes: Any) -> Student:
+        return replace(Student(**TINY), **changes)
+
+    def export(teacher: Path, out: Path, **changes: Any) -> Path:
+        export_rdms(teacher, out, replace(Export(layers=[LAYERS], device="cpu", batch_size=100), **changes))
+        return out
+
+    return SimpleNamespace(
+        train=run, settings=student, export=export, same=same_runs, same_arrays=same_arrays, arrays=arrays, metrics=metrics, TINY=TINY,
+        LAYERS=LAYERS,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def teacher(tiny: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that has learnt something: about 5 % error."""
+    return tiny.train(tmp_path_factory.mktemp("teacher") / "teacher", seed=5, epochs=15, lr=0.1)
+
+
+@pytest.fixture(scope="session")
+def store(tiny: SimpleNamespace, teacher: Path) -> Path:
+    """The teacher's three layers over the training images, as activations in float32."""
+    return tiny.export(teacher, teacher.parent / "store.h5")
+
+
+@pytest.fixture(scope="session")
+def follow(store: Path) -> dict[str, Any]:
+    """The settings that make a student follow the store."""
+    return {"targets": str(store), "match": [LAYERS]}
+
+
+@pytest.fixture(scope="session")
+def student(tiny: SimpleNamespace, store: Path, follow: dict[str, Any]) -> Path:
+    """A student of the store that was never interrupted; 500 of the 4,950 pairs of each batch."""
+    return tiny.train(store.parent / "student", objective=["rdl:pairs=500"], **follow)
+
+
+@pytest.fixture(scope="session")
+def elsewhere() -> Any:
+    """`elsewhere(code, **names)`: the exit code of Python code in a process of its own, negative where a signal ended it.
+
+    The processes are forked from one that has imported torch and computed nothing, so each costs a tenth of a second.
+    `wait=False` gives the process itself.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["rdl_cli.jobs.train", "rdl_cli.jobs.export_rdms", "sklearn.datasets", "lightning_fabric.strategies"])
+
+    def run(code: str, wait: bool = True, **names: Any) -> Any:
+        process = context.Process(target=exec, args=("import torch; torch.set_num_threads(1)\n" + textwrap.dedent(code), names))
+        process.start()
+        if not wait:
+            return process
+        process.join(120)
+        assert process.exitcode is not None, "the process hangs"
+        return process.exitcode
+
+    return run
