@@ -1,6 +1,6 @@
 """Maps of representations: how far apart whole RDMs are, and points in the plane whose distances say the same."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Annotated, NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from rdl_cli.geometry.rdm import upper
 Rdms = Annotated[Tensor, "k p"]
 Points = Annotated[Tensor, "k 2"]
 Matrix = Annotated[Tensor, "k k"]
+Rows = Annotated[Tensor, "n"]
 
 BETWEEN_RDMS = Registry("distance between RDMs", home="rdl_cli.geometry.embedding")
 """A member is `function(rdms) -> k k` over RDMs in condensed order."""
@@ -42,34 +43,36 @@ def standardised_euclidean(rdms: Rdms) -> Matrix:
     return root(sqeuclidean(away, away) / (2 * torch.where(total > 0, total, 1)))
 
 
-def mean_distances(
-    representations: Sequence[Reps],
-    distance: Callable[[Reps, Reps], Distances],
-    between: Callable[[Rdms], Matrix],
-    generator: torch.Generator,
-    *,
-    samples: int = 20,
-    size: int = 100,
-    replace: bool = False,
-) -> Matrix:
-    """How far apart the RDMs of k representations of the same n stimuli are, averaged over samples of stimuli (the paper: 20 of 100).
+def drawn(n: int, generator: torch.Generator, *, samples: int = 20, size: int = 100, replace: bool = False) -> list[Rows]:
+    """Samples of n stimuli as their rows (the paper: 20 of 100).
 
     Without replacement within a sample, so no pair is of an image with itself: drawing 100 of 10,000 with it has one in 39 of 100.
     UserError where there are fewer stimuli than a sample takes.
     """
-    n = len(representations[0])
-    assert all(len(each) == n for each in representations), (
-        f"representations of {sorted({len(e) for e in representations})} stimuli have no map"
-    )
     if size > n and not replace:
         raise UserError(f"a sample takes {size:,} stimuli; there are {n:,}", hint=f"take {n:,} or fewer")
-    pairs = upper(size)
-    total = torch.zeros(len(representations), len(representations), dtype=torch.float64)
-    for _ in range(samples):
-        rows = torch.randint(n, (size,), generator=generator) if replace else torch.randperm(n, generator=generator)[:size]
-        picked = [each[rows.to(each.device)] for each in representations]
-        total += between(torch.stack([distance(each, each).cpu()[pairs].double() for each in picked]))
-    return total / samples
+    return [
+        torch.randint(n, (size,), generator=generator) if replace else torch.randperm(n, generator=generator)[:size] for _ in range(samples)
+    ]
+
+
+def mean_distances(
+    representations: Iterable[Reps],
+    distance: Callable[[Reps, Reps], Distances],
+    between: Callable[[Rdms], Matrix],
+    samples: Sequence[Rows],
+) -> Matrix:
+    """How far apart the RDMs of k representations of the same stimuli are, averaged over samples of these.
+
+    Each representation is needed only while its own RDMs are made, so that a generator can read them one by one.
+    """
+    rdms, stimuli = [], set()
+    for reps in representations:
+        stimuli.add(len(reps))
+        picked = (reps[rows.to(reps.device)] for rows in samples)
+        rdms.append(torch.stack([distance(each, each).cpu()[upper(len(each))].double() for each in picked]))
+    assert len(stimuli) == 1, f"representations of {sorted(stimuli)} stimuli have no map"
+    return torch.stack([between(of_sample) for of_sample in torch.stack(rdms, 1)]).mean(0)
 
 
 class Map(NamedTuple):

@@ -10,7 +10,7 @@ from sklearn.manifold import smacof
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.geometry.distances import DISTANCES
-from rdl_cli.geometry.embedding import BETWEEN_RDMS, mds, mean_distances, oriented
+from rdl_cli.geometry.embedding import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
 from rdl_cli.geometry.rdm import upper
 
 torch.set_num_threads(1)
@@ -106,7 +106,7 @@ def test_samples_of_all_stimuli_are_all_stimuli():
     layers = [reps(30, 4), reps(30, 7, 1).reshape(30, 7, 1).float(), reps(30, 4, 2)]
     between = BETWEEN_RDMS.find("correlation")
     whole = between(torch.stack([mse(each, each)[upper(30)].double() for each in layers]))
-    found = mean_distances(layers, mse, between, torch.Generator().manual_seed(0), samples=3, size=30)
+    found = mean_distances(iter(layers), mse, between, drawn(30, torch.Generator().manual_seed(0), samples=3, size=30))
     torch.testing.assert_close(found, whole, atol=1e-6, rtol=0)
 
 
@@ -117,7 +117,7 @@ def test_a_mean_over_samples_is_near_the_whole(replace):
     between = BETWEEN_RDMS.find("normalised")
     whole = between(torch.stack([mse(each, each)[upper(300)] for each in layers]))
     draws = [
-        mean_distances(layers, mse, between, torch.Generator().manual_seed(s), samples=20, size=60, replace=replace) for s in (0, 0, 1)
+        mean_distances(layers, mse, between, drawn(300, torch.Generator().manual_seed(s), size=60, replace=replace)) for s in (0, 0, 1)
     ]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     torch.testing.assert_close(draws[0], whole, atol=0.05, rtol=0)
@@ -125,4 +125,4 @@ def test_a_mean_over_samples_is_near_the_whole(replace):
 
 def test_a_sample_larger_than_the_data_is_refused():
     with pytest.raises(UserError, match="takes 100 stimuli; there are 30"):
-        mean_distances([reps(30, 4)], mse, BETWEEN_RDMS.find("correlation"), torch.Generator())
+        drawn(30, torch.Generator())
