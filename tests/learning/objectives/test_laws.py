@@ -9,7 +9,7 @@ from rdl_cli.learning.objective import OBJECTIVES, Match
 NAMES = OBJECTIVES.names()
 TEACHERLESS = {"dsn"}
 FROM_RDMS = {"rdl", "rsa", "cosine", "whitened"}
-ZERO_FOR_THE_TEACHER = {"rdl", "kd", "logits", "rkd", "sp", "pkt", "at", "cka", "rsa", "cosine", "whitened"}
+ZERO_FOR_THE_TEACHER = {"rdl", "kd", "logits", "rkd", "sp", "pkt", "at", "cka", "rsa", "cosine", "whitened", "bayes"}
 INVARIANT = {  # of features seen as rows; distances are mse
     "rdl": {"rotated", "shifted"},
     "kd": set(),
@@ -19,6 +19,7 @@ INVARIANT = {  # of features seen as rows; distances are mse
     "pkt": {"scaled", "rotated"},
     "at": {"scaled"},
     "cka": {"scaled", "rotated", "shifted"},
+    "bayes": {"scaled", "rotated"},
     "rsa": {"scaled", "rotated", "shifted"},
     "cosine": {"scaled", "rotated", "shifted"},
     "whitened": {"scaled", "rotated", "shifted"},

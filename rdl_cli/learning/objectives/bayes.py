@@ -1,0 +1,52 @@
+"""Bayesian comparison as a loss: how well a linear readout could tell the student's layer from the teacher's (Schütt 2024)."""
+
+from typing import Literal
+
+import torch
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.shapes import Reps, Scalar
+from rdl_cli.geometry.bayes import divergence, log_ratios, log_scales, noise_share, prior, symmetric_kl, total_variation
+from rdl_cli.geometry.kernels import Centring, kernel
+from rdl_cli.learning.matched import OfActivations
+from rdl_cli.learning.objective import OBJECTIVES, Setting, Step, Term
+
+
+@OBJECTIVES.register("bayes")
+class Bayes(OfActivations):
+    """The distance between what random linear readouts of the two layers say of the batch: `jsd` in bits, `tv`, or `skl` in nats.
+
+    Blind to rotation and scale, with `center=stimuli` to a common offset too. `jsd` and `tv` are means over draws, new in
+    every step, through which the gradient passes; they are near 1 and nearly flat where the layers are far apart, which a
+    larger noise `b` (here 0.1, for measuring 0.01) or `skl` (exact, unbounded) makes good. In float64.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        *,
+        weight: float = 1.0,
+        measure: Literal["jsd", "tv", "skl"] = "jsd",
+        b: float = 0.1,
+        a: float | None = None,
+        center: Centring = "none",
+        samples: int = 256,
+    ):
+        super().__init__("bayes", setting, weight)
+        if samples < 1:
+            raise UserError(f"`bayes` cannot draw samples={samples}", hint="256 are enough for training")
+        noise_share(1, b, a)
+        self.measure, self.b, self.a, self.center, self.samples = measure, b, a, center, samples
+        self.rng = torch.Generator()
+
+    def terms(self, step: Step) -> dict[str, Term]:
+        self.rng = step.rng
+        return super().terms(step)
+
+    def loss(self, mine: Reps, theirs: Reps) -> Scalar:
+        p, q = (prior(kernel(reps, self.center), b=self.b, a=self.a) for reps in (mine, theirs))
+        scales = log_scales(p, q)
+        if self.measure == "skl":
+            return symmetric_kl(scales).to(mine.dtype)
+        of_draws = divergence if self.measure == "jsd" else total_variation
+        return of_draws(log_ratios(scales, self.samples, self.rng)).to(mine.dtype)
