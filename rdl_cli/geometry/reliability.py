@@ -24,6 +24,6 @@ def reliability(rdms: SubjectRdms) -> Condensed:
     away = suited - suited.nanmean(0)
     variance = away.square().nan_to_num(0).sum(0) / (known - 1).clamp_min(1)
     judged = known > 1
-    floor = FLOOR * variance[judged].mean()
-    weights = torch.where(judged, 1 / variance.clamp_min(floor if floor > 0 else 1), 0)
+    floor = (FLOOR * variance[judged].mean()).clamp_min(1e-12)  # of z-scores: less is rounding
+    weights = torch.where(judged, 1 / variance.clamp_min(floor), 0)
     return weights / weights[judged].mean()

@@ -14,6 +14,7 @@ KINDS = {
     "networks": ("rdl_cli.networks.networks", "NETWORKS"),
     "distances": ("rdl_cli.geometry.distances", "DISTANCES"),
     "measures": ("rdl_cli.geometry.similarity", "MEASURES"),
+    "controls": ("rdl_cli.geometry.controls", "CONTROLS"),
     "schedules": ("rdl_cli.learning.schedule", "SCHEDULES"),
     "views": ("rdl_cli.datasets.views", "VIEWS"),
     "preprocessing": ("rdl_cli.datasets.preprocessing", "PREPROCESSING"),

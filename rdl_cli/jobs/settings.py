@@ -83,6 +83,18 @@ class Student(Training):
     align: Annotated[Literal["digest", "name", "position"], "how images are found in the store: by their pixels, file names or order"] = (
         "digest"
     )
+    stimuli_per_step: Annotated[int | None, "stimuli of the brain's own that each step shows, all their pairs [default: all]"] = None
+    stimuli_split: Annotated[float | None, "hold stimuli out of training: a share below 1, or a number of them"] = None
+    stimuli_every: Annotated[int | None, "epochs between two measurements of likeness to the brain [default: a tenth of all]"] = None
+    control: Annotated[str, "destroy the brain's RDM in a known way: shuffle, random, spectrum, category (rdl list controls)"] = ""
+
+    def check(self) -> None:
+        super().check()
+        for name in ("stimuli_per_step", "stimuli_every"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} is {value}; at least 1 is needed")
+        if (held := self.stimuli_split) is not None and (not 0 <= held < float("inf") or (held > 1 and held != int(held))):
+            raise UserError(f"--stimuli-split is {held}; it is a share below 1, or a whole number of stimuli", hint="0.5, or 40")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.provenance import Parent
@@ -18,11 +18,14 @@ from rdl_cli.datasets.views import Views
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.pictures import rows_in_store
 from rdl_cli.jobs.settings import Student
+from rdl_cli.jobs.stimuli import has_own_stimuli, stimulus_target
 from rdl_cli.learning.objective import OBJECTIVES, Match, Objective, Setting
+from rdl_cli.learning.stimuli import StimulusTarget
 from rdl_cli.learning.targets import LiveTarget, StoreTarget, Target
 from rdl_cli.networks.networks import Pictures
 from rdl_cli.networks.taps import choose, shapes
 from rdl_cli.networks.weights import load
+from rdl_cli.stores.parts import split as split_layer
 from rdl_cli.stores.run import Run
 from rdl_cli.stores.store import Store, fingerprint
 
@@ -40,12 +43,16 @@ class Shown:
     preprocess: Preprocess
     device: torch.device
 
-    def sample(self, seeds: Seeds, size: int) -> Batch:
-        """Some of the images, as they are."""
+    def rows(self, ids: Ids) -> Tensor:
+        """Where images lie in the split."""
         place = torch.full((int(self.split.ids.max()) + 1,), -1)
         place[self.split.ids] = torch.arange(len(self.split))
+        return place[ids]
+
+    def sample(self, seeds: Seeds, size: int) -> Batch:
+        """Some of the images, as they are."""
         chosen = self.ids[torch.randperm(len(self.ids), generator=seeds("calibration"))[:size]]
-        rows = place[chosen]
+        rows = self.rows(chosen)
         images = self.preprocess(self.split.read(rows).to(self.device))
         zeros = torch.zeros(len(rows), dtype=torch.long, device=self.device)
         return Batch(images, self.split.labels[rows].to(self.device), chosen.to(self.device), zeros)
@@ -77,8 +84,12 @@ def objectives(settings: Student, student: nn.Module, pictures: Pictures, classe
     if matches and not settings.targets:
         raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
     used = tuple(dict.fromkeys(match for spec in specs for match in _family(spec).uses(matches)))
-    target = open_target(settings, used, shown) if settings.targets else None
-    setting = Setting(matches, target, own, classes, shown.sample(seeds, CALIBRATION), seeds)
+    target = open_target(settings, used, shown, pictures, seeds) if settings.targets else None
+    if isinstance(target, StimulusTarget) and not settings.objective:
+        specs = ["rsa"]
+        say("objective rsa, the default for measured RDMs, whose unit means nothing")
+    calibration = target.calibration if isinstance(target, StimulusTarget) else shown.sample(seeds, CALIBRATION)
+    setting = Setting(matches, target, own, classes, calibration, seeds)
     made = []
     for index, spec in enumerate(specs):
         seeds.fix("objectives", index)
@@ -102,8 +113,12 @@ def _refuse_twins(specs: Sequence[str]) -> None:
             raise UserError(f"--objective names `{name}` {names.count(name)} times", hint="join their options into one")
 
 
-def open_target(settings: Student, matches: Sequence[Match], shown: Shown) -> Target:
-    """The store, or the run whose network is to run along. UserError where it is missing, or does not hold what is matched."""
+def open_target(settings: Student, matches: Sequence[Match], shown: Shown, pictures: Pictures, seeds: Seeds) -> Target:
+    """The store, or the run whose network is to run along. UserError where it is missing, or does not hold what is matched.
+
+    A store that brings pictures, which are not the training images, is taught beside the task; where --align says how to find
+    the training images in it, it is not.
+    """
     path = Path(settings.targets)
     if not matches:
         raise UserError(
@@ -111,13 +126,24 @@ def open_target(settings: Student, matches: Sequence[Match], shown: Shown) -> Ta
         )
     layers = [match.theirs for match in matches]
     if path.is_dir():
+        _refuse_stimulus_options(settings, f"{path} is a run")
         return _live(path, layers, shown)
     store = Store.open(path)
-    choose(layers, store.layers)
+    if settings.align == "digest" and has_own_stimuli(store, shown.split.at(shown.rows(shown.ids))):
+        return stimulus_target(store, layers, settings, pictures, shown.preprocess, shown.device, seeds)
+    _refuse_stimulus_options(settings, f"{path} is of the training images")
+    for layer in layers:
+        split_layer(store, layer)
     if (error := store.provenance.get("teacher_error")) is not None:
         say(f"teacher of {path}: error {100 * error:.2f} % on the stored pictures")
     rows = rows_in_store(store, shown.split, shown.ids, settings.align)
     return StoreTarget(store, layers, rows, shown.views.names, shown.device)
+
+
+def _refuse_stimulus_options(settings: Student, fact: str) -> None:
+    for name in ("stimuli_per_step", "stimuli_split", "stimuli_every", "control"):
+        if getattr(settings, name):
+            raise UserError(f"--{name.replace('_', '-')} is for a teacher with stimuli of its own; {fact}", hint="leave it out")
 
 
 def _live(path: Path, layers: Sequence[str], shown: Shown) -> LiveTarget:

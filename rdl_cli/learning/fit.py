@@ -10,11 +10,13 @@ from torch import Tensor, nn
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
-from rdl_cli.core.shapes import UNLABELLED, Batch, Labels, Logits, Reps
+from rdl_cli.core.shapes import UNLABELLED, Batch, Images, Labels, Logits, Reps
+from rdl_cli.learning.batchnorm import Statistics
 from rdl_cli.learning.objective import Objective, Progress, Step, Term
 from rdl_cli.learning.schedule import Schedule
+from rdl_cli.learning.stimuli import StimulusTarget
 from rdl_cli.learning.targets import Target
-from rdl_cli.networks.taps import read
+from rdl_cli.networks.taps import read, read_only
 
 TASK = "task"
 
@@ -27,6 +29,7 @@ class Learner(nn.Module):
         self.student = student
         self.objectives = nn.ModuleList(objectives)
         self.task_weight = task_weight
+        self.apart = Statistics(student) if any(isinstance(o.target, StimulusTarget) for o in objectives) else None
 
     def forward(self, batch: Batch, progress: Progress | None = None, rng: torch.Generator | None = None) -> tuple[Logits, dict[str, Term]]:
         if not self.training:
@@ -34,7 +37,7 @@ class Learner(nn.Module):
         assert progress is not None and rng is not None, "a training step knows when it is and has its randomness"
         probes = {o.target: o.target.probe(batch, rng) for o in self._objectives if o.target}
         logits, reps = read(self.student, batch.images, self._layers(o for o in self._objectives if not _elsewhere(o, probes, batch)))
-        own = {t: read(self.student, p.images, self._layers(o for o in self._objectives if o.target is t))[1]
+        own = {t: self._aside(p.images.to(batch.images.dtype), self._layers(o for o in self._objectives if o.target is t))
                for t, p in probes.items() if p is not batch}  # fmt: skip
         terms = {TASK: Term(F.cross_entropy(logits.float(), batch.labels, ignore_index=UNLABELLED), self.task_weight)}
         alone = [o for o in self._objectives if o.alone(progress)]
@@ -49,6 +52,22 @@ class Learner(nn.Module):
         if progress.step == 0:  # per step it would cost three times the backward pass
             terms = with_shares(terms, [p for p in self.parameters() if p.requires_grad])
         return logits, terms
+
+    @torch.no_grad()
+    def look(self, images: Images, layers: Sequence[str], apart: bool = False) -> dict[str, Reps]:
+        """The student's layers for some images as the exported model has them; `apart`: with the stimuli's batch-norm statistics."""
+        was_training = self.training
+        self.eval()
+        images = images.to(next(self.student.parameters()).dtype)
+        seen = self._aside(images, layers) if apart else read_only(self.student, images, layers)
+        self.train(was_training)
+        return seen
+
+    def _aside(self, images: Images, layers: Sequence[str]) -> dict[str, Reps]:
+        """The student's layers for stimuli that are not the task's images."""
+        assert self.apart is not None, "a target with stimuli of its own is a StimulusTarget"
+        with self.apart.of(self.student):
+            return read_only(self.student, images, layers)
 
     @property
     def _objectives(self) -> list[Objective]:

@@ -17,7 +17,8 @@ from rdl_cli.core.shapes import Batch, Distances, Ids, Reps
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.rdm import pair_index, square, upper
 from rdl_cli.networks.taps import read_only
-from rdl_cli.stores.store import Store
+from rdl_cli.stores.parts import select_one
+from rdl_cli.stores.store import RdmStack, Store
 
 
 class Target(Protocol):
@@ -58,9 +59,9 @@ class StoreTarget:
         self.layers, self.rows, self.device = tuple(layers), rows, device
         self._store = store
         self._activations: dict[str, np.ndarray] = {}
-        self._rdms: dict[str, np.ndarray] = {}
+        self._rdms: dict[str, RdmStack] = {}
         for layer in self.layers:
-            if store.has_activations(layer):
+            if layer in store.layers and store.has_activations(layer):
                 held = store.views(layer)
                 if held[: len(views)] != views:
                     raise UserError(
@@ -74,29 +75,26 @@ class StoreTarget:
                     hint="export activations with these --views, or train without views",
                 )
             else:
-                stack = store.rdm(layer)
-                if len(stack.values) > 1:
-                    raise UserError(f"the store {store.path} holds {len(stack.values)} RDMs of `{layer}`; which of them is not said")
-                self._rdms[layer] = stack.values[0]
-                _warm(stack.values[0])
+                self._rdms[layer] = select_one(store, layer).stack
+                _warm(self._rdms[layer].values[0])
 
     def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
         return batch
 
     def distance(self, layer: str) -> str:
-        return self._store.rdm(layer).distance if layer in self._rdms else self._store.attrs(layer).get("distance") or "mse"
+        return self._rdms[layer].distance if layer in self._rdms else self._store.attrs(layer).get("distance") or "mse"
 
     def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
         if layer in self._activations:
             reps = self.representations(layer, probe)
             return DISTANCES.find(distance)(reps, reps)
-        stack = self._store.rdm(layer)
+        stack = self._rdms[layer]
         if stack.distance != distance:
             raise UserError(
                 f"the store's RDM of `{layer}` is in `{stack.distance}`; the objective asks for `{distance}`",
                 hint=f"use distance={stack.distance}, or store activations",
             )
-        return _sub_rdm(self._rdms[layer], self.rows[probe.ids.cpu()], len(self._store.stimuli.digests)).to(self.device)
+        return _sub_rdm(stack.values[0], self.rows[probe.ids.cpu()], len(self._store.stimuli.digests)).to(self.device)
 
     def representations(self, layer: str, probe: Batch) -> Reps:
         if layer not in self._activations:

@@ -4,6 +4,7 @@ config.toml        resolved: `rdl train-student OUT --config config.toml` runs i
 provenance.json    whence it came
 metrics.csv        a row per epoch
 checkpoint.pt      to resume from; holds the rows, the last and the best-validation weights
+stimuli.json       of a student of a brain: which stimuli were held out, and how like the brain it became
 model.safetensors  the student alone, after the final epoch
 predictions.h5     digest, labels; final/predicted, final/logits; best/... Written last: present means finished
 """
@@ -125,6 +126,17 @@ class Run:
         with path.open(newline="", encoding="utf-8") as file:
             return list(csv.DictReader(file))
 
+    @property
+    def stimuli(self) -> dict[str, Any] | None:
+        """How like a brain the student became, and over which stimuli; None where no brain was its teacher."""
+        path = self.path / "stimuli.json"
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is damaged: {error}") from error
+
     def predictions(self, epoch: str = "final") -> Predictions:
         """Test predictions with the weights of the final or the best-validation epoch. UserError where they are missing or damaged."""
         assert epoch in EPOCHS, f"an epoch is one of {EPOCHS}, not {epoch}"
@@ -146,6 +158,9 @@ class Run:
 
     def write_provenance(self, record: dict[str, Any]) -> None:
         write_text(self.path / "provenance.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+    def write_stimuli(self, record: dict[str, Any]) -> None:
+        write_text(self.path / "stimuli.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
