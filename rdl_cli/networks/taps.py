@@ -21,8 +21,8 @@ class _Enough(Exception):
 def read(model: nn.Module, images: Images, layers: Iterable[str]) -> tuple[Logits, dict[str, Reps]]:
     """Logits, and what each named submodule gave for the images, as it gave it (NCHW where there is space).
 
-    Hooks live for one call. The layers after a tap get a copy: an in-place ReLU or `+=` there (torchvision's resnets
-    have both) would otherwise change the tap unseen. UserError for a layer that did not run, ran twice or gives no tensor.
+    Hooks live for one call. A tap is a copy: an in-place ReLU or `+=` behind it (torchvision's resnets have both) would
+    otherwise change it unseen. UserError for a layer that did not run, ran twice or gives no tensor.
     """
     layers = list(layers)
     logits, taps = _run(model, images, [layer for layer in layers if layer != LOGITS], stop=False)
@@ -42,15 +42,14 @@ def _run(model: nn.Module, images: Images, layers: Sequence[str], stop: bool) ->
     taps: dict[str, Reps] = {}
 
     def keep(layer: str) -> nn.modules.module.RemovableHandle:
-        def hook(_module: nn.Module, _args: tuple, out: Tensor) -> Tensor:
+        def hook(_module: nn.Module, _args: tuple, out: Tensor) -> None:
             if not isinstance(out, Tensor):
                 raise UserError(f"the layer `{layer}` gives a {type(out).__name__}, not a tensor", hint="tap a layer inside or after it")
             if layer in taps:
                 raise UserError(f"the layer `{layer}` runs more than once in a pass", hint="tap the block around it: rdl layers NETWORK")
-            taps[layer] = out
+            taps[layer] = out.clone()
             if stop and len(taps) == len(layers):
                 raise _Enough
-            return out.clone()
 
         return modules[layer].register_forward_hook(hook)
 
