@@ -31,3 +31,8 @@ def unknown(kind: str, name: str, known: Iterable[str], hint: str | None = None)
         hint = f"{'an' if kind[0] in 'aeio' else 'a'} {kind} is one of: {', '.join(few)}"
         hint += f", … ({len(known):,} in all)" if len(few) < len(known) else ""
     return UserError(fact, hint=hint)
+
+
+def first_line(error: Exception) -> str:
+    """What an error of another library says, without its explanations; its name where it says nothing."""
+    return next(iter(str(error).splitlines()), type(error).__name__)

@@ -10,7 +10,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from rdl_cli.core.errors import UserError
+from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.core.files import file_digest, whole
 from rdl_cli.networks.networks import Pictures, build
 
@@ -76,7 +76,7 @@ def read(path: Path) -> dict[str, Tensor]:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler met
         raise UserError(
-            f"the weights {file} cannot be read as a plain state dict: {str(error).splitlines()[0]}",
+            f"the weights {file} cannot be read as a plain state dict: {first_line(error)}",
             hint="save them with torch.save(model.state_dict(), PATH) or as safetensors; nothing else is unpickled",
         ) from error
     found = found.get("state_dict", found) if isinstance(found, Mapping) else found
