@@ -1,0 +1,112 @@
+"""Weights on disk: ours say what they are of; foreign ones are read, never run."""
+
+import pickle
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.networks import weights
+from rdl_cli.networks.networks import Pictures, build
+
+ABOUT = weights.About("mnist-cnn:width=0.1", "1x8x8", "10", "unit")
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    return build(ABOUT.network, Pictures.read(ABOUT.pictures), 10)
+
+
+def equal(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
+
+
+def test_what_is_saved_is_loaded(network, tmp_path):
+    weights.save(network.to(memory_format=torch.channels_last), tmp_path / "w.safetensors", ABOUT)
+    found, about = weights.load(tmp_path / "w.safetensors")
+    assert about == ABOUT and equal(found.state_dict(), network.state_dict()) and not found.training
+
+
+def test_equal_weights_are_equal_bytes(network, tmp_path):
+    """A run is known by the digest of this file; safetensors writes several metadata keys in random order."""
+    for k in range(10):
+        weights.save(network, tmp_path / str(k), ABOUT)
+    assert len({weights.digest(tmp_path / str(k)) for k in range(10)}) == 1
+
+
+@pytest.mark.parametrize("form", ["run", "safetensors", "pt", "wrapped"])
+def test_tensors_are_read_from_every_form(network, form, tmp_path):
+    path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pt")
+    state = network.state_dict()
+    if form == "run":
+        weights.save(network, tmp_path / "model.safetensors", ABOUT)
+        path = tmp_path
+    elif form == "safetensors":
+        save_file(state, path)
+    else:
+        torch.save(state if form == "pt" else {"state_dict": state, "epoch": 3}, path)
+    assert equal(weights.read(path), state)
+
+
+class Evil:
+    def __reduce__(self):
+        return (print, ("executed",))
+
+
+def test_nothing_is_unpickled(tmp_path, capsys):
+    torch.save({"a": torch.zeros(1), "b": Evil()}, tmp_path / "zip.pt")
+    (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
+    torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
+    for name in ("zip.pt", "plain.pt", "module.pt"):
+        with pytest.raises(UserError, match="cannot be read as a plain state dict"):
+            weights.read(tmp_path / name)
+    assert "executed" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "fact"),
+    [
+        ("missing.pt", None, "no weights at"),
+        ("w.safetensors", b"nonsense", "cannot be read"),
+        ("w.pt", b"nonsense", "cannot be read"),
+        ("w.pt", b"", "cannot be read"),
+    ],
+)
+def test_damaged_files_are_refused(name, content, fact, tmp_path):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=fact):
+        weights.read(tmp_path / name)
+
+
+def test_what_is_no_state_dict_is_refused(tmp_path):
+    torch.save([1, 2], tmp_path / "list.pt")
+    torch.save({"a": 1}, tmp_path / "numbers.pt")
+    for name in ("list.pt", "numbers.pt"):
+        with pytest.raises(UserError, match="holds no state dict"):
+            weights.read(tmp_path / name)
+
+
+def test_load_needs_to_be_told_the_network(network, tmp_path):
+    path = tmp_path / "w.safetensors"
+    save_file(network.state_dict(), path, metadata={"format": "pt"})
+    with pytest.raises(UserError, match="do not say which network"):
+        weights.load(path)
+    weights.save(network, path, ABOUT._replace(network="mnist-cnn:width=0.2"))
+    with pytest.raises(UserError, match="do not fit the network"):
+        weights.load(path)
+    path.write_bytes(path.read_bytes()[:500])
+    with pytest.raises(UserError, match="cannot be read"):
+        weights.load(path)
+
+
+def test_copy_fitting_copies_by_name_and_shape(network):
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    other = {name: tensor + 1 for name, tensor in before.items()} | {"readout.weight": torch.zeros(7, 20), "foreign": torch.zeros(1)}
+    copied, left = weights.copy_fitting(network, other)
+    assert left == ["readout.weight"] and set(copied) == before.keys() - set(left)
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, before[name] if name in left else before[name] + 1)
