@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch, Distances, Ids, Reps
 from rdl_cli.geometry.distances import DISTANCES
@@ -139,13 +139,6 @@ class LiveTarget:
 
     def shape(self, layer: str) -> tuple[int, ...]:
         return self._shapes[layer]
-
-
-def check_layers(target_layers: Sequence[str], wanted: Sequence[str], where: str) -> None:
-    """UserError for a wanted layer that the teacher or store does not have."""
-    for layer in wanted:
-        if layer not in target_layers:
-            raise unknown(f"layer in {where} called", layer, target_layers)
 
 
 def root_mean_square(target: Target, layer: str, distance: str, calibration: Batch, seeds: Seeds) -> float:
