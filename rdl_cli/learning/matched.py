@@ -110,10 +110,14 @@ class OfDistances(Matched):
         self.measures = {match: measures(self.teacher, match.theirs, distance) for match in self.matches}
 
     def compare(self, match: Match, mine: Reps, probe: Batch) -> dict[str, Term]:
+        return {self.family: Term(self.loss(*self.rdms(match, mine, probe)), self.weight)}
+
+    def rdms(self, match: Match, mine: Reps, probe: Batch) -> tuple[Condensed, Condensed]:
+        """The student's and the teacher's."""
         measure, stored = self.measures[match]
         pairs = upper(len(mine), mine.device)
         theirs = self.teacher.distances(match.theirs, probe, stored).detach().to(mine.dtype)
-        return {self.family: Term(self.loss(DISTANCES.find(measure)(mine, mine)[pairs], theirs[pairs]), self.weight)}
+        return DISTANCES.find(measure)(mine, mine)[pairs], theirs[pairs]
 
     def loss(self, mine: Condensed, theirs: Condensed) -> Scalar:
         """From two RDMs in condensed order; theirs is NaN where it was not measured."""
