@@ -153,7 +153,12 @@ def _live(path: Path, layers: Sequence[str], shown: Shown) -> LiveTarget:
             f"the teacher {path} was trained on `{about.preprocessing}` pictures, the student is shown `{shown.preprocess.spec}`",
             hint=f"say --preprocessing {about.preprocessing}, or use a store of the teacher",
         )
-    own = shapes(teacher, Pictures.read(about.pictures))
+    takes, shows = Pictures.read(about.pictures), Pictures(*shown.split.images.shape[1:])
+    if takes != shows:
+        raise UserError(
+            f"the teacher {path} takes {takes} pictures; the student is shown {shows}", hint="choose another teacher or --image-size"
+        )
+    own = shapes(teacher, takes)
     choose(layers, list(own))
     return LiveTarget(teacher.to(shown.device), layers, own)
 
