@@ -54,9 +54,8 @@ def stimulus_target(
     target = StimulusTarget(
         images.to(device), preprocess, regions, held_out, settings.stimuli_per_step, destroyed if control is not None else None
     )
-    where = f"{len(target.taught)} taught, {target.per_step} of them in each step" + (
-        f", {len(held_out)} held out" if len(held_out) else ""
-    )
+    shown = "all" if target.per_step == len(target.taught) else str(target.per_step)
+    where = f"{len(target.taught)} are taught, {shown} in each step" + (f", {len(held_out)} held out" if len(held_out) else "")
     say(f"teacher {store.path}: {len(images)} stimuli of its own beside the task's images, {done}; {where}")
     if control is not None:
         say(f"control `{settings.control}`: what is taught is no brain's; likeness is measured to the brain all the same")
