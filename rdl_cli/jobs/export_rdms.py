@@ -95,17 +95,17 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     if scratch:
         if not scratch.exists():
             with create(scratch, stimuli, made, scratch_specs, key) as writer:
-                _write_activations(writer, teacher, missing, None, [])
+                _write_activations(writer, teacher, missing)
         activations = Store.open(scratch)
         with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer:
-            _copy_rdms(writer, held, kept)
+            _copy(writer, held, kept)
             for layer in missing:
                 write_rdm(writer, layer, activations.activations(layer)[0], settings.distance, teacher.device)
         scratch.unlink()
     else:
         with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer:
-            _write_activations(writer, teacher, missing, held, kept)
-            _copy_rdms(writer, held, kept)
+            _write_activations(writer, teacher, missing)
+            _copy(writer, held, kept)
     say(f"{out}: whole")
     return Store.open(out)
 
@@ -216,24 +216,20 @@ def _say_size(out: Path, need: int, stimuli: int, layers: Sequence[str], setting
 
 
 @torch.no_grad()
-def _write_activations(writer: Writer, teacher: Teacher, layers: Sequence[str], held: Store | None, kept: Specs) -> None:
-    """Rows of every layer in one pass, from where an interrupted attempt stopped; what `held` has already is copied along."""
-    old = [spec for spec in kept if isinstance(spec, ActivationSpec)]
-    n, size = len(teacher.split), teacher.batch_size
-    rest = teacher.pictures if not writer.rows else _from(teacher, writer.rows)
-    views = range(len(teacher.views))
+def _write_activations(writer: Writer, teacher: Teacher, layers: Sequence[str]) -> None:
+    """Rows of every layer in one pass, from where an interrupted attempt stopped."""
+    n, start = len(teacher.split), writer.rows
+    if start == n:
+        return
+    rest = _from(teacher, start) if start else teacher.pictures
     with ticking(n, f"{writer.path.name}") as ticker:
-        ticker.advance(writer.rows)
-        start = writer.rows
-        for step, batches in enumerate(zip(*(rest.in_order(view, size) for view in views), strict=True)):
+        ticker.advance(start)
+        views = (rest.in_order(view, teacher.batch_size) for view in range(len(teacher.views)))
+        for step, batches in enumerate(zip(*views, strict=True)):
             stop = start + len(batches[0].ids)
             for view, batch in enumerate(batches):
                 for layer, reps in read_only(teacher.network, batch.images, layers).items():
                     writer.write(layer, start, reps.float().cpu().numpy(), view)
-            for spec in old:
-                assert held is not None, "what is kept was held"
-                for view in range(len(spec.views)):
-                    writer.write(spec.name, start, held.activations(spec.name)[view, start:stop], view)
             ticker.advance(stop - start)
             start = stop
             if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
@@ -245,9 +241,16 @@ def _from(teacher: Teacher, row: int) -> Batches:
     return Batches(rest, None, teacher.batch_size, teacher.views, teacher.pictures.preprocess, teacher.device)
 
 
-def _copy_rdms(writer: Writer, held: Store | None, kept: Specs, block: int = 1 << 22) -> None:
+def _copy(writer: Writer, held: Store | None, kept: Specs, block: int = 1 << 22) -> None:
+    """What a store holds already, array by array, in blocks of so many numbers."""
     for spec in kept:
-        if held is not None and isinstance(spec, RdmSpec):
+        assert held is not None, "what is kept was held"
+        if isinstance(spec, RdmSpec):
             for index, values in enumerate(held.rdm(spec.name).values):
                 for start in range(0, len(values), block):
                     writer.write_rdm(spec.name, index, start, values[start : start + block])
+        else:
+            for view, values in enumerate(held.activations(spec.name)):
+                rows = max(1, block * len(values) // max(1, values.size))
+                for start in range(0, len(values), rows):
+                    writer.write(spec.name, start, values[start : start + rows], view)
