@@ -9,6 +9,7 @@ import typer
 from rdl_cli.cli.catalogue import layers, listing
 from rdl_cli.cli.compare import compare
 from rdl_cli.cli.options import command
+from rdl_cli.cli.reproduce import reproduce
 from rdl_cli.cli.show import show
 from rdl_cli.core.errors import UserError
 from rdl_cli.jobs.import_settings import Import
@@ -98,6 +99,7 @@ app.command("show")(show)
 app.command("import-rdms")(command(Import, import_rdms))
 app.command("layers")(layers)
 app.command("list")(listing)
+app.command("reproduce")(reproduce)
 app.command("demo")(demo)
 
 

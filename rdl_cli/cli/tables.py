@@ -80,6 +80,19 @@ def as_latex(found: Comparison) -> str:
     return "\n".join(parts)
 
 
+def as_markdown(title: str, found: Comparison, published: dict[str, float]) -> str:
+    """A page for a results folder: errors beside those that were published, and what every pair of methods comes to."""
+    lines = [f"# {title}", "", f"{_title(found)}.", "", "| method | runs | error %, mean ± sd | errors of each run | published error % |"]
+    lines.append("|---|---|---|---|---|")
+    errors = {run.name: f"{run.errors:,}" for run in found.runs}
+    for method in found.methods:
+        each = ", ".join(errors[name] for name in method.runs)
+        known = f"{published[method.name]:.2f}" if method.name in published else "–"
+        lines.append(f"| {method.name} | {len(method.runs)} | {_mean(method.mean, method.sd)} | {each} | {known} |")
+    lines += ["", *(f"- {line.strip()}" for line in _statements(found).plain.splitlines() if line), "", legend(found)]
+    return "\n".join(lines) + "\n"
+
+
 def latex(text: str) -> str:
     """The text with the signs that LaTeX takes for commands made plain."""
     return "".join(LATEX_SIGNS.get(sign, sign) for sign in text)

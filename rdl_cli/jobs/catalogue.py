@@ -38,16 +38,21 @@ class Layer(NamedTuple):
     numbers: int
 
 
-def members(kind: str) -> list[Member]:
-    """Every member of a registry. UserError for a kind that there is not."""
+def registry(kind: str) -> Registry:
+    """The registry of a kind. UserError for a kind that there is not."""
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
     module, name = KINDS[kind]
-    registry: Registry = getattr(import_module(module), name)
+    return getattr(import_module(module), name)
+
+
+def members(kind: str) -> list[Member]:
+    """Every member of a registry. UserError for a kind that there is not."""
+    known = registry(kind)
     found = []
-    for member in registry:
-        options = {o.name: "(needed)" if o.default is o.empty else o.default for o in registry.options(member).values()}
-        found.append(Member(member, options, registry.summary(member)))
+    for member in known:
+        options = {o.name: "(needed)" if o.default is o.empty else o.default for o in known.options(member).values()}
+        found.append(Member(member, options, known.summary(member)))
     return found
 
 
