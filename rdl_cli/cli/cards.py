@@ -1,5 +1,7 @@
 """A run or a store as a person reads it."""
 
+from typing import Any
+
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -22,7 +24,19 @@ def _run(card: RunCard) -> RenderableType:
     for accuracy in card.accuracies:
         add_row(errors, *_accuracy(accuracy))
     settings = ", ".join(f"{name} = {value}" for name, value in card.config.items())
-    return Group(_facts([*facts, ("settings", settings), *_made(card.made)]), Text(), errors, _chain(card.path, card.parents))
+    parts: list[RenderableType] = [_facts([*facts, ("settings", settings), *_made(card.made)]), Text(), errors]
+    return Group(*parts, *([_likeness(card.likeness)] if card.likeness else []), _chain(card.path, card.parents))
+
+
+def _likeness(rows: tuple[dict[str, Any], ...]) -> Table:
+    """How like a brain the student is; each subject's likeness stands beside the noise ceiling that is for it."""
+    columns = ("layer", "region", "stimuli", "Spearman", "Pearson", "each subject", "noise ceiling", "own batch-norm statistics")
+    table = empty_table("Likeness to the brain", *columns)
+    for row in rows:
+        numbers = [f"{row[name]:.3f}" if row[name] is not None else "–" for name in ("spearman", "pearson", "subjects", "apart")]
+        ceiling = "–" if row["lower"] is None else f"{row['lower']:.3f} – {row['upper']:.3f}"
+        add_row(table, row["layer"], row["region"], f"{row['number']} {row['stimuli']}", *numbers[:3], ceiling, numbers[3])
+    return table
 
 
 def _store(card: StoreCard) -> RenderableType:

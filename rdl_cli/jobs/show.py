@@ -57,7 +57,10 @@ class Made:
 
 @dataclass(frozen=True)
 class RunCard:
-    """A run at a glance. `epochs` are those it has been through; `fingerprint` is that of its weights, None before it finished."""
+    """A run at a glance. `epochs` are those it has been through; `fingerprint` is that of its weights, None before it finished.
+
+    `likeness` is stimuli.json's of a student of a brain: layer, region, stimuli, number, spearman, pearson, subjects, lower, upper, ...
+    """
 
     path: str
     method: str
@@ -69,6 +72,7 @@ class RunCard:
     fingerprint: str | None
     made: Made
     parents: tuple[Link, ...]
+    likeness: tuple[dict[str, Any], ...] = ()
     kind: str = field(default="run", init=False)
 
 
@@ -124,8 +128,10 @@ def _run(run: Run) -> RunCard:
     weights = run.fingerprint() if run.weights.is_file() else None
     made = run.provenance
     accuracies = tuple(_accuracy(run, which, rows) for which in EPOCHS)
-    parents = _links(made, run.path)
-    return RunCard(str(run.path), run.name, run.seed, run.finished, len(rows), run.config, accuracies, weights, _made(made), parents)
+    parents, likeness = _links(made, run.path), tuple((run.stimuli or {}).get("likeness", ()))
+    return RunCard(
+        str(run.path), run.name, run.seed, run.finished, len(rows), run.config, accuracies, weights, _made(made), parents, likeness
+    )
 
 
 def _accuracy(run: Run, which: str, rows: list[dict[str, str]]) -> Accuracy:

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 
 from rich.console import Console
 
@@ -51,6 +52,16 @@ def test_an_unfinished_run_shows_dashes() -> None:
     printed = text(run(finished=False))
     assert "not finished" in printed
     assert re.search(r"final epoch +– +– +– +–", printed)
+
+
+def test_a_student_of_a_brain_shows_how_like_it_is() -> None:
+    row = {"layer": "fc", "region": "IT@mean", "distance": "correlation", "stimuli": "held-out", "number": 46, "apart": 0.25}
+    row |= {"spearman": 0.3223, "pearson": 0.2608, "subjects": 0.1797, "lower": 0.4733, "upper": 0.5574}
+    alone = row | {"stimuli": "taught", "subjects": None, "lower": None, "upper": None}
+    printed = text(replace(run(), likeness=(row, alone)))
+    assert re.search(r"fc +IT@mean +46 held-out +0\.322 +0\.261 +0\.180 +0\.473 – 0\.557 +0\.250", printed)
+    assert re.search(r"fc +IT@mean +46 taught +0\.322 +0\.261 +– +– +0\.250", printed)
+    assert "Likeness" not in text(run())
 
 
 def test_a_store_shows_its_layers() -> None:
