@@ -1,7 +1,9 @@
 """A teacher network, run once: its activations or RDMs over a set of pictures become a store."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -93,11 +95,11 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     made |= {"source": teacher.source, "teacher_error": error}
     key = repr(sorted(teacher.source.items()))
     if scratch:
-        if not scratch.exists():
-            with create(scratch, stimuli, made, scratch_specs, key) as writer:
+        if not _serves(scratch, teacher, missing):
+            with create(scratch, stimuli, made, scratch_specs, key, overwrite=True) as writer:
                 _write_activations(writer, teacher, missing)
         activations = Store.open(scratch)
-        with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer:
+        with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer, _or_nothing(out):
             _copy(writer, held, kept)
             for layer in missing:
                 write_rdm(writer, layer, activations.activations(layer)[0], settings.distance, teacher.device)
@@ -180,7 +182,28 @@ def _holds(held: Store, layer: str, settings: Export, views: Views) -> bool:
         return False
     if settings.as_ == "rdm":
         return held.has_rdm(layer) and held.rdm(layer).distance == settings.distance and held.rdm(layer).values.dtype == settings.dtype
-    return held.has_activations(layer) and held.views(layer) == views.names and held.activations(layer).dtype == settings.dtype
+    if not held.has_activations(layer) or held.attrs(layer).get("distance") != settings.distance:
+        return False
+    return held.views(layer) == views.names and held.activations(layer).dtype == settings.dtype
+
+
+def _serves(scratch: Path, teacher: Teacher, layers: Sequence[str]) -> bool:
+    """Whether the activations that an interrupted attempt left are those that this one needs."""
+    if not scratch.exists():
+        return False
+    left = Store.open(scratch)
+    return left.provenance.get("source") == teacher.source and set(layers) <= set(left.layers)
+
+
+@contextmanager
+def _or_nothing(out: Path) -> Iterator[None]:
+    """Whom an RDM is refused, finds no scratch beside the store; whom a kill stops, finds what the next attempt goes on from."""
+    try:
+        yield
+    except UserError:
+        for left in out.parent.glob(f".{escape(out.name)}.*"):
+            left.unlink()
+        raise
 
 
 def _spec(layer: str, teacher: Teacher, settings: Export) -> ActivationSpec | RdmSpec:

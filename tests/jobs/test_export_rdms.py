@@ -164,6 +164,12 @@ class TestAgain:
         found = Store.open(out)
         assert found.activations("fc").dtype == np.float16 and found.activations("pool1").dtype == np.float32
 
+    def test_another_distance_is_noted_on_the_layer(self, tiny, teacher, store, tmp_path):
+        out = tmp_path / "store.h5"
+        shutil.copy(store, out)
+        tiny.export(teacher, out, layers=["fc"], distance="correlation")
+        assert [Store.open(out).attrs(layer)["distance"] for layer in ("fc", "pool1")] == ["correlation", "mse"]
+
     def test_a_store_of_others_is_refused(self, tiny, teacher, student, store, tmp_path):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
@@ -195,6 +201,16 @@ class TestAgain:
         assert elsewhere(KILL + EXPORT, which=which, at=at, torn=False, out=str(tmp_path / "store.h5"), **words) == KILLED
         for name in ("store.h5", "whole.h5"):
             tiny.export(teacher, tmp_path / name, layers=["pool2,fc"], as_="rdm")
+        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and left(tmp_path) == {"store.h5", "whole.h5"}
+
+    @pytest.mark.parametrize("other", ["layer", "teacher"])
+    def test_scratch_of_another_attempt_is_not_taken_for_ones_own(self, other, tiny, teacher, student, elsewhere, tmp_path):
+        words = {"teacher": str(teacher), "settings": {"layers": ["pool2"], "device": "cpu", "as_": "rdm", "batch_size": 100}}
+        assert elsewhere(KILL + EXPORT, which="write_rdm", at=1, torn=False, out=str(tmp_path / "store.h5"), **words) == KILLED
+        assert len(left(tmp_path)) > 1, "the activations are there"
+        run, layer = (teacher, "fc") if other == "layer" else (student, "pool2")
+        for name in ("store.h5", "whole.h5"):
+            tiny.export(run, tmp_path / name, layers=[layer], as_="rdm")
         assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and left(tmp_path) == {"store.h5", "whole.h5"}
 
     def test_killed_while_adding_a_layer_the_old_store_is_whole(self, tiny, teacher, store, elsewhere, tmp_path):
@@ -258,4 +274,4 @@ class TestRefused:
         weights.save(network, mute / "model.safetensors", about)
         with pytest.raises(UserError, match="the RDM of `fc` has 1,000 constant rows"):
             tiny.export(mute, tmp_path / "store.h5", layers=["fc"], as_="rdm", distance="correlation")
-        assert not (tmp_path / "store.h5").exists()
+        assert left(tmp_path) == {"mute"}
