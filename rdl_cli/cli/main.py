@@ -28,6 +28,8 @@ _USAGE: tuple[Any, ...] = typer.BadParameter.__mro__[
     1:3
 ]  # UsageError and ClickException: click's, or those of the click inside later typers
 
+INTERRUPTED = 130
+
 Out = Annotated[Path, typer.Argument(help="folder of the new run (with --seeds: of the runs)", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="go on with what was interrupted; pass over what is finished")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything, say what would be done, write nothing")]
@@ -106,13 +108,15 @@ app.command("demo")(demo)
 def main() -> None:
     """Run one command. A user's mistake is one line and a hint on stderr, and exit code 2."""
     try:
-        status = app(standalone_mode=False)
+        status = app(prog_name="rdl", standalone_mode=False)
+        if status == INTERRUPTED:  # what later typers make of it themselves
+            raise KeyboardInterrupt
     except UserError as error:
         _complain(str(error), error.hint)
         status = 2
     except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted", "the same command with --resume goes on where it stopped")
-        status = 130
+        status = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         status = 0
