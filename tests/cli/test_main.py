@@ -1,0 +1,185 @@
+"""What a person types, and what a wrong word gets back: one error, one hint, exit code 2, and nothing written."""
+
+import json
+import subprocess
+import sys
+import tomllib
+
+import pytest
+
+from rdl_cli.cli import main as cli
+from rdl_cli.stores.run import Run
+from rdl_cli.stores.store import Store
+
+HEAVY = {"torch", "numpy", "h5py", "scipy", "sklearn", "matplotlib", "torchvision", "lightning_fabric"}
+TRAIN = "--dataset digits --network mnist-cnn:width=0.25 --device cpu --epochs 2"
+
+
+@pytest.fixture
+def rdl(capsys, monkeypatch):
+    """`rdl("words of a command")`: exit code, stdout, stderr."""
+
+    def run(words):
+        monkeypatch.setattr(sys, "argv", ["rdl", *words.split()])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        said = capsys.readouterr()
+        return end.value.code or 0, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """An empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_help_and_typing_errors_import_nothing_heavy():
+    code = f"""
+import sys
+from rdl_cli.cli.main import main
+for words in (["--help"], ["train-student", "--help"], ["trian"], ["train-teacher"]):
+    sys.argv = ["rdl", *words]
+    try:
+        main()
+    except SystemExit as end:
+        assert end.code == (0 if "--help" in words else 2), (words, end.code)
+print("IMPORTED", sorted({HEAVY!r} & sys.modules.keys()))
+"""
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert found.stdout.endswith("IMPORTED []\n"), found.stdout
+    assert "train-student" in found.stdout and "--targets" in found.stdout and "--no-download" in found.stdout
+
+
+def test_training_by_command_is_training_by_function(rdl, here, student, follow):
+    code, out, err = rdl(
+        f"train-student out {TRAIN} --targets {follow['targets']} --match pool1=pool1 --match pool2,fc --objective rdl:pairs=500"
+    )
+    assert code == 0 and out == "", "stdout is data; training has none"
+    assert "epoch 2/2: task" in err and "test error" in err
+    assert (here / "out/model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+    assert "train-student out" in Run(here / "out").provenance["command"]
+
+
+def test_a_resolved_config_reruns_the_run_and_flags_win(rdl, here, student):
+    assert rdl(f"train-student again --config {student}/config.toml")[0] == 0
+    assert (here / "again/model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+    assert rdl(f"train-student other --config {student}/config.toml --seed 7 --epochs 1 --objective rdl:weight=2")[0] == 0
+    kept = tomllib.loads((here / "other/config.toml").read_text())
+    assert (kept["seed"], kept["epochs"], kept["objective"]) == (7, 1, ["rdl:weight=2"]) and kept["match"] == ["pool1,pool2,fc"]
+
+
+def test_a_teachers_config_serves_export_and_a_store_is_made_by_command(rdl, here, teacher, store, tiny):
+    (here / "export.toml").write_text('layers = ["pool1", "pool2,fc"]\nbatch-size = 100\ndevice = "cpu"\nas = "activations"\n')
+    code, out, err = rdl(f"export-rdms {teacher} store.h5 --config export.toml")
+    assert (code, out) == (0, "") and "% on the train images" in err
+    assert tiny.same_arrays(here / "store.h5", store)
+    code, out, err = rdl(f"export-rdms {teacher} rdm.h5 --config export.toml --as rdm --layers fc --distance euclidean")
+    assert code == 0 and Store.open(here / "rdm.h5").rdm("fc").distance == "euclidean" and Store.open(here / "rdm.h5").layers == ("fc",)
+
+
+def test_compare_and_show_read_what_training_wrote(rdl, here, teacher, student):
+    code, out, _ = rdl(f"compare {teacher} {student} --json")
+    assert code == 0 and len(json.loads(out)["runs"]) == 2
+    code, out, _ = rdl(f"show {student}")
+    assert code == 0 and out
+
+
+@pytest.mark.parametrize(
+    ("words", "fact"),
+    [
+        ("trian-teacher out", "No such command 'trian-teacher'"),
+        ("train-teacher", "Missing argument"),
+        (f"train-teacher out {TRAIN} --epoch 3", "No such option: --epoch"),
+        (f"train-teacher out {TRAIN} --epochs three", "Invalid value for '--epochs'"),
+        (f"train-teacher out {TRAIN} --epochs -1", "--epochs is -1; at least 0"),
+        (f"train-teacher out {TRAIN} --lr fast", "Invalid value for '--lr'"),
+        (f"train-teacher out {TRAIN} --lr nan", "--lr is nan"),
+        (f"train-teacher out {TRAIN} --batch-size 0", "--batch-size is 0; at least 1"),
+        (f"train-teacher out {TRAIN} --steps 0", "--steps is 0; at least 1"),
+        (f"train-teacher out {TRAIN} --precision 8-bit", "'8-bit' is not one of"),
+        (f"train-teacher out {TRAIN} --dataset digist", "did you mean `digits`"),
+        (f"train-teacher out {TRAIN} --dataset mnist --data-root nowhere", "mnist"),
+        (f"train-teacher out {TRAIN} --dataset folder:nowhere", "nowhere"),
+        (f"train-teacher out {TRAIN} --dataset digits:size=3", "takes no options"),
+        (f"train-teacher out {TRAIN} --image-size 16", "have one size and can't be read at 16 pixels"),
+        (f"train-teacher out {TRAIN} --network mnist-cn", "did you mean `mnist-cnn`"),
+        (f"train-teacher out {TRAIN} --network mnist-cnn:widht=2", "did you mean `width`"),
+        (f"train-teacher out {TRAIN} --network mnist-cnn:width=wide", "`width=wide` in `mnist-cnn:width=wide` is not a number"),
+        (f"train-teacher out {TRAIN} --network mnist-cnn:width", "has no value"),
+        (f"train-teacher out {TRAIN} --network torchvision:resnet18", "does not take 1x8x8 pictures"),
+        (f"train-teacher out {TRAIN} --schedule cosin", "did you mean `cosine`"),
+        (f"train-teacher out {TRAIN} --preprocessing unti", "did you mean `unit`"),
+        (f"train-teacher out {TRAIN} --views hflpi", "did you mean `hflip`"),
+        (f"train-teacher out {TRAIN} --device cudda", "did you mean `cuda`"),
+        (f"train-teacher out {TRAIN} --seeds 4..0", "`4..0` is not a list of seeds"),
+        (f"train-teacher out {TRAIN} --train-size 2000", "2,000 labelled images were asked for"),
+        (f"train-teacher out {TRAIN} --unlabelled", "all have"),
+        (f"train-teacher out {TRAIN} --init nowhere", "no weights at nowhere"),
+        (f"train-teacher out {TRAIN} --targets store.h5", "No such option: --targets"),
+        (f"train-student out {TRAIN} --targets nowhere.h5 --match fc", "no store at nowhere.h5"),
+        (f"train-student out {TRAIN} --match fc", "there is no teacher"),
+        (f"train-student out {TRAIN} --objective rdll", "did you mean `rdl`"),
+        (f"train-student out {TRAIN} --align pixels", "'pixels' is not one of"),
+        ("export-rdms nowhere store.h5 --layers fc", "nowhere"),
+        ("export-rdms . store.h5 --layers fc", "is not a run"),
+        ("compare nowhere", "nowhere"),
+        ("show nowhere", "nowhere"),
+        (f"train-teacher out {TRAIN} --config nowhere.toml", "nowhere.toml could not be read"),
+    ],
+)
+def test_a_wrong_word_is_one_error_and_a_hint(words, fact, rdl, here):
+    code, out, err = rdl(words)
+    assert code == 2 and out == "" and not list(here.iterdir()), err
+    lines = err.splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == [lines[-2] if lines[-1].startswith("hint: ") else lines[-1]]
+    assert fact in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("toml", "fact"),
+    [
+        ("epoch = 3", "no option `epoch`; did you mean `epochs`?"),
+        ("match = 'fc'", "a list is needed"),
+        ("epochs = [1, 2]", "a single value is needed"),
+        ("epochs = ", "is not TOML"),
+        ("epochs = 'three'", "Invalid value for '--epochs'"),
+        ("precision = 'low'", "'low' is not one of"),
+        ("seed = -1", "--seed is -1; at least 0"),
+        ("[table]\nepochs = 3", "no option `table`"),
+        ("config = 'other.toml'", "no option `config`"),
+    ],
+)
+def test_a_wrong_config_is_one_error(toml, fact, rdl, here):
+    (here / "c.toml").write_text(toml)
+    code, out, err = rdl(f"train-student out {TRAIN.replace(' --epochs 2', '')} --config c.toml")
+    assert code == 2 and out == "" and {path.name for path in here.iterdir()} == {"c.toml"}
+    assert fact in err and err.startswith("error: ") and "Traceback" not in err
+
+
+def test_what_exists_is_not_overwritten(rdl, here, store, teacher):
+    (here / "out").mkdir()
+    (here / "out" / "mine.txt").write_text("mine")
+    (here / "store.h5").write_text("mine")
+    for words in (f"train-teacher out {TRAIN}", f"train-teacher out {TRAIN} --resume", f"export-rdms {teacher} store.h5 --layers fc"):
+        code, _, err = rdl(words)
+        assert code == 2 and err.splitlines()[-2].startswith("error: ")
+    assert (here / "store.h5").read_text() == (here / "out/mine.txt").read_text() == "mine"
+
+
+def test_a_broken_promise_of_ours_is_not_hidden(rdl, here, monkeypatch):
+    monkeypatch.setattr("rdl_cli.jobs.train.train", lambda *_: 1 / 0)
+    monkeypatch.setattr(sys, "argv", ["rdl", "train-teacher", "out"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()
+
+
+def test_an_interrupt_says_how_to_go_on(rdl, here, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("rdl_cli.jobs.train.train", interrupted)
+    code, out, err = rdl("train-teacher out")
+    assert code == 130 and "--resume" in err and out == ""
