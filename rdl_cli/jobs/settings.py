@@ -79,6 +79,9 @@ class Student(Training):
     objective: Annotated[list[str], "rdl:weight=1,pairs=500, ...; repeat to add up (rdl list objectives) [default: rdl with --targets]"] = (
         field(default_factory=list)
     )
+    share: Annotated[list[str], "NAME=SHARE: weigh an objective so that this part of the first step's gradient norm is its own"] = field(
+        default_factory=list
+    )
     task_weight: Annotated[float, "what the cross-entropy with the labels counts beside the objectives (kd's authors: 0.1)"] = 1.0
     align: Annotated[Literal["digest", "name", "position"], "how images are found in the store: by their pixels, file names or order"] = (
         "digest"
@@ -88,8 +91,21 @@ class Student(Training):
     stimuli_every: Annotated[int | None, "epochs between two measurements of likeness to the brain [default: a tenth of all]"] = None
     control: Annotated[str, "destroy the brain's RDM in a known way: shuffle, random, spectrum, category (rdl list controls)"] = ""
 
+    def shares(self) -> dict[str, float]:
+        """What --share says, by objective. UserError for what is no share, and for more than there is."""
+        found: dict[str, float] = {}
+        for item in (part for text in self.share for part in text.split(",")):
+            name, _, number = item.partition("=")
+            if not re.fullmatch(r"0?\.\d*[1-9]\d*", number):
+                raise UserError(f"`--share {item}` is not an objective with its share", hint="write --share rsa=0.1")
+            found[name] = float(number)
+        if sum(found.values()) >= 1:
+            raise UserError(f"--share gives away {sum(found.values()):g} of the gradient; something has to be left for the task")
+        return found
+
     def check(self) -> None:
         super().check()
+        self.shares()
         for name in ("stimuli_per_step", "stimuli_every"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"--{name.replace('_', '-')} is {value}; at least 1 is needed")

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rdl_cli.core.errors import UserError
+from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.core.provenance import Parent
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch, Ids
@@ -94,6 +94,11 @@ def objectives(settings: Student, student: nn.Module, pictures: Pictures, classe
     for index, spec in enumerate(specs):
         seeds.fix("objectives", index)
         made.append(OBJECTIVES.make(spec, setting))
+    for name, share in settings.shares().items():
+        names = [spec.partition(":")[0] for spec in specs]
+        if name not in names:
+            raise unknown("objective of this run called", name, names)
+        made[names.index(name)].share = share
     return made
 
 

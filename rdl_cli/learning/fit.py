@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import UNLABELLED, Batch, Images, Labels, Logits, Reps
+from rdl_cli.learning.balance import Balance
 from rdl_cli.learning.batchnorm import Statistics
 from rdl_cli.learning.objective import Objective, Progress, Step, Term
 from rdl_cli.learning.schedule import Schedule
@@ -30,6 +31,7 @@ class Learner(nn.Module):
         self.objectives = nn.ModuleList(objectives)
         self.task_weight = task_weight
         self.apart = Statistics(student) if any(isinstance(o.target, StimulusTarget) for o in objectives) else None
+        self.balance = Balance(objectives) if any(o.share is not None for o in objectives) else None
 
     def forward(self, batch: Batch, progress: Progress | None = None, rng: torch.Generator | None = None) -> tuple[Logits, dict[str, Term]]:
         if not self.training:
@@ -43,14 +45,20 @@ class Learner(nn.Module):
         alone = [o for o in self._objectives if o.alone(progress)]
         if alone:
             terms[TASK] = terms[TASK]._replace(weight=0.0)
-        for objective in self._objectives:
+        owners: dict[str, int] = {}
+        for number, objective in enumerate(self._objectives):
             probe = probes[objective.target] if objective.target else batch
             seen: dict[str, Reps] = own.get(objective.target, reps) if objective.target else reps
             for name, term in objective.terms(Step(batch, logits, probe, seen, progress, rng)).items():
                 assert name not in terms, f"two objectives have a term `{name}`; the job refuses that before training"
                 terms[name] = term._replace(weight=0.0) if alone and objective not in alone else term
+                owners[name] = number
+        if self.balance:
+            terms = self.balance.applied(terms, owners)
         if progress.step == 0:  # per step it would cost three times the backward pass
             terms = with_shares(terms, [p for p in self.parameters() if p.requires_grad])
+            if self.balance:
+                terms = self.balance.settled(terms, owners)
         return logits, terms
 
     @torch.no_grad()

@@ -65,7 +65,12 @@ class Setting(NamedTuple):
 
 
 class Objective(nn.Module):
-    """Adds its terms to the loss. Parameters of its own (heads, regressors) train with the student and never leave with it."""
+    """Adds its terms to the loss. Parameters of its own (heads, regressors) train with the student and never leave with it.
+
+    `share`, where it is set, is the part of the gradient's norm that its terms are to have in the first step; it sets their weight.
+    """
+
+    share: float | None = None
 
     def __init__(self, layers: tuple[str, ...], target: Target | None = None):
         super().__init__()
