@@ -1,0 +1,141 @@
+"""The representations that a figure shows: layers of finished runs and of stores, for a choice of pictures."""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.seeds import Seeds
+from rdl_cli.core.shapes import Images, Labels, Reps
+from rdl_cli.datasets.batches import Batches, digests
+from rdl_cli.datasets.subsets import Rows
+from rdl_cli.datasets.views import VIEWS
+from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.geometry.rdm import pair_index, upper
+from rdl_cli.jobs.console import say
+from rdl_cli.jobs.export_rdms import Teacher, open_teacher, with_pictures_of
+from rdl_cli.jobs.plot_settings import Drawn, Heatmaps
+from rdl_cli.jobs.settings import Export
+from rdl_cli.networks.taps import choose, read_only
+from rdl_cli.stores.run import Run
+from rdl_cli.stores.store import Store
+
+PER_CLASS, WHOLE = 10, 200
+
+
+class Layer(NamedTuple):
+    """An RDM in condensed order (p,), NaN = not measured, and the distance that it holds."""
+
+    name: str
+    values: np.ndarray
+    distance: str
+
+
+class Source(NamedTuple):
+    """What a run or a store shows of n pictures, sorted by class. `classes` are empty and `images` None where they are not known."""
+
+    name: str
+    layers: tuple[Layer, ...]
+    digests: np.ndarray
+    classes: tuple[str, ...]
+    images: Images | None
+
+
+class Wanted:
+    """The layers asked for, over several sources: each gives those that it has, and every name or glob must fit one of them."""
+
+    def __init__(self, layers: Iterable[str]):
+        self.patterns = [name for text in layers for name in text.split(",")]
+        self._known: dict[str, None] = {}
+
+    def of(self, layers: Sequence[str], path: Path) -> tuple[str, ...]:
+        """Those of a source's layers that are wanted. UserError where there are none."""
+        if not self.patterns:
+            raise UserError("no layers are named", hint=f"say --layers NAME,NAME; {path} has: {', '.join(layers)}")
+        self._known |= dict.fromkeys(layers)
+        fitting = [pattern for pattern in self.patterns if any(fnmatchcase(layer, pattern) for layer in layers)]
+        return tuple(choose(fitting or self.patterns, layers))
+
+    def check(self) -> None:
+        """UserError where a name or glob has fitted no source."""
+        choose(self.patterns, list(self._known))
+
+
+def of_run(name: str, run: Run, settings: Heatmaps, wanted: Wanted) -> Source:
+    """The run's network on some pictures of every class."""
+    teacher = opened(run, settings)
+    split = teacher.split
+    rows = exemplars(split.labels, settings.per_class or PER_CLASS, Seeds(settings.seed)("exemplars"))
+    reps = read(teacher, wanted.of(list(teacher.shapes), run.path), rows)
+    images = split.read(rows)
+    classes = tuple(split.classes[label] for label in split.labels[rows].tolist())
+    return Source(name, tuple(rdm(layer, reps[layer], settings.distance) for layer in reps), digests(images), classes, images)
+
+
+def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
+    """A store's layers: RDMs of what activations it holds, else its own RDMs, of several their mean where they were measured."""
+    store = Store.open(path)
+    stimuli, n = store.stimuli, len(store.stimuli.digests)
+    if stimuli.labels is not None:
+        per_class = settings.per_class or (n if n <= WHOLE else PER_CLASS)
+        rows = exemplars(torch.from_numpy(stimuli.labels).long(), per_class, Seeds(settings.seed)("exemplars"))
+    elif n <= WHOLE:
+        rows = torch.arange(n)
+    else:
+        raise UserError(f"the {n:,} stimuli of {path} have no labels to choose some by", hint=f"up to {WHOLE} are drawn whole")
+    say(f"{path}: {len(rows):,} of {n:,} stimuli")
+    picked = rows.numpy()
+    layers = []
+    for layer in wanted.of(store.layers, path) if wanted.patterns else store.layers:
+        if store.has_activations(layer):
+            layers.append(rdm(layer, torch.from_numpy(store.activations(layer)[0, picked]), settings.distance))
+            continue
+        stack = store.rdm(layer)
+        i, j = upper(len(rows))
+        values = stack.values[:, pair_index(rows[i], rows[j], n).numpy()]
+        several = f", mean of {len(values)}" if len(values) > 1 else ""
+        layers.append(Layer(layer + several, _mean(values.astype(np.float64)), stack.distance))
+    classes = () if stimuli.labels is None else tuple(map(str, stimuli.labels[picked].tolist()))
+    images = None if stimuli.images is None else torch.from_numpy(np.array(stimuli.images[picked]))
+    return Source(path.stem, tuple(layers), stimuli.digests[picked], classes, images)
+
+
+def opened(run: Run, settings: Drawn) -> Teacher:
+    """The run's network with the pictures that the settings name, or those that it was trained on."""
+    size = settings.image_size or (None if settings.dataset else run.config.get("image_size"))
+    shown = Export(dataset=settings.dataset, data_root=settings.data_root, image_size=size, split=settings.split, device=settings.device)
+    return open_teacher(run.path, with_pictures_of(run, shown))
+
+
+@torch.no_grad()
+def read(teacher: Teacher, layers: Sequence[str], rows: Rows) -> dict[str, Reps]:
+    """The layers' representations of some of the teacher's pictures, without augmentation."""
+    split = teacher.split.at(rows)
+    pictures = Batches(split, None, teacher.batch_size, VIEWS.make("none"), teacher.pictures.preprocess, teacher.device)
+    found = [read_only(teacher.network, batch.images, layers) for batch in pictures.in_order()]
+    return {layer: torch.cat([each[layer].float().cpu() for each in found]) for layer in layers}
+
+
+def rdm(name: str, reps: Reps, distance: str) -> Layer:
+    values = DISTANCES.find(distance)(reps.double(), reps.double())[upper(len(reps))]
+    return Layer(name, values.numpy(), distance)
+
+
+def pixels(images: Images) -> Reps:
+    return images.flatten(1) / 255
+
+
+def exemplars(labels: Labels, per_class: int, generator: torch.Generator) -> Rows:
+    """Rows drawn at random, so many of every class (all of a class that has fewer), sorted by class."""
+    order = torch.randperm(len(labels), generator=generator)
+    return torch.cat([order[labels[order] == label][:per_class].sort().values for label in labels.unique()])
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """The mean of RDMs (k, p), pair by pair over those that were measured."""
+    measured = (~np.isnan(values)).sum(0)
+    return np.where(measured > 0, np.nansum(values, 0) / np.maximum(measured, 1), np.nan)
