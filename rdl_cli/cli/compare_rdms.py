@@ -93,20 +93,20 @@ def _measured(table: "Table", names: list[str]) -> list[RenderableType]:
     from rdl_cli.cli.tables import add_row, empty_table
     from rdl_cli.jobs.compare import p_text
 
-    parts: list[RenderableType] = []
+    parts: list[RenderableType] = [Text(f"{table.measure} ({_settings(table)})", style="bold")]
     if table.pairs:
-        matrix = empty_table(f"{table.measure} ({_settings(table)})", "", *names)
+        matrix = empty_table("All", "", *names)
         for name, values in zip(names, table.values, strict=True):
             add_row(matrix, name, *("—" if other == name else _number(value) for other, value in zip(names, values, strict=True)))
         parts.append(matrix)
     if any(pair.p is not None for pair in table.pairs):
-        pairs = empty_table(f"Pairs by {table.measure}", "first", "second", "value", "95 %", "p", "Holm")
+        pairs = empty_table("Pairs", "first", "second", "value", "95 %", "p", "Holm")
         for pair in table.pairs:
             chance = ["–", "–"] if pair.p is None or pair.holm is None else [p_text(pair.p), p_text(pair.holm)]
             add_row(pairs, pair.first, pair.second, _number(pair.value), _interval(pair), *chance)
         parts.append(pairs)
     if table.ceilings:
-        ceilings = empty_table(f"Noise ceilings by {table.measure} ({_settings(table)})", "region", "subjects", "lower", "upper")
+        ceilings = empty_table("Noise ceilings", "region", "subjects", "lower", "upper")
         for each in table.ceilings:
             add_row(ceilings, each.region, str(each.subjects), _number(each.lower), _number(each.upper))
         parts.append(ceilings)

@@ -145,14 +145,24 @@ def input_for(measure: Measure, layer: Layer, settings: Comparing) -> torch.Tens
     if known.center != "stimuli":
         fact = f"the kernel of the RDM `{layer.name}` is one around the mean stimulus; the measure is to centre `{known.center}`"
         raise UserError(fact, hint="add the option center=stimuli to the measure")
-    return kernel_of_rdm(layer.rdms**power)
+    kernels = kernel_of_rdm(layer.rdms**power)
+    if _bayesian(measure):
+        lowest, *_, highest = torch.linalg.eigvalsh(kernels).flatten().sort().values
+        if lowest < -1e-6 * highest:
+            fact = f"the RDM of `{layer.name}` is called `{layer.distance}`, but no patterns have such distances"
+            raise UserError(
+                f"{fact}: its kernel has the eigenvalue {lowest:.3g} beside {highest:.3g}", hint="compare it by whitened-cosine"
+            )
+    return kernels
 
 
 def settings_of(measure: Measure, n: int) -> dict[str, Any]:
     """What a value depends on beside the representations; of the Bayesian measures all that makes two values comparable."""
-    if {"b", "a", "center"} <= inspect.signature(measure).parameters.keys():
-        return bayes_settings(measure, n)
-    return {"n": n, **getattr(measure, "keywords", {})}
+    return bayes_settings(measure, n) if _bayesian(measure) else {"n": n, **getattr(measure, "keywords", {})}
+
+
+def _bayesian(measure: Measure) -> bool:
+    return {"b", "a", "center"} <= inspect.signature(measure).parameters.keys()
 
 
 def distance_of(layer: Layer, settings: Comparing) -> str:

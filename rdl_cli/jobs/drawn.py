@@ -50,7 +50,7 @@ class Compared:
 
     def seconds(self, draws: int) -> float:
         """About how long so many draws of stimuli and as many orders will take: measured on one, after one to warm up."""
-        n = self._square.shape[-1]
+        n = len(self._square[0])
         rows: Rows = np.random.default_rng(0).integers(n, size=n)
         self.drawn(rows)
         start = time.perf_counter()
