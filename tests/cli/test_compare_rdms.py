@@ -47,8 +47,9 @@ def test_a_person_reads_values_intervals_and_ceilings(path):
     for part in (
         "8 stimuli, aligned by digest",
         "spearman (n=8)",
-        "Pairs by pearson",
-        "Noise ceilings by pearson",
+        "pearson (n=8)",
+        "Pairs",
+        "Noise ceilings",
         "Holm",
         "30 bootstrap draws",
     ):
