@@ -8,7 +8,9 @@ import typer
 
 from rdl_cli.cli.catalogue import layers, listing
 from rdl_cli.cli.compare import compare
+from rdl_cli.cli.compare_rdms import compare_rdms
 from rdl_cli.cli.options import command
+from rdl_cli.cli.plot import plot
 from rdl_cli.cli.reproduce import reproduce
 from rdl_cli.cli.show import show
 from rdl_cli.core.errors import UserError
@@ -97,12 +99,14 @@ app.command("train-teacher")(command(Training, train_teacher))
 app.command("export-rdms")(command(Export, export_rdms))
 app.command("train-student")(command(Student, train_student))
 app.command("compare")(compare)
+app.command("compare-rdms")(compare_rdms)
 app.command("show")(show)
 app.command("import-rdms")(command(Import, import_rdms))
 app.command("layers")(layers)
 app.command("list")(listing)
 app.command("reproduce")(reproduce)
 app.command("demo")(demo)
+app.add_typer(plot, name="plot")
 
 
 def main() -> None:

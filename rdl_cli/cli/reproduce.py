@@ -17,6 +17,7 @@ def reproduce(
     from rdl_cli.cli.tables import as_csv, as_json, as_markdown, as_rich, console
     from rdl_cli.core.files import write_text
     from rdl_cli.jobs.console import say
+    from rdl_cli.jobs.plot import plot_curves
     from rdl_cli.jobs.reproduce import reproduce as job
 
     place = out or Path(Path(recipe).stem + ("-quick" if quick else ""))
@@ -26,5 +27,7 @@ def reproduce(
     write_text(results / "compare.csv", as_csv(compared))
     write_text(results / "compare.json", as_json(compared))
     write_text(results / "results.md", as_markdown(done.title, compared, done.paper))
+    methods = [place / name for name in done.methods]
+    plot_curves(methods, [results / "curves.svg", results / "curves.png"])
     console().print(as_rich(compared))
-    say(f"written: {results}/results.md, compare.csv, compare.json")
+    say(f"written: {results}/results.md, compare.csv, compare.json, curves.svg, curves.png")

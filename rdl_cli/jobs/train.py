@@ -1,17 +1,17 @@
 """Training a teacher or a student: everything around the loop, from settings to a finished run."""
 
-import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from rdl_cli.core.errors import UserError, first_line
@@ -22,23 +22,20 @@ from rdl_cli.core.shapes import Batch
 from rdl_cli.datasets.batches import Batches, digests, fingerprint, shared
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.splits import Split, Splits
-from rdl_cli.datasets.subsets import labelled_subset
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.jobs.console import Ticker, say, ticking
 from rdl_cli.jobs.devices import device_of
 from rdl_cli.jobs.pictures import load, place
+from rdl_cli.jobs.plan import Plan
 from rdl_cli.jobs.settings import Student, Training, record
 from rdl_cli.jobs.stimuli import Likeness
-from rdl_cli.jobs.teachers import Shown, objectives, parent_of
+from rdl_cli.jobs.teachers import Shown, may_rest, objectives, parent_of
 from rdl_cli.learning.fit import Learner, evaluate, fit
 from rdl_cli.learning.objective import Objective
 from rdl_cli.learning.schedule import SCHEDULES, Schedule
 from rdl_cli.networks import weights
 from rdl_cli.networks.networks import Pictures, build
 from rdl_cli.stores.run import SAME_METHOD, Run
-
-EVALUATIONS = 50
-"""With --steps an epoch is at least a fiftieth of them: a pass over 100 labelled images is one step, and would be validated each time."""
 
 
 def train(out: Path, settings: Training, resume: bool = False, dry_run: bool = False) -> list[Run]:
@@ -80,36 +77,6 @@ def _check_place(path: Path, settings: Training, resume: bool) -> None:
         changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
         values = "; ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed)
         raise UserError(f"{path} was begun with other settings: {values}", hint="resume with the same settings, or choose another path")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is trained on what, for how long."""
-
-    labelled: Split
-    unlabelled: Split | None
-    epochs: int
-    steps: int  # in an epoch
-
-    @classmethod
-    def of(cls, settings: Training, train: Split, seeds: Seeds) -> "Plan":
-        labelled, unlabelled = train, None
-        if settings.train_size is not None:
-            rows = labelled_subset(train, settings.train_size, seeds("labelled"))
-            labelled = train.at(rows)
-            if settings.unlabelled and len(rows) < len(train):
-                rest = torch.ones(len(train), dtype=torch.bool)
-                rest[rows] = False
-                unlabelled = train.at(rest.nonzero().flatten())
-        once = max(1, max(len(labelled), len(unlabelled or ())) // settings.batch_size)
-        if settings.steps is None:
-            return cls(labelled, unlabelled, settings.epochs, once)
-        epochs = math.ceil(settings.steps / max(once, math.ceil(settings.steps / EVALUATIONS)))
-        return cls(labelled, unlabelled, epochs, math.ceil(settings.steps / epochs))
-
-    @property
-    def ids(self) -> torch.Tensor:
-        return self.labelled.ids if self.unlabelled is None else torch.cat([self.labelled.ids, self.unlabelled.ids])
 
 
 def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) -> None:
@@ -177,7 +144,7 @@ def _fabric(settings: Training) -> Fabric:
         accelerator=device_of(settings.device),
         devices=local,
         num_nodes=world // local,
-        strategy="ddp" if world > 1 else "auto",
+        strategy=DDPStrategy(find_unused_parameters=may_rest(settings)) if world > 1 else "auto",
         precision=settings.precision,
     )
     fabric.launch()
@@ -208,23 +175,37 @@ def _announce(path: Path, settings: Training, plan: Plan, student: nn.Module, ov
 
 
 def _begin(run: Run, settings: Training, splits: Splits, fabric: Fabric, overlap: int) -> None:
-    """The run's folder with its configuration and provenance; a resumed run keeps its own."""
+    """The run's folder with its configuration and provenance; a resumed run keeps its own. UserError where a parent has changed since."""
     sweep(run.path)
+    parents = _parents(settings, splits)
     if (run.path / "config.toml").is_file():
+        _refuse_changed(run, parents)
         return
     try:
         run.path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(run.path, error) from error
+    made = provenance(record(settings), parents, str(fabric.device), torch.get_num_threads())
+    run.write_provenance(made | {"test_images_seen_in_training": overlap})
+    run.write_config(record(settings))
+
+
+def _parents(settings: Training, splits: Splits) -> list[Parent]:
     parents = [Parent(kind="dataset", path=place(settings), fingerprint=fingerprint(splits))]
     if isinstance(settings, Student) and settings.targets:
         parents.append(parent_of(settings.targets))
     if settings.init:
         init = Path(settings.init)
         parents.append(Parent(kind="run" if init.is_dir() else "weights", path=settings.init, fingerprint=weights.digest(init)))
-    made = provenance(record(settings), parents, str(fabric.device), torch.get_num_threads())
-    run.write_provenance(made | {"test_images_seen_in_training": overlap})
-    run.write_config(record(settings))
+    return parents
+
+
+def _refuse_changed(run: Run, parents: list[Parent]) -> None:
+    """UserError where what a run was begun with is no longer what lies there: half of it would have learned from something else."""
+    for before, now in zip(run.provenance["parents"], parents, strict=True):
+        if before["fingerprint"] != now["fingerprint"]:
+            fact = f"the {now['kind']} {now['path']} has changed since {run.path} was begun"
+            raise UserError(fact, hint="put it back, or begin again at another path")
 
 
 @contextmanager

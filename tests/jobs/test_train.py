@@ -301,14 +301,18 @@ class TestNotFinite:
         assert len(tiny.metrics(tmp_path / "run")) == 1 and not Run(tmp_path / "run").finished
 
 
-PROCESS = (
-    """
+PROCESS = """
+import os
 os.environ.update(environment)
-import torch, warnings
-warnings.simplefilter("ignore")
+from rdl_cli.jobs import train as job
+if environment["RANK"] != "0":
+    os.replace = os.mkdir = None  # only the first process writes
+finish = job._finish
+def keeping(run, fabric, learner, *rest):
+    torch.save(learner.state_dict(), f"{out}.{fabric.global_rank}.pt")
+    finish(run, fabric, learner, *rest)
+job._finish = keeping
 """
-    + RUN
-)
 
 
 def together(elsewhere, out, settings, world=2):
@@ -320,20 +324,34 @@ def together(elsewhere, out, settings, world=2):
     base |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "ROLE_RANK": "0"}
     processes = [
         elsewhere(
-            PROCESS, wait=False, out=str(out), settings=settings, resume=False, environment=base | {"RANK": str(r), "LOCAL_RANK": str(r)}
+            PROCESS + RUN,
+            wait=False,
+            out=str(out),
+            settings=settings,
+            resume=False,
+            environment=base | {"RANK": str(r), "LOCAL_RANK": str(r)},
         )
         for r in range(world)
     ]
     for process in processes:
-        process.join(120)
+        process.join(600)
     return [process.exitcode for process in processes]
 
 
-def test_two_processes_train_one_student(tiny, settings, elsewhere, tmp_path):
-    assert together(elsewhere, tmp_path / "run", settings) == [0, 0]
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"network": "nin:width=0.1", "match": ["pool1=pool1"], "lr": 0.01}, {"objective": ["hints"], "match": ["pool2"]}],
+    ids=["rdl", "batch norm", "heads that rest"],
+)
+def test_two_processes_train_one_student(changes, tiny, settings, elsewhere, tmp_path):
+    assert together(elsewhere, tmp_path / "run", settings | changes) == [0, 0]
     assert whole(tmp_path / "run")
+    mine, theirs = (torch.load(tmp_path / f"run.{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    saved = load_file(tmp_path / "run/model.safetensors")
+    assert all(torch.equal(mine[f"student.{name}"], tensor) for name, tensor in saved.items())
     first, last = tiny.metrics(tmp_path / "run")
-    assert last["train/task"] < first["train/task"] and last["train/rdl/pool1"] < first["train/rdl/pool1"]
+    assert "hints" in str(changes) or last["train/task"] < first["train/task"]
 
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
@@ -344,3 +362,17 @@ def test_other_precisions_train(precision, tiny, follow, store, teacher, tmp_pat
         assert last["train/task"] < first["train/task"] and last["train/rdl/pool1"] < first["train/rdl/pool1"]
         assert first["share/rdl/fc"] > 0
         assert all(tensor.dtype == torch.float32 for tensor in load_file(run / "model.safetensors").values())
+
+
+def test_a_run_does_not_go_on_with_a_teacher_that_has_changed(tiny, teacher, tmp_path, monkeypatch):
+    """Half of it would have learned from one store, half from another."""
+    out, store = tmp_path / "run", tmp_path / "teacher.h5"
+    tiny.export(teacher, store)
+    settings = {"targets": str(store), "match": ["fc"]}
+    tiny.train(out, **settings)
+    (out / "predictions.h5").unlink()  # as if killed before its last act
+    other = tiny.train(tmp_path / "other", seed=6)
+    store.unlink()
+    tiny.export(other, store)
+    with pytest.raises(UserError, match="has changed since"):
+        tiny.train(out, resume=True, **settings)

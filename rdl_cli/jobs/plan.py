@@ -1,0 +1,44 @@
+"""How long is trained, on which images: settings turned into splits, epochs and steps."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from rdl_cli.core.seeds import Seeds
+from rdl_cli.datasets.splits import Split
+from rdl_cli.datasets.subsets import labelled_subset
+from rdl_cli.jobs.settings import Training
+
+EVALUATIONS = 50
+"""With --steps an epoch is at least a fiftieth of them: a pass over 100 labelled images is one step, and would be validated each time."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is trained on what, for how long."""
+
+    labelled: Split
+    unlabelled: Split | None
+    epochs: int
+    steps: int  # in an epoch
+
+    @classmethod
+    def of(cls, settings: Training, train: Split, seeds: Seeds) -> "Plan":
+        labelled, unlabelled = train, None
+        if settings.train_size is not None:
+            rows = labelled_subset(train, settings.train_size, seeds("labelled"))
+            labelled = train.at(rows)
+            if settings.unlabelled and len(rows) < len(train):
+                rest = torch.ones(len(train), dtype=torch.bool)
+                rest[rows] = False
+                unlabelled = train.at(rest.nonzero().flatten())
+        once = max(1, max(len(labelled), len(unlabelled or ())) // settings.batch_size)
+        if settings.steps is None:
+            return cls(labelled, unlabelled, settings.epochs, once)
+        epochs = math.ceil(settings.steps / max(once, math.ceil(settings.steps / EVALUATIONS)))
+        return cls(labelled, unlabelled, epochs, math.ceil(settings.steps / epochs))
+
+    @property
+    def ids(self) -> torch.Tensor:
+        return self.labelled.ids if self.unlabelled is None else torch.cat([self.labelled.ids, self.unlabelled.ids])
