@@ -17,7 +17,7 @@ from rdl_cli.datasets.splits import Split
 from rdl_cli.datasets.views import Views
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.pictures import rows_in_store
-from rdl_cli.jobs.settings import Student
+from rdl_cli.jobs.settings import Student, Training
 from rdl_cli.jobs.stimuli import has_own_stimuli, stimulus_target
 from rdl_cli.learning.objective import OBJECTIVES, Match, Objective, Setting
 from rdl_cli.learning.stimuli import StimulusTarget
@@ -83,7 +83,7 @@ def objectives(settings: Student, student: nn.Module, pictures: Pictures, classe
     choose([match.mine for match in matches], list(own))
     if matches and not settings.targets:
         raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
-    used = tuple(dict.fromkeys(match for spec in specs for match in _family(spec).uses(matches)))
+    used = tuple(dict.fromkeys(match for spec in specs for match in family(spec).uses(matches)))
     target = open_target(settings, used, shown, pictures, seeds) if settings.targets else None
     if isinstance(target, StimulusTarget) and not settings.objective:
         specs = ["rsa"]
@@ -102,13 +102,20 @@ def objectives(settings: Student, student: nn.Module, pictures: Pictures, classe
     return made
 
 
-def _family(spec: str) -> type[Objective]:
+def family(spec: str) -> type[Objective]:
     """The class that a spec names, without its options. UserError where it names something else."""
     found = OBJECTIVES.find(spec)
     family = found.func if isinstance(found, partial) else found
     if not (isinstance(family, type) and issubclass(family, Objective)):
         raise UserError(f"`{spec}` is not an objective", hint="an objective is a subclass of rdl_cli.learning.objective.Objective")
     return family
+
+
+def may_rest(settings: Training) -> bool:
+    """Whether some weights get no gradient at times: the readout while hints teach alone, or where the task counts nothing."""
+    if not isinstance(settings, Student):
+        return False
+    return settings.task_weight == 0 or any(family(spec).alone is not Objective.alone for spec in settings.objective)
 
 
 def _refuse_twins(specs: Sequence[str]) -> None:

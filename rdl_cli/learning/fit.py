@@ -59,7 +59,8 @@ class Learner(nn.Module):
             terms = with_shares(terms, [p for p in self.parameters() if p.requires_grad])
             if self.balance:
                 terms = self.balance.settled(terms, owners)
-        return logits, terms
+        # what goes out with a gradient is what the loss is made of: several processes wait for all parameters behind it
+        return logits.detach(), {n: t if t.weight else t._replace(value=t.value.detach()) for n, t in terms.items()}
 
     @torch.no_grad()
     def look(self, images: Images, layers: Sequence[str], apart: bool = False) -> dict[str, Reps]:
