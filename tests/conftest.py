@@ -110,7 +110,7 @@ def elsewhere() -> Any:
         process.start()
         if not wait:
             return process
-        process.join(120)
+        process.join(600)
         assert process.exitcode is not None, "the process hangs"
         return process.exitcode
 
