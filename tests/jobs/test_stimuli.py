@@ -61,7 +61,7 @@ def measured(tmp_path_factory):
 def followed(tiny, measured):
     """The settings of a student with batch normalisation that follows the mean of subjects."""
     own = {"targets": str(measured), "match": ["pool2=IT@mean"], "stimuli_split": 0.5, "stimuli_every": 2}
-    return tiny.TINY | own | {"network": "nin:width=0.05", "epochs": 4, "lr": 0.1}
+    return tiny.TINY | own | {"network": "nin:width=0.05", "epochs": 4, "lr": 0.1, "share": ["rsa=0.25"]}
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +104,8 @@ def test_the_run_tells_of_it(run):
         assert [int(float(row["epoch"])) for row in rows] == [1, 3]
         for name in ("spearman", "pearson", "apart", "subjects", "lower", "upper"):
             assert float(rows[-1][f"{kind}/pool2/{name}"]) == pytest.approx(each[name], abs=1e-12)
+    first = Run(run).metrics()[0]
+    assert float(first["share/rsa/pool2"]) == pytest.approx(0.25) and float(first["weight/rsa/pool2"]) != 1
     assert {parent["kind"] for parent in Run(run).provenance["parents"]} == {"dataset", "store"}
     assert not any("apart" in name for name in load_file(run / "model.safetensors"))
 
@@ -183,6 +185,7 @@ def test_what_is_done_is_said(tiny, followed, tmp_path, capfd):
         ({"stimuli_split": -0.5}, "--stimuli-split is -0.5"),
         ({"stimuli_split": 2.5}, "--stimuli-split is 2.5"),
         ({"stimuli_per_step": 21}, "--stimuli-per-step is 21"),
+        ({"share": ["rdl=0.1"]}, "no objective of this run called `rdl`"),
         ({"stimuli_every": 0}, "--stimuli-every is 0"),
         ({"match": ["pool2=V4"], "objective": ["rsa:pairs=reliable"]}, "does not tell how reliable"),
     ],
