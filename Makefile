@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test check format
+.PHONY: demo test lint check format
 
 $(BIN)/rdl: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rdl needs Python 3.11 or later; say PYTHON=python3.11")'
@@ -17,12 +17,13 @@ demo: $(BIN)/rdl
 test: $(BIN)/rdl
 	$(BIN)/python -m pytest
 
-check: $(BIN)/rdl
+lint: $(BIN)/rdl
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+
+check: lint test
 
 format: $(BIN)/rdl
 	$(BIN)/ruff format .
