@@ -14,7 +14,8 @@ class Comparing:
         default_factory=lambda: ["spearman"]
     )
     layers: Annotated[
-        list[str], "layers or regions, globs allowed; of several RDMs IT@mean, IT@subject3; repeat or separate by commas [default: all]"
+        list[str],
+        "layers or regions, globs allowed; of several RDMs IT@mean, IT@subject3; pixels; repeat or separate by commas [default: all]",
     ] = field(default_factory=list)
     distance: Annotated[str, "distance of RDMs made from activations [default: the one noted in the store, else mse]"] = ""
     align: Annotated[Literal["digest", "name", "position"], "how the same stimulus is found: by its pixels, its name, or its place"] = (

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.core.shapes import Reps
+from rdl_cli.core.shapes import Images, Reps
 from rdl_cli.datasets.batches import Batches, occurrences
 from rdl_cli.geometry.distances import rows as flat_rows
 from rdl_cli.geometry.rdm import count, pair_index, upper
@@ -22,6 +22,8 @@ from rdl_cli.stores.parts import by_subject, select
 from rdl_cli.stores.run import Run, find
 from rdl_cli.stores.store import Stimuli, Store
 
+PIXELS = "pixels"
+"""What is compared under this name is the pictures themselves, where they are known; only when it is named, for it is no layer."""
 LEAST = 4
 """Stimuli: three have three distances, whose ranks agree by chance in one of six."""
 
@@ -142,10 +144,19 @@ def chosen(sources: Sequence[Source], rows: list[np.ndarray], images: int) -> li
 
 
 def _store(name: str, store: Store) -> Source:
-    def read(texts: Sequence[str], rows: np.ndarray) -> list[Layer]:
-        return [_stored(store, text, rows) for text in texts]
+    images = store.stimuli.images
+    pixels = [PIXELS] if images is not None and PIXELS not in store.layers else []
 
-    return Source(name, store.path, store.stimuli, store.layers, read, lambda layers: layers)
+    def read(texts: Sequence[str], rows: np.ndarray) -> list[Layer]:
+        return [
+            _pixels(torch.from_numpy(images[rows])) if text in pixels and images is not None else _stored(store, text, rows)
+            for text in texts
+        ]
+
+    def usual(layers: list[Layer]) -> list[Layer]:
+        return [layer for layer in layers if layer.name not in pixels]
+
+    return Source(name, store.path, store.stimuli, (*store.layers, *pixels), read, usual)
 
 
 def _stored(store: Store, text: str, rows: np.ndarray) -> Layer:
@@ -171,13 +182,14 @@ def _run(name: str, run: Run, settings: Comparing) -> Source:
     teacher = open_teacher(run.path, with_pictures_of(run, asked))
 
     def read(layers: Sequence[str], rows: np.ndarray) -> list[Layer]:
-        reps = _taps(teacher, layers, torch.from_numpy(rows))
-        return [Layer(layer, layer, "mse", reps=reps[layer]) for layer in layers]
+        at = torch.from_numpy(rows)
+        reps = _taps(teacher, [layer for layer in layers if layer != PIXELS], at)
+        return [_pixels(teacher.split.read(at)) if layer == PIXELS else Layer(layer, layer, "mse", reps=reps[layer]) for layer in layers]
 
     def usual(layers: list[Layer]) -> list[Layer]:
         """Blocks rather than their parts, without those that pass on what they got (dropout, flatten)."""
         kept: list[Layer] = []
-        for layer in (each for each in layers if "." not in each.name):
+        for layer in (each for each in layers if "." not in each.name and each.name != PIXELS):
             twin = next((one for one in kept if _equal(one, layer)), None)
             if twin is None:
                 kept.append(layer)
@@ -185,11 +197,17 @@ def _run(name: str, run: Run, settings: Comparing) -> Source:
                 say(f"{name}: {layer.name} gives what {twin.name} gives, left out")
         return kept
 
-    return Source(name, run.path, teacher.stimuli(), tuple(teacher.shapes), read, usual)
+    return Source(name, run.path, teacher.stimuli(), (*teacher.shapes, PIXELS), read, usual)
+
+
+def _pixels(images: Images) -> Layer:
+    return Layer(PIXELS, PIXELS, "mse", reps=images.float() / 255)
 
 
 @torch.no_grad()
 def _taps(teacher: Teacher, layers: Sequence[str], rows: torch.Tensor) -> dict[str, Reps]:
+    if not layers:
+        return {}
     shown = Batches(teacher.split.at(rows), None, teacher.batch_size, teacher.views, teacher.pictures.preprocess, teacher.device)
     read = [read_only(teacher.network, batch.images, layers) for batch in shown.in_order(0, teacher.batch_size)]
     return {layer: torch.cat([each[layer].float().cpu() for each in read]) for layer in layers}

@@ -302,10 +302,26 @@ def test_runs_show_their_networks_pictures(teacher, student, request, capfd):
     everything = compare(teacher, images=40)
     names = [side.name for side in everything.sides]
     assert {"pool1", "pool2", "fc", "readout"} <= set(names) and not {"logits", "dropout", "flatten", "pool1.0"} & set(names)
+    assert "pixels" not in names
+    (pair,) = compare(teacher, images=40, layers=["pixels,conv1"]).tables[0].pairs
+    assert (pair.first, pair.second) == ("pixels", "conv1") and 0.3 < pair.value < 1
     same = compare(teacher, store_of_run, layers=["pool2"], images=40, split="train", measure=["cka", "skl"])
     assert same.tables[0].pairs[0].value == pytest.approx(1, abs=1e-6) and same.tables[1].pairs[0].value == pytest.approx(0, abs=1e-5)
     with pytest.raises(UserError, match="none of them"):
         compare(teacher, store_of_run, layers=["pool2"], split="test")
+
+
+def test_pixels_are_compared_where_they_are_known_and_named(tmp_path):
+    images = RNG.integers(0, 256, (N, 1, 4, 4), dtype=np.uint8)
+    path = store(tmp_path / "s.h5", {"x": noisy(1)}, stimuli()._replace(images=images))
+    assert [side.name for side in compare(path, layers=["*"]).sides] == ["x", "pixels"]
+    (pair,) = compare(path, layers=["pixels,x"]).tables[0].pairs
+    known = spearmanr(
+        pdist(images.reshape(N, -1).astype(float), "sqeuclidean"), pdist(noisy(1).astype(np.float32), "sqeuclidean")
+    ).statistic
+    assert pair.value == pytest.approx(known)
+    with pytest.raises(UserError, match="nothing to compare"):
+        compare(path)
 
 
 @needs_brains
