@@ -89,7 +89,7 @@ def layers_of(sources: Sequence[Source], settings: Comparing) -> list[Layer]:
         wanted = list(dict.fromkeys(text for pattern in patterns for text in fitting(source.layers, pattern)))
         if wanted or not patterns:
             read = source.read(wanted or source.layers, mine)
-            named = read if patterns else source.usual(read)
+            named = [layer for layer in (read if patterns else source.usual(read)) if not _known(layer, out)]
             out += named if len(sources) == 1 else [replace(layer, name=f"{source.name}/{layer.name}") for layer in named]
     return out
 
@@ -211,6 +211,11 @@ def _taps(teacher: Teacher, layers: Sequence[str], rows: torch.Tensor) -> dict[s
     shown = Batches(teacher.split.at(rows), None, teacher.batch_size, teacher.views, teacher.pictures.preprocess, teacher.device)
     read = [read_only(teacher.network, batch.images, layers) for batch in shown.in_order(0, teacher.batch_size)]
     return {layer: torch.cat([each[layer].float().cpu() for each in read]) for layer in layers}
+
+
+def _known(layer: Layer, others: list[Layer]) -> bool:
+    """Whether these are the pixels of a source before."""
+    return layer.said == PIXELS and any(other.said == PIXELS and _equal(layer, other) for other in others)
 
 
 def _equal(one: Layer, other: Layer) -> bool:

@@ -315,6 +315,8 @@ def test_pixels_are_compared_where_they_are_known_and_named(tmp_path):
     images = RNG.integers(0, 256, (N, 1, 4, 4), dtype=np.uint8)
     path = store(tmp_path / "s.h5", {"x": noisy(1)}, stimuli()._replace(images=images))
     assert [side.name for side in compare(path, layers=["*"]).sides] == ["x", "pixels"]
+    twin = store(tmp_path / "t.h5", {"x": noisy(2)}, stimuli()._replace(images=images))
+    assert [side.name for side in compare(path, twin, layers=["x,pixels"]).sides] == ["s/x", "s/pixels", "t/x"]
     (pair,) = compare(path, layers=["pixels,x"]).tables[0].pairs
     known = spearmanr(
         pdist(images.reshape(N, -1).astype(float), "sqeuclidean"), pdist(noisy(1).astype(np.float32), "sqeuclidean")
