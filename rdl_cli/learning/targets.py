@@ -15,7 +15,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch, Distances, Ids, Reps
 from rdl_cli.geometry.distances import DISTANCES
-from rdl_cli.geometry.rdm import pair_index, square, upper
+from rdl_cli.geometry.rdm import pair_index
 from rdl_cli.networks.taps import read_only
 from rdl_cli.stores.parts import select_one
 from rdl_cli.stores.store import RdmStack, Store
@@ -60,6 +60,7 @@ class StoreTarget:
         self._store = store
         self._activations: dict[str, np.ndarray] = {}
         self._rdms: dict[str, RdmStack] = {}
+        self._places: tuple[Batch, np.ndarray, Tensor] | None = None
         for layer in self.layers:
             if layer in store.layers and store.has_activations(layer):
                 held = store.views(layer)
@@ -94,7 +95,10 @@ class StoreTarget:
                 f"the store's RDM of `{layer}` is in `{stack.distance}`; the objective asks for `{distance}`",
                 hint=f"use distance={stack.distance}, or store activations",
             )
-        return _sub_rdm(stack.values[0], self.rows[probe.ids.cpu()], len(self._store.stimuli.digests)).to(self.device)
+        if self._places is None or self._places[0] is not probe:  # the same for all layers of a step
+            self._places = probe, *_places(self.rows[probe.ids.cpu()], len(self._store.stimuli.digests))
+        _, places, same = self._places
+        return torch.from_numpy(stack.values[0][places]).float().masked_fill_(same, 0).to(self.device)
 
     def representations(self, layer: str, probe: Batch) -> Reps:
         if layer not in self._activations:
@@ -169,11 +173,7 @@ def _warm(values: np.ndarray, block: int = 1 << 24) -> None:
         values[start : start + block].sum()
 
 
-def _sub_rdm(condensed: np.ndarray, rows: Ids, n: int) -> Distances:
-    """The square RDM of some stimuli, cut from the condensed one."""
-    i, j = upper(len(rows))
-    values = torch.zeros(len(i))
-    different = rows[i] != rows[j]  # the same stimulus twice is at distance 0 and has no place in the condensed form
-    where = pair_index(rows[i][different], rows[j][different], n)
-    values[different] = torch.from_numpy(condensed[where.numpy()]).float()
-    return square(values)
+def _places(rows: Ids, n: int) -> tuple[np.ndarray, Tensor]:
+    """Where the distances between some of n stimuli lie in the condensed RDM, and which are a stimulus and itself, which lie nowhere."""
+    same = rows[:, None] == rows
+    return pair_index(rows[:, None], rows, n).masked_fill_(same, 0).numpy(), same

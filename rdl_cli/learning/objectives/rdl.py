@@ -69,13 +69,13 @@ class Rdl(Matched):
         n = len(step.probe.ids)
         counts = draw_pairs(n, self._number_of_pairs(n), step.rng)
         weight = decayed(self.weight, step.progress, self.decay)
-        found = {}
-        for match, (measure, stored) in self.measures.items():
-            reps = wide(step.reps[match.mine])
-            with torch.autocast(reps.device.type, enabled=False):
+        device = step.probe.images.device
+        counts, found = counts.to(device), {}
+        with torch.autocast(device.type, enabled=False):
+            for match, (measure, stored) in self.measures.items():
                 theirs = self.teacher.distances(match.theirs, step.probe, stored).detach()
-                value = error(reps, theirs, counts.to(reps.device), measure, self.estimator, self.fit)
-            found[f"rdl/{match.mine}"] = Term(value / self.scale[match] ** 2, weight)
+                value = error(wide(step.reps[match.mine]), theirs, counts, measure, self.estimator, self.fit)
+                found[f"rdl/{match.mine}"] = Term(value / self.scale[match] ** 2, weight)
         return found
 
     def _number_of_pairs(self, n: int) -> int:
@@ -94,8 +94,8 @@ def draw_pairs(n: int, pairs: int, rng: torch.Generator) -> Tensor:
         chosen = torch.randperm(len(i), generator=rng)[:pairs]
         i, j = i[chosen], j[chosen]
     counts = torch.zeros(n, n)
-    counts[i, j] = counts[j, i] = 1.0
-    return counts
+    counts[i, j] = 1.0
+    return counts + counts.T
 
 
 def pair_weights(counts: Tensor, estimator: Estimator) -> Tensor:
@@ -104,10 +104,10 @@ def pair_weights(counts: Tensor, estimator: Estimator) -> Tensor:
     For `eq4` every sampled image counts the same, 1/|X_P|, and shares that among its |P_i| pairs; otherwise every
     sampled pair counts the same. `counts` may hold repeated pairs; its diagonal (an image with itself) is left out.
     """
-    counts = counts - torch.diag(counts.diagonal())
+    counts = counts.clone().fill_diagonal_(0)
     if estimator == "eq4":
         degree = counts.sum(1, keepdim=True)
-        return counts / degree.clamp_min(1) / (degree > 0).sum().clamp_min(1)
+        return counts / (degree.clamp_min(1) * (degree > 0).sum().clamp_min(1))
     return counts / counts.sum().clamp_min(1)
 
 
@@ -118,7 +118,7 @@ def error(reps: Reps, theirs: Distances, counts: Tensor, distance: str, estimato
     scalar's gradient, except with a stop-gradient: each image moves, its partners stand still. The value is
     therefore half of the surrogate whose gradient this is; for a symmetric W both are those of the plain sum.
     """
-    reps = reps.flatten(1)
+    reps = units(reps)
     measured = ~theirs.isnan()
     theirs = torch.where(measured, theirs, 0).to(reps.dtype)
     weights = pair_weights(counts.to(reps.dtype) * measured, estimator)
@@ -126,23 +126,29 @@ def error(reps: Reps, theirs: Distances, counts: Tensor, distance: str, estimato
     closed = distance in ("mse", "sqeuclidean")
     fixed = reps.detach()
     mine = distances(fixed, fixed) if closed else distances(reps, fixed)
-    slope, offset = fitted(mine.detach(), theirs, weights, fit)
-    mine = slope * mine + offset
+    slope: Tensor | float = 1.0
+    if fit != "none":
+        slope, offset = fitted(mine.detach(), theirs, weights, fit)
+        mine = slope * mine + offset
     if closed:
         return _ClosedForm.apply(reps, mine, theirs, weights, slope / reps.shape[1] if distance == "mse" else slope)
     surrogate = 2 * (weights * (mine - theirs).square()).sum()
     return surrogate.detach() / 2 + (surrogate - surrogate.detach())
 
 
-def fitted(mine: Distances, theirs: Distances, weights: Tensor, fit: Fit) -> tuple[Tensor | float, Tensor | float]:
+def units(reps: Reps) -> Reps:
+    """Representations as `n d`, the units in the order in which they lie in memory: no distance asks for another."""
+    lie = reps.ndim == 4 and reps.is_contiguous(memory_format=torch.channels_last)
+    return (reps.permute(0, 2, 3, 1) if lie else reps).flatten(1)  # flattened as NCHW they would be copied, and their gradient too
+
+
+def fitted(mine: Distances, theirs: Distances, weights: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
     """The slope and offset that bring the student's distances nearest to the teacher's: the least Σ W (slope R + offset − T)².
 
     Constants to the gradient, which is the same with them differentiated (they are at their optimum). Fitted on the
     student's side, so that no shrinking of the student lowers the error. The slope is never below 0; where it is 0 the
     gradient is too, so a student whose geometry is the opposite of the teacher's needs `rsa`.
     """
-    if fit == "none":
-        return 1.0, 0.0
     total = weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
     a, b = ((weights * x).sum() / total if fit == "affine" else weights.new_zeros(()) for x in (mine, theirs))
     spread = (weights * (mine - a).square()).sum()
@@ -165,5 +171,5 @@ class _ClosedForm(torch.autograd.Function):
     def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None, None]:
         reps, pulls = ctx.saved_tensors
         with torch.autocast(reps.device.type, enabled=False):
-            centred = reps - reps.mean(0, keepdim=True)  # same gradient, less cancellation
-            return outer * 8 * ctx.scale * (pulls.sum(1, keepdim=True) * centred - pulls @ centred), None, None, None, None
+            pulls = (8 * ctx.scale * outer) * (torch.diag(pulls.sum(1)) - pulls)
+            return pulls @ (reps - reps.mean(0)), None, None, None, None  # centred: the same gradient, less cancellation
