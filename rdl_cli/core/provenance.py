@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 import time
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypedDict
@@ -42,8 +43,9 @@ def _version(package: str) -> str | None:
         return None
 
 
+@cache
 def _commit() -> str | None:
-    """The commit of rdl's own checkout, with `+` where files differ from it; None where it is installed without one."""
+    """The commit of rdl's own checkout when it was first asked for, with `+` where files differ from it; None where it is installed without one."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None
