@@ -45,7 +45,7 @@ def _version(package: str) -> str | None:
 
 @cache
 def _commit() -> str | None:
-    """The commit of rdl's own checkout when it was first asked for, with `+` where files differ from it; None where it is installed without one."""
+    """The commit of rdl's own checkout when first asked for, `+` where files differ from it; None where it is installed without one."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None

@@ -184,8 +184,6 @@ def unit(x: Tensor) -> Tensor:
     return x * x.square().sum(-1, keepdim=True).clamp_min(0.5).rsqrt()
 
 
-
-
 def _whitened(a: Condensed, b: Condensed, measured: Tensor) -> tuple[Tensor, Tensor]:
     """Both RDMs as -½D less its best fit r_i + r_j over what is measured (the diagonal is): HDH where that is everything.
 

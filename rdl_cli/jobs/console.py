@@ -1,5 +1,6 @@
 """What a job says while it works: to stderr, so that stdout stays data; bars on a terminal, plain lines in a log."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,7 +11,9 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str) -> None:
-    console.print(text, markup=False)
+    """One line; of several processes the first speaks for all."""
+    if os.environ.get("RANK", "0") == "0":
+        console.print(text, markup=False)
 
 
 class Ticker:

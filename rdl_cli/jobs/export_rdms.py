@@ -113,12 +113,14 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
 
 
 def with_pictures_of(run: Run, settings: Export) -> Export:
-    """The settings, with the run's own data set, and where it lies, in place of what they leave open."""
+    """The settings, with the run's own data set, where it lies and its size in place of what they leave open."""
 
-    def own(key: str) -> str:
-        return getattr(settings, key) or run.config.get(key, "")
+    def own(key: str) -> Any:
+        return getattr(settings, key) or run.config.get(key)
 
-    return replace(settings, dataset=own("dataset"), data_root=own("data_root"))
+    named = settings.dataset not in ("", run.config.get("dataset"))  # another data set has pictures of its own size
+    size = settings.image_size if named else own("image_size")
+    return replace(settings, dataset=own("dataset") or "", data_root=own("data_root") or "", image_size=size)
 
 
 def open_teacher(run: Path, settings: Export) -> Teacher:

@@ -159,12 +159,21 @@ def fit(
 
 @torch.no_grad()
 def evaluate(learner: nn.Module, stream: Stream) -> tuple[Logits, Labels]:
-    """Logits (float32) and labels of every image of the stream, in its order, on the CPU."""
+    """Logits (float32) and labels of every image of the stream, in its order, on the CPU.
+
+    UserError where logits are not finite: argmax makes class 0 of them, and the errors would look like any others.
+    """
     was_training = learner.training
     learner.eval()
     pairs = [(learner(batch)[0].float(), batch.labels) for batch in stream.in_order()]
     learner.train(was_training)
-    return torch.cat([p[0] for p in pairs]).cpu(), torch.cat([p[1] for p in pairs]).cpu()
+    logits, labels = torch.cat([p[0] for p in pairs]).cpu(), torch.cat([p[1] for p in pairs]).cpu()
+    if bad := int((~logits.isfinite().all(1)).sum()):
+        raise UserError(
+            f"the network's outputs are not finite for {bad:,} of {len(logits):,} images",
+            hint="lower --lr, or mend the weights it began with",
+        )
+    return logits, labels
 
 
 def error_rate(logits: Logits, labels: Labels) -> float:

@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 import tomli_w
 
-from rdl_cli.core.errors import UserError
+from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.core.files import file_digest, whole, write_text
 
 EPOCHS = ("final", "best")
@@ -82,11 +82,14 @@ class Run:
     def provenance(self) -> dict[str, Any]:
         path = self.path / "provenance.json"
         try:
-            return json.loads(path.read_text(encoding="utf-8"))
+            found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             raise UserError(f"{self.path} has no provenance.json", hint="the run is incomplete; make it again") from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is damaged: {error}") from error
+        if not isinstance(found, dict):
+            raise UserError(f"{path} is damaged: it holds a {type(found).__name__}, not a record")
+        return found
 
     @property
     def seed(self) -> int:
@@ -120,11 +123,21 @@ class Run:
         return file_digest(self.weights)
 
     def metrics(self) -> list[dict[str, str]]:
+        """A row for every epoch, none where the run has none. UserError where the table is damaged."""
         path = self.path / "metrics.csv"
         if not path.is_file():
             return []
-        with path.open(newline="", encoding="utf-8") as file:
-            return list(csv.DictReader(file))
+        try:
+            with path.open(newline="", encoding="utf-8") as file:
+                rows = list(csv.DictReader(file))
+            for row in rows:
+                float(row["validation_error"])
+        except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"{path} is damaged: {first_line(error)}",
+                hint="delete predictions.h5 beside it and run the run's command again with --resume",
+            ) from error
+        return rows
 
     @property
     def stimuli(self) -> dict[str, Any] | None:

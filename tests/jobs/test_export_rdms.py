@@ -275,3 +275,14 @@ class TestRefused:
         with pytest.raises(UserError, match="the RDM of `fc` has 1,000 constant rows"):
             tiny.export(mute, tmp_path / "store.h5", layers=["fc"], as_="rdm", distance="correlation")
         assert left(tmp_path) == {"mute"}
+
+
+def test_pictures_are_read_at_the_size_of_the_training():
+    class Trained:
+        config = {"dataset": "folder:a", "image_size": 32}
+
+    def size(**asked):
+        return job.with_pictures_of(Trained(), Export(**asked)).image_size
+
+    assert (size(), size(dataset="folder:a"), size(image_size=16)) == (32, 32, 16)
+    assert size(dataset="folder:b") is None and size(dataset="folder:b", image_size=8) == 8

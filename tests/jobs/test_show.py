@@ -148,6 +148,17 @@ def test_a_parent_that_is_damaged_has_changed(family: Family) -> None:
     assert (card.parents[0].state, "holds no model.safetensors" in card.parents[0].note) == ("changed", True)
 
 
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("metrics.csv", b"epoch,validation_error\n0"), ("metrics.csv", b"\xff"), ("metrics.csv", b"epoch\n0\n"), ("provenance.json", b"[]")],
+)
+def test_a_damaged_file_of_a_run_is_named(tmp_path: Path, file: str, content: bytes) -> None:
+    path = write_run(tmp_path / "run", [])
+    (path / file).write_bytes(content)
+    with pytest.raises(UserError, match=f"{file} is damaged"):
+        show(path)
+
+
 def test_weights_from_elsewhere_are_a_file(tmp_path: Path) -> None:
     file = tmp_path / "weights.pt"
     file.write_bytes(b"weights")

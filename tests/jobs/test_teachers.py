@@ -153,9 +153,7 @@ class TestRefused:
 
     def test_an_objective_that_needs_more_than_an_rdm(self, refused, rdms):
         refused("holds only an RDM of `pool1`", objective=["cka"], targets=str(rdms))
-        refused(
-            "is in `mse`; the objective asks for `correlation`", objective=["rdl:distance=correlation"], targets=str(rdms)
-        )
+        refused("is in `mse`; the objective asks for `correlation`", objective=["rdl:distance=correlation"], targets=str(rdms))
 
     def test_a_teacher_that_says_nothing(self, refused, tiny, teacher, tmp_path):
         """All weights 0: every picture is at distance 0 of every other."""

@@ -189,6 +189,13 @@ def test_a_loss_that_is_not_finite_is_named():
         list(run(learner(), lr=1e38))
 
 
+def test_outputs_that_are_not_finite_are_no_predictions():
+    of = learner()
+    of.student.readout.bias.data[0] = math.nan  # no loss says so after the last step of training
+    with pytest.raises(UserError, match=r"outputs are not finite for (\d+) of \1 images"):
+        evaluate(of, Stream())
+
+
 @pytest.mark.parametrize("precision", ["bf16-mixed", "32-true"])
 def test_autocast_reaches_the_student_and_logits_come_back_wide(precision):
     seen = []
