@@ -106,9 +106,8 @@ def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
 
 def opened(run: Run, settings: Drawn) -> Teacher:
     """The run's network with the pictures that the settings name, or those that it was trained on."""
-    size = settings.image_size or (None if settings.dataset else run.config.get("image_size"))
-    shown = Export(dataset=settings.dataset, data_root=settings.data_root, image_size=size, split=settings.split, device=settings.device)
-    return open_teacher(run.path, with_pictures_of(run, shown))
+    own = {name: getattr(settings, name) for name in ("dataset", "data_root", "image_size", "split", "device")}
+    return open_teacher(run.path, with_pictures_of(run, Export(**own)))
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 import re
 import shutil
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -278,11 +279,10 @@ class TestRefused:
 
 
 def test_pictures_are_read_at_the_size_of_the_training():
-    class Trained:
-        config = {"dataset": "folder:a", "image_size": 32}
+    trained = SimpleNamespace(config={"dataset": "folder:a", "image_size": 32})
 
     def size(**asked):
-        return job.with_pictures_of(Trained(), Export(**asked)).image_size
+        return job.with_pictures_of(trained, Export(**asked)).image_size
 
     assert (size(), size(dataset="folder:a"), size(image_size=16)) == (32, 32, 16)
     assert size(dataset="folder:b") is None and size(dataset="folder:b", image_size=8) == 8
