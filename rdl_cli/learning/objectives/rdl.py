@@ -1,12 +1,13 @@
 """Representational distance learning (McClure & Kriegeskorte 2016)."""
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.shapes import Distances, Reps, Scalar
+from rdl_cli.core.shapes import Reps
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.learning.matched import Matched, measures, wide
 from rdl_cli.learning.objective import OBJECTIVES, Setting, Step, Term, decayed
@@ -69,14 +70,17 @@ class Rdl(Matched):
         n = len(step.probe.ids)
         counts = draw_pairs(n, self._number_of_pairs(n), step.rng)
         weight = decayed(self.weight, step.progress, self.decay)
-        device = step.probe.images.device
-        counts, found = counts.to(device), {}
-        with torch.autocast(device.type, enabled=False):
-            for match, (measure, stored) in self.measures.items():
-                theirs = self.teacher.distances(match.theirs, step.probe, stored).detach()
-                value = error(wide(step.reps[match.mine]), theirs, counts, measure, self.estimator, self.fit)
-                found[f"rdl/{match.mine}"] = Term(value / self.scale[match] ** 2, weight)
-        return found
+        with torch.autocast(step.probe.images.device.type, enabled=False):
+            theirs = [self.teacher.distances(match.theirs, step.probe, stored) for match, (_, stored) in self.measures.items()]
+            values = errors(
+                [wide(step.reps[match.mine]) for match in self.measures],
+                torch.stack(theirs).detach(),
+                counts.to(theirs[0].device),
+                [measure for measure, _ in self.measures.values()],
+                self.estimator,
+                self.fit,
+            )
+        return {f"rdl/{m.mine}": Term(value / self.scale[m] ** 2, weight) for m, value in zip(self.measures, values, strict=True)}
 
     def _number_of_pairs(self, n: int) -> int:
         if self.pair_fraction is not None:
@@ -99,40 +103,43 @@ def draw_pairs(n: int, pairs: int, rng: torch.Generator) -> Tensor:
 
 
 def pair_weights(counts: Tensor, estimator: Estimator) -> Tensor:
-    """What each ordered pair counts: W with ΣW = 1, so that the error is Σ W (R−T)².
+    """What each ordered pair counts, `... n n`: W with ΣW = 1, so that the error is Σ W (R−T)².
 
     For `eq4` every sampled image counts the same, 1/|X_P|, and shares that among its |P_i| pairs; otherwise every
     sampled pair counts the same. `counts` may hold repeated pairs; its diagonal (an image with itself) is left out.
     """
-    counts = counts.clone().fill_diagonal_(0)
+    counts = counts - torch.diag_embed(counts.diagonal(dim1=-2, dim2=-1))
     if estimator == "eq4":
-        degree = counts.sum(1, keepdim=True)
-        return counts / (degree.clamp_min(1) * (degree > 0).sum().clamp_min(1))
-    return counts / counts.sum().clamp_min(1)
+        degree = counts.sum(-1, keepdim=True)
+        return counts / (degree.clamp_min(1) * (degree > 0).sum(-2, keepdim=True).clamp_min(1))
+    return counts / counts.sum((-2, -1), keepdim=True).clamp_min(1)
 
 
-def error(reps: Reps, theirs: Distances, counts: Tensor, distance: str, estimator: Estimator, fit: Fit = "none") -> Scalar:
-    """Σ W (R−T)² over the drawn pairs, with the gradient of Eq. 4 (`eq4`), or that of the mean over pairs.
+def errors(
+    reps: Sequence[Reps], theirs: Tensor, counts: Tensor, distances: Sequence[str], estimator: Estimator, fit: Fit = "none"
+) -> Tensor:
+    """Σ W (R−T)² over the drawn pairs for each of l layers, with the gradient of Eq. 4 (`eq4`), or that of the mean over pairs.
 
-    Pairs whose target is NaN (not measured) are left out. Eq. 4 weighs the two ends of a pair differently and is no
+    `theirs` is `l n n`; all layers at once, because n² numbers are few and each operation on them takes its time. Pairs
+    whose target is NaN (not measured) are left out. Eq. 4 weighs the two ends of a pair differently and is no
     scalar's gradient, except with a stop-gradient: each image moves, its partners stand still. The value is
     therefore half of the surrogate whose gradient this is; for a symmetric W both are those of the plain sum.
     """
-    reps = units(reps)
-    measured = ~theirs.isnan()
-    theirs = torch.where(measured, theirs, 0).to(reps.dtype)
-    weights = pair_weights(counts.to(reps.dtype) * measured, estimator)
-    distances = DISTANCES.find(distance)
-    closed = distance in ("mse", "sqeuclidean")
-    fixed = reps.detach()
-    mine = distances(fixed, fixed) if closed else distances(reps, fixed)
-    slope: Tensor | float = 1.0
+    reps = [units(each) for each in reps]
+    missing = theirs.isnan()
+    theirs = torch.where(missing, 0, theirs).to(reps[0].dtype)
+    weights = pair_weights(counts.to(theirs.dtype) * ~missing, estimator)
+    closed = {"mse", "sqeuclidean"}.issuperset(distances)
+    fixed = [each.detach() for each in reps]
+    mine = torch.stack([DISTANCES.find(d)(f if closed else r, f) for d, r, f in zip(distances, reps, fixed, strict=True)])
+    slope = torch.ones((), dtype=mine.dtype, device=mine.device)
     if fit != "none":
         slope, offset = fitted(mine.detach(), theirs, weights, fit)
         mine = slope * mine + offset
     if closed:
-        return _ClosedForm.apply(reps, mine, theirs, weights, slope / reps.shape[1] if distance == "mse" else slope)
-    surrogate = 2 * (weights * (mine - theirs).square()).sum()
+        per_unit = [1 / each.shape[1] if d == "mse" else 1.0 for d, each in zip(distances, reps, strict=True)]
+        return _ClosedForm.apply(mine, theirs, weights, slope, per_unit, *reps)
+    surrogate = 2 * (weights * (mine - theirs).square()).sum((-2, -1))
     return surrogate.detach() / 2 + (surrogate - surrogate.detach())
 
 
@@ -142,17 +149,21 @@ def units(reps: Reps) -> Reps:
     return (reps.permute(0, 2, 3, 1) if lie else reps).flatten(1)  # flattened as NCHW they would be copied, and their gradient too
 
 
-def fitted(mine: Distances, theirs: Distances, weights: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
-    """The slope and offset that bring the student's distances nearest to the teacher's: the least Σ W (slope R + offset − T)².
+def fitted(mine: Tensor, theirs: Tensor, weights: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
+    """The slopes and offsets that bring the student's distances nearest to the teacher's: the least Σ W (slope R + offset − T)².
 
     Constants to the gradient, which is the same with them differentiated (they are at their optimum). Fitted on the
     student's side, so that no shrinking of the student lowers the error. The slope is never below 0; where it is 0 the
     gradient is too, so a student whose geometry is the opposite of the teacher's needs `rsa`.
     """
-    total = weights.sum().clamp_min(torch.finfo(weights.dtype).tiny)
-    a, b = ((weights * x).sum() / total if fit == "affine" else weights.new_zeros(()) for x in (mine, theirs))
-    spread = (weights * (mine - a).square()).sum()
-    slope = ((weights * (mine - a) * (theirs - b)).sum() / torch.where(spread > 0, spread, 1)).clamp_min(0)
+
+    def total(x: Tensor) -> Tensor:
+        return x.sum((-2, -1), keepdim=True)
+
+    whole = total(weights).clamp_min(torch.finfo(weights.dtype).tiny)
+    a, b = (total(weights * x) / whole if fit == "affine" else torch.zeros_like(whole) for x in (mine, theirs))
+    spread = total(weights * (mine - a).square())
+    slope = (total(weights * (mine - a) * (theirs - b)) / torch.where(spread > 0, spread, 1)).clamp_min(0)
     return slope, b - slope * a
 
 
@@ -160,16 +171,18 @@ class _ClosedForm(torch.autograd.Function):
     """Σ W (R−T)² for squared Euclidean R, scaled by s; backward is 8s (diag(A·1) F − A F) with A = W∘(R−T), half the work of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, reps: Tensor, mine: Distances, theirs: Distances, weights: Tensor, scale: Tensor | float) -> Tensor:
+    def forward(ctx: Any, mine: Tensor, theirs: Tensor, weights: Tensor, slope: Tensor, per_unit: list[float], *reps: Tensor) -> Tensor:
         residual = mine - theirs
         pulls = weights * residual
-        ctx.save_for_backward(reps, pulls)
-        ctx.scale = scale
-        return (pulls * residual).sum()
+        ctx.save_for_backward(pulls, slope, *reps)
+        ctx.per_unit = per_unit
+        return (pulls * residual).sum((-2, -1))
 
     @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor, None, None, None, None]:
-        reps, pulls = ctx.saved_tensors
-        with torch.autocast(reps.device.type, enabled=False):
-            pulls = (8 * ctx.scale * outer) * (torch.diag(pulls.sum(1)) - pulls)
-            return pulls @ (reps - reps.mean(0)), None, None, None, None  # centred: the same gradient, less cancellation
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
+        pulls, slope, *reps = ctx.saved_tensors
+        with torch.autocast(pulls.device.type, enabled=False):
+            pulls = (8 * outer[:, None, None] * slope) * (torch.diag_embed(pulls.sum(-1)) - pulls)
+            # centred: the same gradient, less cancellation
+            gradients = [s * pull @ (each - each.mean(0)) for s, pull, each in zip(ctx.per_unit, pulls, reps, strict=True)]
+        return None, None, None, None, None, *gradients
