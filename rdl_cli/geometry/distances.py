@@ -33,7 +33,7 @@ def sqeuclidean(a: Reps, b: Reps) -> Distances:
             norms = (x.square().sum(1)[:, None], y.square().sum(1)[None])
         total = norms[0] + norms[1]
         squares = total - 2 * gram
-        return torch.where(squares > _rounding(x) * total.detach(), squares, 0)
+        return torch.where(squares <= _rounding(x) * total.detach(), 0, squares)  # NaN stays NaN
 
 
 @DISTANCES.register("mse")
