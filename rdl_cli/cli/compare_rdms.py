@@ -140,7 +140,12 @@ def legend(found: "Representations") -> str:
     if found.draws and any(table.pairs for table in found.tables):
         over = "stimuli, and over subjects where there are several"
         lines.append(f"95 %: {found.draws:,} bootstrap draws over {over}. p: as many orders of the stimuli, one-sided.")
-        lines.append("Holm corrects p for all pairs of its table.")
+        pairs = max(len(table.pairs) for table in found.tables)
+        least = pairs / (found.draws + 1)
+        more = (
+            f" None of {pairs:,} pairs can get below {least:.2g} with so few draws: take more, or fewer --layers." if least > 0.05 else ""
+        )
+        lines.append("Holm corrects p for all pairs of its table." + more)
     if any("b" in table.settings for table in found.tables):
         lines.append("Bayesian values of different n, b or a can't be compared.")
     return "\n".join(lines)

@@ -57,6 +57,12 @@ def test_a_person_reads_values_intervals_and_ceilings(path):
     assert "b or a" not in text
 
 
+def test_too_few_draws_for_so_many_pairs_are_said(path):
+    layers = "IT@a,IT@b,IT@c,model"
+    assert "None of 6 pairs can get below 0.19" in run(path, "--draws", 30, "--layers", layers).stdout
+    assert "None of" not in run(path, "--draws", 130, "--layers", layers).stdout
+
+
 def test_json_and_csv_hold_the_same(path):
     found = json.loads(run(path, "--draws", 30, "--json").stdout)
     rows = list(csv.DictReader(io.StringIO(run(path, "--draws", 30, "--csv").stdout)))
