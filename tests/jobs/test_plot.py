@@ -159,7 +159,8 @@ def test_seeds_of_one_method_are_one_curve(tiny, teacher, tmp_path):
         (tmp_path / f"baseline/seed{seed}/metrics.csv").write_text("epoch,train_error\n0,1\n")
     with pytest.raises(UserError, match="is damaged: 'validation_error'"):
         plot_curves([tmp_path / "baseline"], [tmp_path / "x.svg"])
-    (tmp_path / "baseline/seed0/metrics.csv").unlink()
+    for seed in (0, 1):
+        (tmp_path / f"baseline/seed{seed}/metrics.csv").unlink()
     with pytest.raises(UserError, match="has no epochs"):
         plot_curves([tmp_path / "baseline"], [tmp_path / "x.svg"])
     assert not (tmp_path / "x.svg").exists()
