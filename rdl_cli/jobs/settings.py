@@ -51,6 +51,8 @@ class Training(Data):
         for name in ("lr", "momentum", "weight_decay", "task_weight"):
             if not 0 <= getattr(self, name, 0) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it cannot be negative or infinite")
+        if self.momentum >= 1:
+            raise UserError(f"--momentum is {self.momentum}; from 1 on, steps grow without end", hint="0.9 is usual")
         if self.unlabelled and self.train_size is None:
             raise UserError("--unlabelled says that the rest of the images have no labels, but all have", hint="say --train-size N as well")
         self.seed_list()

@@ -95,11 +95,11 @@ def layers_of(sources: Sequence[Source], settings: Comparing) -> list[Layer]:
 
 
 def fitting(layers: Sequence[str], pattern: str) -> list[str]:
-    """The layers that `GLOB@PART` stands for, each with its parts."""
+    """The layers that `GLOB@PART` stands for, each with its parts; pixels have none, and `*@mean` does not mean them."""
     if pattern in layers:
         return [pattern]
     glob, at, parts = pattern.partition("@")
-    return [layer + at + parts for layer in layers if fnmatchcase(layer, glob)]
+    return [layer + at + parts for layer in layers if fnmatchcase(layer, glob) and not (at and layer == PIXELS != glob)]
 
 
 def align(sources: Sequence[Source], how: str) -> list[np.ndarray]:
