@@ -53,7 +53,7 @@ def rows_in_store(store: Store, split: Split, wanted: Ids, align: Align) -> Ids:
             raise UserError(f"{which} has no names to match images by", hint="use --align digest or --align position")
         found = _rows(list(stimuli.names), list(split.names))
     else:
-        if not stimuli.digests.astype(bool).all():
+        if not (stimuli.digests != b"").all():  # numpy 1.26 reads bytes as a number where asked for a bool
             raise UserError(f"the store {store.path} knows no pixels of its stimuli", hint="use --align name or --align position")
         mine = digests(split.images)
         found = _rows(
