@@ -225,7 +225,7 @@ def _equal(one: Layer, other: Layer) -> bool:
 
 def _digests(source: Source) -> list[tuple[bytes, int]]:
     digests = source.stimuli.digests
-    if not digests.astype(bool).all():
+    if not (digests != b"").all():
         raise UserError(f"{source.path} knows no pixels of its stimuli", hint="say --align name, or --align position")
     return list(zip(digests.tolist(), occurrences(digests).tolist(), strict=True))
 
