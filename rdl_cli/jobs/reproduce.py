@@ -4,7 +4,8 @@ title = "..."                       what it reproduces; the file's header says t
 [teacher]                           options of rdl train-teacher
 [store]                             options of rdl export-rdms
 [students]                          options of rdl train-student that all methods share
-[methods.NAME]                      those of one method; targets and init may say "store" and "teacher"
+[methods.NAME]                      those of one method; targets and init may say "store" and "teacher"; like = "OTHER" begins
+                                    with the options of a method above, and with what was chosen for it
 [methods.NAME.tune]                 option = [values]: tried with the settings of [tuning], the best on validation is kept
 [tuning]                            settings of the tuning runs, in place of the students'
 [quick]                             the same sections, for --quick: what is smaller there
@@ -31,14 +32,14 @@ SECTIONS = ("title", "teacher", "store", "students", "methods", "tuning", "quick
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is to be run. `tune` lists, for each method, the settings that are to be tried before."""
+    """What is to be run. `tune` lists, for each method, the settings that are to be tried before, or the method whose choice it takes."""
 
     name: str
     title: str
     teacher: Training | None
     store: Export | None
     methods: dict[str, Student]
-    tune: dict[str, list[dict[str, Any]]]
+    tune: dict[str, list[dict[str, Any]] | str]
     tuning: dict[str, Any]
     paper: dict[str, float]
 
@@ -63,8 +64,11 @@ def reproduce(name: str, out: Path, quick: bool = False, data_root: str = "", do
         train(out / "teacher", recipe.teacher, resume=True)
     if recipe.store:
         export_rdms(out / "teacher", out / "store.h5", recipe.store)
+    chosen: dict[str, dict[str, Any]] = {}
     for method, settings in recipe.methods.items():
-        train(out / method, _tuned(recipe, method, settings, out), resume=True)
+        trials = recipe.tune[method]
+        chosen[method] = chosen[trials] if isinstance(trials, str) else _best(trials, settings, recipe.tuning, out / "tuning" / method)
+        train(out / method, replace(settings, **chosen[method]), resume=True)
     teacher = [out / "teacher"] if recipe.teacher and _same_pictures(out, recipe) else []
     return recipe, compare([*teacher, *(out / method for method in recipe.methods)])
 
@@ -84,15 +88,23 @@ def read(name: str, out: Path, quick: bool, data: dict[str, Any]) -> Recipe:
     _refuse_unknown(given, SECTIONS, f"section of the recipe {name}")
     teacher = _settings(Training, given.get("teacher"), data, "teacher", label="teacher")
     store = _settings(Export, given.get("store"), data, "store")
-    methods, tune = {}, {}
-    shared = given.get("students", {})
-    for method, own in given.get("methods", {}).items():
-        tune[method] = _grid(own.pop("tune", {}))
-        settings = _settings(Student, shared | own, data, f"methods.{method}", label=method)
+    methods: dict[str, Student] = {}
+    tune: dict[str, list[dict[str, Any]] | str] = {}
+    written = given.get("methods", {})
+    for method, own in written.items():
+        if "like" in own:
+            if (other := own.pop("like")) not in methods:
+                raise unknown(f"method above [methods.{method}] in the recipe {name}", other, methods)
+            trials: list[dict[str, Any]] = []
+            tune[method] = other if isinstance(tune[other], list) else tune[other]
+            written[method] = own = written[other] | own
+        else:
+            tune[method] = trials = _grid(own.pop("tune", {}))
+        settings = _settings(Student, given.get("students", {}) | own, data, f"methods.{method}", label=method)
         assert settings is not None, "there is something to make it of"
         places = {"store": str(out / "store.h5"), "teacher": str(out / "teacher")}
         settings = replace(settings, targets=places.get(settings.targets, settings.targets), init=places.get(settings.init, settings.init))
-        for trial in tune[method]:
+        for trial in trials:
             replace(settings, **trial).check()
         methods[method] = settings
     if not methods:
@@ -161,20 +173,17 @@ def _grid(tune: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(tune, values, strict=True)) for values in product(*tune.values())] if tune else []
 
 
-def _tuned(recipe: Recipe, method: str, settings: Student, out: Path) -> Student:
-    """The method with the values that were best on validation images; the runs that say so are kept below OUT/tuning."""
+def _best(trials: list[dict[str, Any]], settings: Student, tuning: dict[str, Any], out: Path) -> dict[str, Any]:
+    """The trial that was best on validation images; the runs that say so are kept below `out`."""
     from rdl_cli.jobs.train import train
 
-    trials = recipe.tune[method]
-    if not trials:
-        return settings
     errors = []
     for trial in trials:
-        place = out / "tuning" / method / ",".join(f"{key}={value}" for key, value in trial.items()).replace("/", "_")
-        (run,) = train(place, replace(settings, **{"seeds": ""} | recipe.tuning | trial), resume=True)
+        place = out / ",".join(f"{key}={value}" for key, value in trial.items()).replace("/", "_")
+        (run,) = train(place, replace(settings, **{"seeds": ""} | tuning | trial), resume=True)
         errors.append(float(run.metrics()[-1]["validation_error"]))
-        say(f"tuning {method}: {trial} has validation error {100 * errors[-1]:.2f} %")
-    return replace(settings, **trials[errors.index(min(errors))])
+        say(f"tuning {out.name}: {trial} has validation error {100 * errors[-1]:.2f} %")
+    return trials[errors.index(min(errors))] if trials else {}
 
 
 def _same_pictures(out: Path, recipe: Recipe) -> bool:
