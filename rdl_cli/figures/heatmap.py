@@ -23,6 +23,7 @@ NARROWEST = 3.2
 GAP, NAME, TITLE, BAR = 0.12, 0.3, 0.2, 0.42
 LETTER, LINE = 0.058, 0.12
 STRIP = 0.035
+LEVELS = 64  # of shade: more are not told apart, and make a file a quarter larger
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +47,12 @@ class Row(NamedTuple):
 
 
 @styled
-def heatmaps(rows: Sequence[Row], before: Panel | None = None, after: Panel | None = None, scale: Scale = "rank") -> Figure:
+def heatmaps(
+    rows: Sequence[Row], before: Panel | None = None, after: Panel | None = None, scale: Scale = "rank", about: str = ""
+) -> Figure:
     """The RDMs of every row, layers from left to right; `before` (pixels) and `after` (labels) stand once, at the sides.
+
+    What the shades mean stands below them, and `about` behind that.
 
     Dark is near, light is far, grey was not measured. `rank` replaces each distance by its rank among those of its RDM, from
     0 to 1, as is the custom of the field (Nili 2014): it shows order, not size. `panel` draws each RDM from 0 to its largest
@@ -64,7 +69,7 @@ def heatmaps(rows: Sequence[Row], before: Panel | None = None, after: Panel | No
     same_classes = len({row.panels[0].classes for row in rows}) == 1
     step = side + (GAP if alike else TITLE + 0.06) + (0 if same_classes else ticks)
     width = max(fixed + side * (columns + len(beside)), NARROWEST)
-    said = fill(_said(shown + beside, scale), int(width / LETTER))
+    said = fill(". ".join(filter(None, (_said(shown + beside, scale), about))), int(width / LETTER))
     sheet = _Sheet(width, TITLE + step * (len(rows) - 1) + side + ticks + BAR + LINE * (1 + said.count("\n")))
 
     highest = {id(panel): _highest(rows, panel, scale) for panel in shown + beside}
@@ -128,8 +133,8 @@ def _highest(rows: Sequence[Row], panel: Panel, scale: Scale) -> float | None:
 
 def _draw(axes: Axes, panel: Panel, title: str, highest: float | None, left: bool, below: bool) -> None:
     square = squareform(shaded(panel.values, highest), checks=False)
-    colours = matplotlib.colormaps["viridis"].with_extremes(bad=ABSENT)
-    axes.imshow(square, cmap=colours, vmin=0, vmax=1, interpolation="nearest", aspect="auto")
+    colours = matplotlib.colormaps["viridis"].resampled(LEVELS).with_extremes(bad=ABSENT)
+    axes.imshow(square, cmap=colours, vmin=0, vmax=1, interpolation="none", aspect="auto")  # a pixel a distance in every file
     axes.set_title(title, pad=3)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, pad=2 + 72 * STRIP)

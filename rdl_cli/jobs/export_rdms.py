@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from glob import escape
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.datasets.batches import Batches, digests, fingerprint
-from rdl_cli.datasets.preprocessing import PREPROCESSING
+from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.splits import Split, Splits
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.geometry.distances import DISTANCES
@@ -40,15 +41,27 @@ Specs = list[ActivationSpec | RdmSpec]
 class Teacher:
     """A network and the pictures it is to be read on."""
 
+    run: Run
     network: nn.Module
     shapes: dict[str, tuple[int, ...]]
+    splits: Splits
+    split_name: str
     split: Split
+    preprocess: Preprocess
     pictures: Batches
     views: Views
     device: torch.device
     batch_size: int
-    source: dict[str, Any]
-    """What must agree for two stores to be of the same teacher on the same pictures."""
+
+    @cached_property
+    def source(self) -> dict[str, Any]:
+        """What must agree for two stores to be of the same teacher on the same pictures."""
+        return {
+            "teacher": self.run.fingerprint(),
+            "preprocessing": self.preprocess.spec,
+            "pictures": fingerprint(self.splits),
+            "split": self.split_name,
+        }
 
     def stimuli(self) -> Stimuli:
         names = None if self.split.names is None else np.array(self.split.names)
@@ -71,12 +84,12 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
         raise UserError(
             f"an RDM is of the pictures themselves, not of the {len(teacher.views)} views of `{settings.views}`", hint="store activations"
         )
-    error = _say_error(run, teacher, settings)
     held = _held(out, teacher)
     missing = [layer for layer in layers if not (held and _holds(held, layer, settings, teacher.views))]
     if held and not missing:
         say(f"{out} holds {', '.join(layers)} of this teacher already")
         return held
+    error = _say_error(run, teacher, settings)
     stimuli = teacher.stimuli()
     specs = [_spec(layer, teacher, settings) for layer in missing]
     kept = _specs_of(held, without=missing) if held else []
@@ -123,12 +136,15 @@ def with_pictures_of(run: Run, settings: Export) -> Export:
     return replace(settings, dataset=own("dataset") or "", data_root=own("data_root") or "", image_size=size)
 
 
-def open_teacher(run: Path, settings: Export) -> Teacher:
-    """The finished run's network, with the split that the settings name, shown as the network was trained."""
+def open_teacher(run: Path, settings: Export, splits: Splits | None = None) -> Teacher:
+    """The finished run's network, with the split that the settings name, shown as the network was trained.
+
+    `splits` are those of the settings' data set, where they have been read already.
+    """
     trained = Run.open_finished(run)
     network, about = load_weights(trained.weights)
     device = torch.device(device_of(settings.device))
-    splits = load(settings)
+    splits = splits or load(settings)
     split = _split(splits, settings.split)
     own, theirs = Pictures.read(about.pictures), Pictures(*split.images.shape[1:])
     if own != theirs:
@@ -137,15 +153,11 @@ def open_teacher(run: Path, settings: Export) -> Teacher:
             hint="choose another --dataset or --image-size",
         )
     views: Views = VIEWS.make(settings.views)
-    preprocess = PREPROCESSING.make(about.preprocessing, splits.train)
-    source = {
-        "teacher": trained.fingerprint(),
-        "preprocessing": preprocess.spec,
-        "pictures": fingerprint(splits),
-        "split": settings.split,
-    }
+    preprocess: Preprocess = PREPROCESSING.make(about.preprocessing, splits.train)
     pictures = Batches(split, None, settings.batch_size, views, preprocess, device)
-    return Teacher(network.to(device), shapes(network, own), split, pictures, views, device, settings.batch_size, source)
+    found = shapes(network, own)
+    name, size = settings.split, settings.batch_size
+    return Teacher(trained, network.to(device), found, splits, name, split, preprocess, pictures, views, device, size)
 
 
 def _split(splits: Splits, name: str) -> Split:

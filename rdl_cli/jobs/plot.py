@@ -1,5 +1,8 @@
 """Figures on disk: RDMs as pictures, networks as paths through the plane, errors through training."""
 
+import base64
+import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +11,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from PIL import Image
 
 from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.core.files import whole
@@ -22,12 +26,14 @@ from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.embedding import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
 from rdl_cli.jobs.console import say, ticking
 from rdl_cli.jobs.plot_settings import Drawn, Heatmaps, Map
-from rdl_cli.jobs.representations import Layer, Source, Wanted, of_run, of_store, opened, pixels, rdm, read
+from rdl_cli.jobs.representations import Layer, Opened, Source, Wanted, of_run, of_store, pixels, rdm, read
 from rdl_cli.stores.methods import methods
 from rdl_cli.stores.run import Run, find
 
 FORMATS: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".png": {}, ".pdf": {"CreationDate": None}}
 """What a figure can be written as, and what keeps a rerun's bytes equal: no date."""
+
+EMBEDDED = re.compile(r"(data:image/png;base64,\s*)([A-Za-z0-9+/=\s]+)")
 
 SAID = {
     "euclidean": "Euclidean distance",
@@ -51,20 +57,22 @@ def plot_rdms(sources: Sequence[Path], out: Sequence[Path], settings: Heatmaps) 
     sources show the same pictures. UserError for bad input, before anything is written.
     """
     _check(out, settings)
-    wanted = Wanted(settings.layers)
+    wanted, opened = Wanted(settings.layers), Opened(settings)
     shown = [of_store(path, settings, wanted) for path in sources if path.is_file()]
     folders = [path for path in sources if not path.is_file()]
-    for name, runs in methods(find(folders)).items() if folders else ():
+    by_method = methods(find(folders)) if folders else {}
+    for name, runs in by_method.items():
         if len(runs) > 1:
             say(f"{name}: drawn is seed {runs[0].seed}, the first of {len(runs)}")
-        shown.append(of_run(name, runs[0], settings, wanted))
+        shown.append(of_run(name, opened(runs[0]), settings, wanted))
     wanted.check()
+    about = _seeds([runs[0] for runs in by_method.values()])
     rows = [Row(each.name if len(shown) > 1 else "", tuple(_panel(layer, each) for layer in each.layers)) for each in shown]
     if not all(np.array_equal(each.digests, shown[0].digests) for each in shown):
-        return _written(heatmaps(rows, scale=settings.scale), out)
+        return _written(heatmaps(rows, scale=settings.scale, about=about), out)
     seen = next((each for each in shown if each.images is not None), None)
     before = _panel(rdm("pixels", pixels(seen.images), settings.distance), seen) if seen and seen.images is not None else None
-    return _written(heatmaps(rows, before, _labels(shown[-1].classes), settings.scale), out)
+    return _written(heatmaps(rows, before, _labels(shown[-1].classes), settings.scale, about), out)
 
 
 def _panel(layer: Layer, source: Source) -> Panel:
@@ -87,7 +95,8 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: Map) -> Fig
     between, distance = BETWEEN_RDMS.find(settings.between), DISTANCES.find(settings.distance)
     by_method = methods(find(sources))
     runs = [run for several in by_method.values() for run in several]
-    first = opened(runs[0], settings).split
+    opened = Opened(settings)
+    first = opened(runs[0]).split
     samples = drawn(len(first), Seeds(settings.seed)("samples"), samples=settings.samples, size=settings.size, replace=settings.replace)
     used = torch.cat(samples).unique()
     wanted = Wanted(settings.layers)
@@ -98,7 +107,7 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: Map) -> Fig
         yield torch.nn.functional.one_hot(first.labels[used]).double()
         with ticking(len(runs), "reading") as ticker:
             for run in runs:
-                teacher = opened(run, settings)
+                teacher = opened(run)
                 _check_same(runs[0], first, run, teacher.split)
                 layers[run.path] = wanted.of(list(teacher.shapes), run.path)
                 yield from read(teacher, layers[run.path], used).values()
@@ -114,6 +123,7 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: Map) -> Fig
     landmarks = {"pixels": points[0].numpy(), "labels": points[1].numpy()}
     how = SAID_BETWEEN.get(settings.between, settings.between), SAID.get(settings.distance, settings.distance)
     said = f"{how[0]} between RDMs ({how[1]}), {settings.samples} samples of {settings.size} {settings.split} images. Stress-1 {stress:.2f}"
+    said += "" if len(runs) > len(ways) else f". {_seeds(runs)}"
     return _written(paths(tracks, landmarks, said), out)
 
 
@@ -122,8 +132,14 @@ def _pixels_to_labels(count: int) -> torch.Tensor:
     return torch.tensor([(-1e3, 0.0), (1e3, 0.0)] + [(0.0, 1.0)] * (count - 2), dtype=torch.float64)
 
 
+def _seeds(runs: Sequence[Run]) -> str:
+    """Which of its seeds each network is of, in words; nothing where there is no network."""
+    seeds = list(dict.fromkeys(run.seed for run in runs))
+    return f"Seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}" if seeds else ""
+
+
 def _check_same(one: Run, mine: Split, other: Run, theirs: Split) -> None:
-    if not np.array_equal(digests(mine.images), digests(theirs.images)):
+    if mine is not theirs and not np.array_equal(digests(mine.images), digests(theirs.images)):
         fact = f"{one.path} and {other.path} were trained on different pictures: {one.config.get('dataset')}, {other.config.get('dataset')}"
         raise UserError(fact, hint="say which to show to all: --dataset")
 
@@ -173,5 +189,19 @@ def _written(figure: Figure, out: Sequence[Path]) -> Figure:
             kind = path.suffix.lower()
             with whole(path) as beside:
                 figure.savefig(beside, format=kind[1:], dpi=300, metadata=FORMATS[kind])
+                if kind == ".svg":
+                    beside.write_text(EMBEDDED.sub(_of_few_colours, beside.read_text(encoding="utf-8")), encoding="utf-8")
             say(f"{path}: written")
     return figure
+
+
+def _of_few_colours(found: re.Match[str]) -> str:
+    """A picture within an SVG with a palette, where 256 colours are enough for it: the same pixels in a quarter of matplotlib's bytes."""
+    with Image.open(io.BytesIO(base64.b64decode(found[2]))) as picture:
+        colours, places = np.unique(np.asarray(picture.convert("RGBA")).reshape(-1, 4), axis=0, return_inverse=True)
+        if len(colours) > 256 or (colours[:, 3] < 255).any():
+            return found[0]
+        smaller = Image.fromarray(places.reshape(picture.height, picture.width).astype(np.uint8), mode="P")
+    smaller.putpalette(colours[:, :3].tobytes())
+    smaller.save(written := io.BytesIO(), format="png", optimize=True)
+    return found[1] + base64.b64encode(written.getvalue()).decode("ascii")

@@ -12,12 +12,14 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Images, Labels, Reps
 from rdl_cli.datasets.batches import Batches, digests
+from rdl_cli.datasets.splits import Splits
 from rdl_cli.datasets.subsets import Rows
 from rdl_cli.datasets.views import VIEWS
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.rdm import pair_index, upper
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.export_rdms import Teacher, open_teacher, with_pictures_of
+from rdl_cli.jobs.pictures import load
 from rdl_cli.jobs.plot_settings import Drawn, Heatmaps
 from rdl_cli.jobs.settings import Export
 from rdl_cli.networks.taps import choose, read_only
@@ -65,12 +67,27 @@ class Wanted:
         choose(self.patterns, list(self._known))
 
 
-def of_run(name: str, run: Run, settings: Heatmaps, wanted: Wanted) -> Source:
+class Opened:
+    """`opened(run)`: its network with the pictures that the settings name, or those that it was trained on; a data set is read once."""
+
+    def __init__(self, settings: Drawn):
+        self._settings = settings
+        self._known: dict[tuple, Splits] = {}
+
+    def __call__(self, run: Run) -> Teacher:
+        own = {name: getattr(self._settings, name) for name in ("dataset", "data_root", "image_size", "split", "device")}
+        asked = with_pictures_of(run, Export(**own))
+        which = asked.dataset, asked.data_root, asked.image_size
+        if which not in self._known:
+            self._known[which] = load(asked)
+        return open_teacher(run.path, asked, self._known[which])
+
+
+def of_run(name: str, teacher: Teacher, settings: Heatmaps, wanted: Wanted) -> Source:
     """The run's network on some pictures of every class."""
-    teacher = opened(run, settings)
     split = teacher.split
     rows = exemplars(split.labels, settings.per_class or PER_CLASS, Seeds(settings.seed)("exemplars"))
-    reps = read(teacher, wanted.of(list(teacher.shapes), run.path), rows)
+    reps = read(teacher, wanted.of(list(teacher.shapes), teacher.run.path), rows)
     images = split.read(rows)
     classes = tuple(split.classes[label] for label in split.labels[rows].tolist())
     return Source(name, tuple(rdm(layer, reps[layer], settings.distance) for layer in reps), digests(images), classes, images)
@@ -102,12 +119,6 @@ def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
     classes = () if stimuli.labels is None else tuple(map(str, stimuli.labels[picked].tolist()))
     images = None if stimuli.images is None else torch.from_numpy(np.array(stimuli.images[picked]))
     return Source(path.stem, tuple(layers), stimuli.digests[picked], classes, images)
-
-
-def opened(run: Run, settings: Drawn) -> Teacher:
-    """The run's network with the pictures that the settings name, or those that it was trained on."""
-    own = {name: getattr(settings, name) for name in ("dataset", "data_root", "image_size", "split", "device")}
-    return open_teacher(run.path, with_pictures_of(run, Export(**own)))
 
 
 @torch.no_grad()

@@ -1,5 +1,8 @@
 """Figures of real runs and stores: what is drawn is what the networks do, and a rerun writes the same bytes."""
 
+import base64
+import io
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.core.errors import UserError
@@ -15,6 +19,7 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.splits import load
 from rdl_cli.figures.heatmap import shaded
 from rdl_cli.geometry.rdm import pair_index, upper
+from rdl_cli.jobs import representations
 from rdl_cli.jobs.plot import plot_curves, plot_mds, plot_rdms
 from rdl_cli.jobs.plot_settings import Heatmaps, Map
 from rdl_cli.jobs.representations import Wanted, exemplars
@@ -164,6 +169,35 @@ def test_seeds_of_one_method_are_one_curve(tiny, teacher, tmp_path):
     with pytest.raises(UserError, match="has no epochs"):
         plot_curves([tmp_path / "baseline"], [tmp_path / "x.svg"])
     assert not (tmp_path / "x.svg").exists()
+
+
+def test_pictures_in_an_svg_have_a_palette_and_the_shades_of_the_panels(teacher, tmp_path):
+    figure = plot_rdms([teacher], [tmp_path / "rdm.svg"], Heatmaps(layers=["fc"], per_class=2, device="cpu"))
+    embedded = re.findall(r'data:image/png;base64,\s*([^"]+)"', (tmp_path / "rdm.svg").read_text())
+    pictures = [Image.open(io.BytesIO(base64.b64decode(each))) for each in embedded]
+    panels = [axes.images[0] for axes in figure.axes if axes.images]
+    assert {picture.mode for picture in pictures} == {"P"} and len(pictures) == len(panels) == 4
+    for picture, panel in zip(pictures[:3], panels[:3], strict=True):
+        assert np.array_equal(np.asarray(picture.convert("RGB")), panel.to_rgba(panel.get_array(), bytes=True)[..., :3])
+
+
+def test_a_data_set_is_read_once_for_all_runs(teacher, student, tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(representations, "load", lambda asked: read.append(asked.dataset) or load("digits", Path("data")))
+    plot_mds([teacher, student], [tmp_path / "map.svg"], Map(**SMALL))
+    plot_rdms([teacher, student], [tmp_path / "rdm.svg"], Heatmaps(layers=["fc"], per_class=2, device="cpu"))
+    assert read == ["digits"] * 2
+
+
+def test_figures_say_which_seed_they_show(tiny, teacher, tmp_path):
+    several = [tmp_path / f"baseline/seed{seed}" for seed in (5, 6)]
+    for path, seed in zip(several, (5, 6), strict=True):
+        shutil.copytree(teacher, path)
+        (path / "config.toml").write_text((path / "config.toml").read_text().replace("seed = 5", f"seed = {seed}"))
+    heatmaps = Heatmaps(layers=["fc"], per_class=2, device="cpu")
+    assert "within each RDM. Seed 5" in words(plot_rdms([several[0].parent], [tmp_path / "x.svg"], heatmaps)).replace("\n", " ")
+    assert "Seed 6" in words(plot_mds(several[1:], [tmp_path / "x.svg"], Map(**SMALL)))
+    assert "Seed " not in words(plot_mds(several, [tmp_path / "x.svg"], Map(**SMALL)))
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
