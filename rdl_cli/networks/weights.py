@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.core.files import file_digest, whole
+from rdl_cli.core.seal import OPEN, check_seal, seal
 from rdl_cli.networks.networks import Pictures, build
 
 
@@ -27,16 +28,20 @@ class About(NamedTuple):
 ABOUT = "rdl"
 """The one key of the metadata: safetensors writes several in random order, and equal weights are to be equal bytes."""
 
+AGAIN = "copy it again from where it was whole; or delete predictions.h5 beside it and run the run's command again with --resume"
+
 
 def save(network: nn.Module, path: Path, about: About) -> None:
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     with whole(path) as beside:
-        save_file(tensors, beside, metadata={ABOUT: json.dumps(about._asdict())})
+        save_file(tensors, beside, metadata={ABOUT: json.dumps(about._asdict() | {"seal": OPEN})})
+        seal(beside)
 
 
 def load(path: Path) -> tuple[nn.Module, About]:
     """The network that `save` wrote, in evaluation mode. UserError where the file is damaged or says nothing of its network."""
     try:
+        check_seal(path, AGAIN)
         with safe_open(path, "pt") as file:
             said = json.loads((file.metadata() or {}).get(ABOUT, "{}"))
         tensors = load_file(path)
@@ -69,6 +74,7 @@ def read(path: Path) -> dict[str, Tensor]:
         raise UserError(f"there are no weights at {file}", hint="--init takes a finished run, a .safetensors file or a .pt state dict")
     if file.suffix == ".safetensors":
         try:
+            check_seal(file, AGAIN)
             return load_file(file)
         except (SafetensorError, OSError) as error:
             raise UserError(f"the weights {file} cannot be read: {error}") from error

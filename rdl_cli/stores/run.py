@@ -24,6 +24,7 @@ import tomli_w
 
 from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.core.files import file_digest, whole, write_text
+from rdl_cli.core.seal import OPEN, check_seal, seal
 
 EPOCHS = ("final", "best")
 """Whose weights: after the last epoch, or after the epoch that was best on validation images."""
@@ -115,11 +116,12 @@ class Run:
         return self.path / "model.safetensors"
 
     def fingerprint(self) -> str:
-        """SHA-256 of the trained weights: what a store made from this run remembers."""
+        """SHA-256 of the trained weights: what a store made from this run remembers. UserError where they are missing or damaged."""
         if not self.weights.is_file():
             raise UserError(
                 f"the run {self.path} holds no model.safetensors", hint="the run never finished; run its command again with --resume"
             )
+        check_seal(self.weights, "delete predictions.h5 beside it and run the run's command again with --resume")
         return file_digest(self.weights)
 
     def metrics(self) -> list[dict[str, str]]:
@@ -154,16 +156,16 @@ class Run:
         """Test predictions with the weights of the final or the best-validation epoch. UserError where they are missing or damaged."""
         assert epoch in EPOCHS, f"an epoch is one of {EPOCHS}, not {epoch}"
         path = Run.open_finished(self.path).path / "predictions.h5"
+        again = "delete it and run the run's command again with --resume"
         try:
+            check_seal(path, again)
             with h5py.File(path) as file:
                 group = file[epoch]
                 found = Predictions(file["digest"][()], file["labels"][()], group["predicted"][()], group["logits"][()])
         except (OSError, KeyError, RuntimeError) as error:
-            raise UserError(f"{path} is damaged: {error}", hint="delete it and run the run's command again with --resume") from error
+            raise UserError(f"{path} is damaged: {error}", hint=again) from error
         if not len(found.digests) == len(found.labels) == len(found.predicted) == len(found.logits):
-            raise UserError(
-                f"{path} is damaged: its parts differ in length", hint="delete it and run the run's command again with --resume"
-            )
+            raise UserError(f"{path} is damaged: its parts differ in length", hint=again)
         return found
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -184,12 +186,14 @@ class Run:
 
     def write_predictions(self, digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]) -> None:
         """The last act of a run: from now on it is finished. `logits` (n, classes) by epoch name."""
-        with whole(self.path / "predictions.h5") as beside, h5py.File(beside, "w") as file:
-            file.attrs["format"] = "rdl-predictions"
-            file["digest"], file["labels"] = digests, labels
-            for epoch, values in logits.items():
-                group = file.create_group(epoch)
-                group["predicted"], group["logits"] = values.argmax(1), values.astype(np.float32)
+        with whole(self.path / "predictions.h5") as beside:
+            with h5py.File(beside, "w") as file:
+                file.attrs.update(format="rdl-predictions", seal=np.bytes_(OPEN))
+                file["digest"], file["labels"] = digests, labels
+                for epoch, values in logits.items():
+                    group = file.create_group(epoch)
+                    group["predicted"], group["logits"] = values.argmax(1), values.astype(np.float32)
+            seal(beside)
 
 
 def find(paths: Iterable[Path]) -> list[Run]:

@@ -1,10 +1,13 @@
 """Runs: the same again to the bit, whole after any kill, and never told more than they should know."""
 
 import json
+import shutil
 import signal
 import socket
 import tomllib
 from dataclasses import replace
+from pathlib import Path
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
@@ -128,9 +131,40 @@ def test_a_kill_in_the_middle_of_a_checkpoint_leaves_a_run_that_goes_on_to_the_b
 def test_a_damaged_checkpoint_is_named(tiny, student, settings, elsewhere, tmp_path):
     out = tmp_path / "run"
     assert elsewhere(KILL + RUN, out=str(out), settings=settings, resume=False, at=4) == KILLED
-    (out / "checkpoint.pt").write_bytes((out / "checkpoint.pt").read_bytes()[:1000])
-    with pytest.raises(UserError, match="is damaged"):
-        tiny.train(out, resume=True, **settings)
+    file = out / "checkpoint.pt"
+    before = file.read_bytes()
+    with ZipFile(file) as archive:
+        largest = max((archive.read(name) for name in archive.namelist()), key=len)  # between the parts there is padding
+    for damage in (cut, lambda file: flip(file, at=before.find(largest) + len(largest) // 2)):
+        file.write_bytes(before)
+        damage(file)
+        with pytest.raises(UserError, match=r"checkpoint\.pt is damaged") as error:
+            tiny.train(out, resume=True, **settings)
+        assert str(out) in error.value.hint
+
+
+def test_what_a_run_left_is_not_read_with_a_flipped_bit(student, tmp_path):
+    """HDF5 and safetensors would hand the other number on."""
+    shutil.copytree(student, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    flip(run.weights)
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        run.fingerprint()
+    flip(run.path / "predictions.h5", at=-1)
+    with pytest.raises(UserError, match=r"predictions\.h5 is damaged") as error:
+        run.predictions()
+    assert "--resume" in error.value.hint
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:1000])
+
+
+def flip(path: Path, at: int | None = None) -> None:
+    """One bit, in the middle of the file or at a place."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2 if at is None else at] ^= 16
+    path.write_bytes(content)
 
 
 def test_resume_passes_over_what_is_finished(tiny, settings, tmp_path):

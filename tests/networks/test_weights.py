@@ -99,8 +99,21 @@ def test_load_needs_to_be_told_the_network(network, tmp_path):
     with pytest.raises(UserError, match="do not fit the network"):
         weights.load(path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="is damaged"):
         weights.load(path)
+
+
+def test_a_flipped_bit_is_noticed(network, tmp_path):
+    """In the numbers, which safetensors would hand on, and in the header."""
+    path = tmp_path / "model.safetensors"
+    weights.save(network, path, ABOUT)
+    content = path.read_bytes()
+    for place in (len(content) - 1, len(content) // 2, content.find(b"unit")):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        for read in (lambda: weights.load(path), lambda: weights.read(path), lambda: weights.read(tmp_path)):
+            with pytest.raises(UserError, match=r"model\.safetensors is damaged") as error:
+                read()
+            assert "--resume" in error.value.hint
 
 
 def test_copy_fitting_copies_by_name_and_shape(network):
