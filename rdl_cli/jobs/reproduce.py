@@ -8,7 +8,8 @@ title = "..."                       what it reproduces; the file's header says t
                                     with the options of a method above, and with what was chosen for it
 [methods.NAME.tune]                 option = [values]: tried with the settings of [tuning], the best on validation is kept
 [tuning]                            settings of the tuning runs, in place of the students'
-[quick]                             the same sections, for --quick: what is smaller there
+[quick]                             the same sections, for --quick: what is smaller there. Without [quick.tuning] nothing is tuned:
+                                    the first value of every list is taken
 [paper]                             NAME = error in % that was published
 """
 
@@ -99,7 +100,8 @@ def read(name: str, out: Path, quick: bool, data: dict[str, Any]) -> Recipe:
             tune[method] = other if isinstance(tune[other], list) else tune[other]
             written[method] = own = written[other] | own
         else:
-            tune[method] = trials = _grid(own.pop("tune", {}))
+            trials = _grid(own.pop("tune", {}))
+            tune[method] = trials = trials[:1] if quick and "tuning" not in smaller else trials
         settings = _settings(Student, given.get("students", {}) | own, data, f"methods.{method}", label=method)
         assert settings is not None, "there is something to make it of"
         places = {"store": str(out / "store.h5"), "teacher": str(out / "teacher")}
@@ -174,16 +176,18 @@ def _grid(tune: dict[str, list[Any]]) -> list[dict[str, Any]]:
 
 
 def _best(trials: list[dict[str, Any]], settings: Student, tuning: dict[str, Any], out: Path) -> dict[str, Any]:
-    """The trial that was best on validation images; the runs that say so are kept below `out`."""
+    """The trial that was best on validation images; the runs that say so are kept below `out`. One trial is no choice."""
     from rdl_cli.jobs.train import train
 
+    if len(trials) < 2:
+        return trials[0] if trials else {}
     errors = []
     for trial in trials:
         place = out / ",".join(f"{key}={value}" for key, value in trial.items()).replace("/", "_")
         (run,) = train(place, replace(settings, **{"seeds": ""} | tuning | trial), resume=True)
         errors.append(float(run.metrics()[-1]["validation_error"]))
         say(f"tuning {out.name}: {trial} has validation error {100 * errors[-1]:.2f} %")
-    return trials[errors.index(min(errors))] if trials else {}
+    return trials[errors.index(min(errors))]
 
 
 def _same_pictures(out: Path, recipe: Recipe) -> bool:

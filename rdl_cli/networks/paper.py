@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 from torch import nn
 
+from rdl_cli.core.errors import UserError
 from rdl_cli.networks.networks import NETWORKS, Pictures
 
 
@@ -44,17 +45,21 @@ def _flattened(features: "OrderedDict[str, nn.Module]", pictures: Pictures) -> i
 
 
 @NETWORKS.register("nin")
-def nin(pictures: Pictures, classes: int, *, readout: bool = False, width: float = 1.0) -> nn.Module:
+def nin(pictures: Pictures, classes: int, *, readout: bool = False, last: int | None = None, width: float = 1.0) -> nn.Module:
     """The Network in Network with batch normalisation of Table 4; taps `pool1`, `pool2`, `pool3` (before dropout).
 
     The pools must round up (32 → 16 → 8): rounding down gives 32 → 15 → 7, and the last 8x8 pool does not fit.
     `readout` adds the linear layer that the paper puts after the last MLPConv layer for RDL, from as many features
-    as there are classes. `width` multiplies the features of all hidden layers.
+    as there are classes, or `last` of them: the paper's finetuned network keeps the ten of its teacher. `width`
+    multiplies the features of all hidden layers.
     """
 
     def block(into: int, out: int, kernel: int) -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(into, out, kernel, padding=kernel // 2), nn.BatchNorm2d(out, eps=1e-3), nn.ReLU())
 
+    if last is not None and (last < 1 or not readout):
+        raise UserError(f"`nin:last={last}` has to be 1 or more, and asks for a readout behind it", hint=f"nin:readout=true,last={classes}")
+    features = last or classes
     w192, w160, w96 = (max(1, round(n * width)) for n in (192, 160, 96))
     layers = OrderedDict(
         conv1=block(pictures.channels, w192, 5),
@@ -69,9 +74,9 @@ def nin(pictures: Pictures, classes: int, *, readout: bool = False, width: float
         dropout2=nn.Dropout(0.5),
         conv3=block(w192, w192, 5),
         mlpconv3_1=block(w192, w192, 1),
-        mlpconv3_2=block(w192, classes, 1),
+        mlpconv3_2=block(w192, features, 1),
         pool3=nn.Sequential(nn.AvgPool2d((-(-pictures.height // 4), -(-pictures.width // 4))), nn.Flatten()),
     )
     if readout:
-        layers["readout"] = nn.Linear(classes, classes)
+        layers["readout"] = nn.Linear(features, classes)
     return nn.Sequential(layers)

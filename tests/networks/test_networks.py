@@ -48,6 +48,10 @@ def test_nin_has_the_sizes_of_table_4():
     assert found["pool1"] == (96, 16, 16) and found["pool2"] == (192, 8, 8) and found["pool3"] == (10,)
     readout = shapes(build("nin:readout=true", cifar, 100), cifar)
     assert readout["pool3"] == readout["readout"] == (100,)
+    finetuned = shapes(build("nin:readout=true,last=10", cifar, 100), cifar)
+    assert (finetuned["pool3"], finetuned["readout"]) == ((10,), (100,))
+    with pytest.raises(UserError, match="asks for a readout"):
+        build("nin:last=10", cifar, 100)
 
 
 @pytest.mark.parametrize("name", ["mnist-cnn:width=0.1", "nin:width=0.1", "torchvision:squeezenet1_1"])
