@@ -100,12 +100,6 @@ def hellinger_squared(scales: Scales) -> Scalar:
     return -torch.expm1(-torch.log1p(2 * torch.sinh(scales / 2).square()).sum() / 2)  # log cosh, exact around 0 too
 
 
-def total_variation_between(scales: Scales) -> tuple[Scalar, Scalar]:
-    """What total variation can't leave, without any draw: H² <= TV <= H √(2 - H²)."""
-    squared = hellinger_squared(scales)
-    return squared, root(squared * (2 - squared))
-
-
 @measure("tv", Traits(takes="kernel", same=0.0))
 def tv(
     mine: Kernel,

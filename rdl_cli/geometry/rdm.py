@@ -40,16 +40,6 @@ def pair_index(i: Index, j: Index, n: int) -> Index:
     return low * (2 * n - low - 1) // 2 + high - low - 1
 
 
-def pair_at(index: Index, n: int) -> tuple[Index, Index]:
-    """The pairs i < j that lie at these places: the inverse of `pair_index`, so that pairs can be drawn by number."""
-    index = index.long()
-    back = n * (n - 1) // 2 - 1 - index
-    row = n - 2 - ((8 * back + 1).double().sqrt() - 1).div(2).long()
-    start = row * (2 * n - row - 1) // 2
-    row = row + (index >= start + n - 1 - row).long() - (index < start).long()  # a root in float64 is off by one from n = 9e7 on
-    return row, index - row * (2 * n - row - 1) // 2 + row + 1
-
-
 def square(values: Condensed) -> Distances:
     """The symmetric matrix of an RDM, `... p -> ... n n`, with zeros on its diagonal."""
     n = count(values.shape[-1])
