@@ -6,9 +6,11 @@ representations. Where nothing varies (an RDM of one value) nothing is related: 
 measures pass gradients, so an objective is `1 - measure(mine, theirs)` and there is no second formula.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -76,10 +78,18 @@ def of_rms_one(values: Condensed) -> Condensed:
 
 def ranks(values: Condensed) -> Condensed:
     """The rank of each distance within its RDM from 1 on, ties sharing their mean, in float64. What is not measured has none (NaN)."""
-    filled = values.detach().nan_to_num(nan=torch.inf).contiguous()
-    ordered = filled.sort(-1).values
-    below, upto = torch.searchsorted(ordered, filled), torch.searchsorted(ordered, filled, right=True)
-    return torch.where(values.isnan(), torch.nan, (below + upto + 1).double() / 2)
+    filled = values.detach().nan_to_num(nan=torch.inf).reshape(math.prod(values.shape[:-1]), values.shape[-1])
+    order = _order(filled)
+    ordered = filled.gather(1, order)
+    first = torch.ones_like(ordered, dtype=torch.bool)  # of its kind: those that follow and are equal share its rank
+    first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
+    kind = first.flatten().cumsum(0) - 1
+    times = kind.bincount()
+    shared = (2 * times.cumsum(0) - times + 1).double() / 2  # counted through all rows
+    before = torch.arange(len(filled), device=filled.device)[:, None] * filled.shape[1]
+    found = torch.empty_like(ordered, dtype=torch.float64)
+    found.scatter_(1, order, shared.index_select(0, kind).reshape(filled.shape) - before)
+    return torch.where(values.isnan(), torch.nan, found.reshape(values.shape))
 
 
 @measure("pearson", Traits(suit=zscores))
@@ -114,7 +124,7 @@ def rho_a(mine: Condensed, theirs: Condensed) -> Scalar:
 @measure("tau-a", Traits(suit=ranks))
 def tau_a(mine: Condensed, theirs: Condensed) -> Scalar:
     """Kendall's τ_a between RDMs: pairs of pairs in the same order minus those in the other, as a share (Nili et al. 2014). No gradient."""
-    a, b, measured = _both_ranked(mine, theirs)
+    a, b, measured = _both(mine.detach(), theirs.detach())
     flat = [x.reshape(-1, x.shape[-1]).cpu() for x in (a, b, measured)]
     found = [_tau_a(x[m], y[m]) for x, y, m in zip(*flat, strict=True)]
     return torch.tensor(found, dtype=torch.float64, device=a.device).reshape(a.shape[:-1])
@@ -166,6 +176,11 @@ def _both_ranked(mine: Condensed, theirs: Condensed) -> tuple[Condensed, Condens
     return ranked[0], ranked[1], measured
 
 
+def _order(values: Tensor) -> Tensor:
+    """What sorts each row. On a CPU by NumPy, which takes 17 ms for 500,000 numbers where PyTorch takes 54."""
+    return torch.from_numpy(np.argsort(values.numpy(), axis=1)) if values.device.type == "cpu" else values.argsort(1)
+
+
 def _without_mean(x: Condensed, measured: Tensor) -> Condensed:
     """Minus its mean over what is measured."""
     mean = (x.sum(-1) / measured.sum(-1).clamp_min(1))[..., None]
@@ -212,5 +227,5 @@ def _tau_a(a: Tensor, b: Tensor) -> float:
 
 
 def _tied(x: Tensor) -> float:
-    times = x.unique(return_counts=True)[1].double()
+    times = np.unique(x.numpy(), return_counts=True)[1].astype(np.float64)
     return float((times * (times - 1) / 2).sum())

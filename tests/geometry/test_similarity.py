@@ -73,6 +73,14 @@ def test_golden_values():
 def test_ranks_are_scipys(ties):
     values = torch.stack((rdm(10, 0, ties), rdm(10, 1, ties)))
     np.testing.assert_array_equal(ranks(values), stats.rankdata(values, axis=1))
+    values[0, ::4], values[1, 3] = torch.nan, torch.inf
+    expected = stats.rankdata(values, axis=1, nan_policy="omit")
+    for given in (values, values.float(), values.repeat(3, 1, 1), values.T.contiguous().T):
+        np.testing.assert_array_equal(ranks(given), np.broadcast_to(expected, given.shape))
+
+
+def test_ranks_of_nothing_are_nothing():
+    assert ranks(torch.rand(3, 0)).shape == (3, 0) and ranks(torch.rand(0, 3)).shape == (0, 3)
 
 
 def test_rho_a_is_spearman_averaged_over_broken_ties():
