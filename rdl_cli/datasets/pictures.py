@@ -20,14 +20,17 @@ from rdl_cli.datasets.splits import Lazy, pictures_at
 def pictures(folder: Path, image_size: int | None = None) -> tuple[Images, tuple[str, ...]]:
     """The pictures that lie in a folder, uint8 `n c h w`, and their file names, in natural order: 2.png comes before 10.png.
 
+    Where none lies there, those of the folders in it, called FOLDER/FILE.
     UserError where there are none, where one can't be read, or where their sizes differ and no `image_size` is given.
     """
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}", hint="name the folder that holds the pictures")
     files = naturally(file for file in folder.iterdir() if is_picture(file))
     if not files:
+        files = naturally(file for file in folder.glob("[!.]*/*") if is_picture(file))
+    if not files:
         raise UserError(f"{folder} holds no pictures", hint="name the folder in which they lie side by side")
-    return pictures_at(read(files, image_size), slice(None)), tuple(file.name for file in files)
+    return pictures_at(read(files, image_size), slice(None)), tuple(file.relative_to(folder).as_posix() for file in files)
 
 
 def read(files: Sequence[Path], image_size: int | None) -> Images | Lazy:

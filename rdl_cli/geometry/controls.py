@@ -69,7 +69,7 @@ def category(values: Condensed, labels: Labels | None, rng: torch.Generator) -> 
     if labels is None:
         raise UserError(
             "the control `category` needs categories of the stimuli, and the store has none",
-            hint="import the RDMs with pictures that have them: --stimuli FILE.mat with a field `category`",
+            hint="import the RDMs again with --labels FILE, a category for each stimulus",
         )
     i, j = upper(len(labels), labels.device)
     apart = (labels[i] != labels[j]).to(values.dtype)

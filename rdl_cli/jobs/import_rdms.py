@@ -11,15 +11,17 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from rdl_cli.core.errors import UserError
+from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.core.files import file_digest
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.datasets.batches import digests
 from rdl_cli.datasets.pictures import pictures as pictures_in
+from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.import_settings import Import
 from rdl_cli.jobs.settings import record
-from rdl_cli.stores.foreign import ForeignRdms, in_order, read
+from rdl_cli.stores.categories import Categories, read_categories
+from rdl_cli.stores.foreign import MEASURED, ForeignRdms, in_order, read
 from rdl_cli.stores.pictures import Pictures, pictures_from_mat
 from rdl_cli.stores.plan import RdmSpec, size_of
 from rdl_cli.stores.responses import read_responses
@@ -32,11 +34,12 @@ FORMATS = {".h5": "rsatoolbox", ".hdf5": "rsatoolbox", ".mat": "mat", ".npz": "n
 
 
 class Bound(NamedTuple):
-    """RDMs and their stimuli in one order; `said` tells how the two were brought together."""
+    """RDMs and their stimuli in one order, `classes` by label; `said` tells how all that was brought together."""
 
     rdms: list[ForeignRdms]
     stimuli: Stimuli
     said: list[str]
+    classes: tuple[str, ...] = ()
 
 
 def import_rdms(files: Sequence[Path], out: Path, settings: Import, dry_run: bool = False) -> Store | None:
@@ -47,9 +50,14 @@ def import_rdms(files: Sequence[Path], out: Path, settings: Import, dry_run: boo
     """
     if not files:
         raise UserError("no file is named", hint="rdl import-rdms FILE... STORE")
+    if settings.distance not in ("", *DISTANCES.names(), *MEASURED):
+        raise unknown("distance", settings.distance, [*DISTANCES.names(), *MEASURED])
     pictures, names = _given(settings)
+    categories = read_categories(Path(settings.labels)) if settings.labels else None
     n = len(names) if names else len(pictures.images) if pictures else None
     bound = bind(_read(files, settings, n), pictures, names)
+    if categories:
+        bound = labelled(bound, categories)
     for each in bound.rdms:
         say(f"{each}")
         for note in each.notes:
@@ -67,7 +75,10 @@ def import_rdms(files: Sequence[Path], out: Path, settings: Import, dry_run: boo
         pixels = hashlib.sha256(bound.stimuli.digests.tobytes()).hexdigest()
         home = Path(settings.stimuli)
         parents.append(Parent(kind="stimuli", path=str(home), fingerprint=pixels if home.is_dir() else file_digest(home)))
+    if settings.labels:
+        parents.append(Parent(kind="labels", path=settings.labels, fingerprint=file_digest(Path(settings.labels))))
     made = provenance(record(settings), parents)
+    made |= {"classes": bound.classes} if bound.classes else {}
     made |= {"notes": {each.region: list(each.notes) for each in bound.rdms} | {"stimuli": bound.said}}
     key = repr([(parent["path"], parent["fingerprint"]) for parent in parents])
     with create(out, bound.stimuli, made, specs, key) as writer:
@@ -126,7 +137,26 @@ def bind(rdms: list[ForeignRdms], pictures: Pictures | None, names: tuple[str, .
     images = np.ascontiguousarray(pictures.images[rows])
     labels = None if pictures.labels is None else pictures.labels[rows]
     known = np.array([called[row] for row in rows])
-    return Bound(rdms, Stimuli(digests(torch.from_numpy(images)), known, labels, images), said)
+    return Bound(rdms, Stimuli(digests(torch.from_numpy(images)), known, labels, images), said, pictures.classes)
+
+
+def labelled(bound: Bound, categories: Categories) -> Bound:
+    """The stimuli with these categories, by name or else in their order. UserError where one has none, or numbers disagree."""
+    names = bound.stimuli.names
+    assert names is not None, "what is bound has names, at the least numbers"
+    each = categories.each
+    if categories.names:
+        each = tuple(each[row] for row in _by_name(names.tolist(), categories.names, "category"))
+    elif len(each) != len(names):
+        raise UserError(
+            f"--labels lists {len(each)} categories; the RDMs are of {len(names)} stimuli", hint="or bind them by name,category"
+        )
+    classes = tuple(dict.fromkeys(each))
+    how = "by name" if categories.names else "in the order of the RDMs' rows"
+    replaced = "" if bound.stimuli.labels is None else ", in place of the pictures' own"
+    said = f"{len(classes)} categories, {how}{replaced}: {', '.join(classes[:6])}{', …' * (len(classes) > 6)}"
+    stimuli = bound.stimuli._replace(labels=np.array([classes.index(category) for category in each], dtype=np.int64))
+    return bound._replace(stimuli=stimuli, classes=classes, said=[*bound.said, said])
 
 
 def _given(settings: Import) -> tuple[Pictures | None, tuple[str, ...] | None]:
@@ -136,7 +166,10 @@ def _given(settings: Import) -> tuple[Pictures | None, tuple[str, ...] | None]:
         pictures = pictures_from_mat(home)
     elif settings.stimuli:
         images, files = pictures_in(home, settings.image_size)
-        pictures = Pictures(images.numpy(), files)
+        kinds = [str(PurePath(file).parent) for file in files]
+        classes = tuple(dict.fromkeys(kinds)) if "." not in kinds else ()  # a folder for each category
+        labels = np.array([classes.index(kind) for kind in kinds], dtype=np.int64) if classes else None
+        pictures = Pictures(images.numpy(), files, labels, classes)
     if settings.names:
         try:
             lines = Path(settings.names).read_text("utf-8-sig").splitlines()
@@ -185,19 +218,19 @@ def _one_order(rdms: list[ForeignRdms]) -> tuple[list[ForeignRdms], list[str]]:
     return out, said
 
 
-def _by_name(wanted: Sequence[str], there: Sequence[str]) -> list[int]:
-    """Where each wanted name is among those that are there: as it stands, or without folders and suffix."""
+def _by_name(wanted: Sequence[str], there: Sequence[str], what: str = "picture") -> list[int]:
+    """Where each wanted name is among those that are there, of pictures or categories: as it stands, or without folders and suffix."""
     places = {name: row for row, name in enumerate(there)}
     stems = Counter(PurePath(name).stem for name in there)
     by_stem = {stem: row for row, name in enumerate(there) if stems[stem := PurePath(name).stem] == 1}
     rows = [places.get(name, by_stem.get(PurePath(name).stem, -1)) for name in wanted]
     if missing := [name for name, row in zip(wanted, rows, strict=True) if row < 0]:
-        fact = f"{len(missing)} of {len(wanted)} stimuli have no picture of their name: {', '.join(missing[:5])}"
-        hint = f"the pictures are called {', '.join(there[:3])}; --names FILE lists their names in the order of the RDMs' rows"
+        fact = f"{len(missing)} of {len(wanted)} stimuli have no {what} of their name: {', '.join(missing[:5])}"
+        hint = f"the names there are {', '.join(there[:3])}; --names FILE lists those of the pictures in the order of the RDMs' rows"
         raise UserError(fact, hint=hint)
     if twice := [name for row, times in Counter(rows).items() if times > 1 for name in (there[row],)]:
         raise UserError(
-            f"two stimuli would be the picture {twice[0]}", hint="--names FILE lists the pictures in the order of the RDMs' rows"
+            f"two stimuli would have the {what} of {twice[0]}", hint="--names FILE lists the pictures in the order of the RDMs' rows"
         )
     return rows
 

@@ -8,10 +8,11 @@ from typing import Annotated
 class Import:
     """What the files' stimuli are, and what the files themselves don't say."""
 
-    stimuli: Annotated[str, "the pictures: a folder, or a .mat that holds them"] = ""
+    stimuli: Annotated[str, "the pictures: a folder (or one of folders, its categories), or a .mat that holds them"] = ""
     names: Annotated[str, "a text file with the stimuli's names, a line for each, in the order of the RDMs' rows"] = ""
+    labels: Annotated[str, "the stimuli's categories: .csv of name,category; a text file, a line for each; a .mat of pictures"] = ""
     image_size: Annotated[int | None, "side in pixels to which pictures of different sizes are scaled and cut"] = None
-    distance: Annotated[str, "the RDMs' distance where the file doesn't say it: correlation, crossnobis, ..."] = ""
+    distance: Annotated[str, "the RDMs' distance where the file doesn't say it: correlation, crossnobis, arrangement, ..."] = ""
     regions: Annotated[list[str], "regions to take, NEW=OLD renames: IT, V*, IT=IT_RDMs; repeat or separate by commas"] = field(
         default_factory=list
     )

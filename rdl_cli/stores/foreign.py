@@ -22,6 +22,16 @@ from rdl_cli.stores.layout import lay_out, looks_like_rdms, square_axes, triangl
 READERS = Registry("RDM format", home="rdl_cli.stores.readers", external=False)
 """A member is `function(path: Path, container: Kind) -> list[Found] | None`; None where the content is of another format."""
 
+MEASURED = {
+    "crossnobis": "cross-validated squared Mahalanobis distance of responses",
+    "mahalanobis": "squared Mahalanobis distance of responses, over the number of channels",
+    "poisson": "symmetrised Kullback-Leibler divergence of Poisson rates",
+    "poisson_cv": "the same, cross-validated",
+    "decoding": "how well two stimuli are told apart by their responses",
+    "arrangement": "how far apart people put two pictures",
+}
+"""Distances in which RDMs come and which nothing here computes of a network's layers."""
+
 
 @dataclass(frozen=True, eq=False)
 class Found:

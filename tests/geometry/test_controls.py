@@ -109,7 +109,7 @@ def test_errors_say_what_is_needed(gappy, rdm):
         CONTROLS.find("spectrum")(gappy, None, rng())
     with pytest.raises(UserError, match="needs categories") as met:
         CONTROLS.find("category")(rdm, None, rng())
-    assert "--stimuli" in met.value.hint
+    assert "--labels" in met.value.hint
     for labels in (torch.zeros(N), torch.arange(N)):
         with pytest.raises(UserError, match="several categories"):
             CONTROLS.find("category")(rdm, labels, rng())

@@ -114,6 +114,74 @@ def test_pictures_of_different_sizes_are_refused_or_resized(subjects, folder, tm
     assert store.stimuli.images.shape == (N, 3, 8, 8)
 
 
+KINDS = ("plant", "body", "object", "object", "body")
+
+
+def table(path, text):
+    path.write_text(text)
+    return str(path)
+
+
+@pytest.mark.parametrize("head", ["", "stimulus,category\n"], ids=["bare", "head"])
+@pytest.mark.parametrize("by", ["name", "row"])
+def test_categories_are_bound_by_name_or_in_order(by, head, folder, tmp_path, capfd):
+    np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(NAMES))
+    if by == "name":
+        lines = [f"{name},{kind}" for name, kind in zip(NAMES[::-1], KINDS[::-1], strict=True)] + ["car,object"]
+        labels = table(tmp_path / "labels.csv", head + "\n".join(lines))
+    else:
+        labels = table(tmp_path / "labels.txt", ("category\n" if head else "") + "\n".join(KINDS))
+    store = import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import(stimuli=str(folder), labels=labels))
+    assert store.provenance["classes"] == ["plant", "body", "object"] and store.stimuli.labels.tolist() == [0, 1, 2, 2, 1]
+    assert [parent["kind"] for parent in store.provenance["parents"]] == ["file", "stimuli", "labels"]
+    assert "3 categories" in said(capfd)
+
+
+def test_categories_need_no_pictures_and_may_stand_by_number(subjects, tmp_path):
+    labels = table(tmp_path / "labels.tsv", "".join(f"{n}\t{kind}\n" for n, kind in enumerate(KINDS, 1)))
+    assert import_rdms([subjects], tmp_path / "s.h5", Import(labels=labels)).stimuli.labels.tolist() == [0, 1, 2, 2, 1]
+
+
+def test_a_folder_for_each_category_is_its_name(subjects, tmp_path):
+    for k, (name, kind) in enumerate(zip(NAMES, KINDS, strict=True)):
+        (tmp_path / "pictures" / kind).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PICTURES[k]).save(tmp_path / "pictures" / kind / f"{name}.png")
+    np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(NAMES))
+    store = import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import(stimuli=str(tmp_path / "pictures")))
+    assert np.array_equal(store.stimuli.images, PICTURES.transpose(0, 3, 1, 2)) and store.stimuli.names[0] == "plant/tree.png"
+    assert [store.provenance["classes"][label] for label in store.stimuli.labels] == list(KINDS)
+
+
+@pytest.mark.parametrize(
+    "name, text, message",
+    [
+        ("l.txt", "a\nb\n", "lists 2 categories; the RDMs are of 5 stimuli"),
+        ("l.csv", "1,a\n2,b\nthree,a\n4,b\n5,a\n", "1 of 5 stimuli have no category of their name: 3"),
+        ("l.csv", "1,a\n1,b\n", "lists `1` more than once"),
+        ("l.csv", "1,a\n2\n", "lines of 1 and 2 cells"),
+        ("l.csv", "1,a,b\n", "lines of 3 cells"),
+        ("l.csv", "1,\n2,b\n", "gives `1` no category"),
+        ("l.txt", "", "holds no category"),
+        ("l.txt", None, "could not be read"),
+        ("l.mat", "no matlab", "l.mat"),
+    ],
+)
+def test_categories_that_do_not_fit_are_refused(name, text, message, subjects, tmp_path):
+    labels = tmp_path / name
+    if text is not None:
+        labels.write_text(text)
+    with pytest.raises(UserError, match=message):
+        import_rdms([subjects], tmp_path / "s.h5", Import(labels=str(labels)))
+    assert not (tmp_path / "s.h5").exists()
+
+
+def test_a_distance_that_nobody_knows_is_refused(subjects, tmp_path):
+    with pytest.raises(UserError, match="no distance `corelation`; did you mean `correlation`"):
+        import_rdms([subjects], tmp_path / "s.h5", Import(distance="corelation"))
+    assert not (tmp_path / "s.h5").exists()
+    assert import_rdms([subjects], tmp_path / "s.h5", Import(distance="arrangement")).rdm("IT").distance == "arrangement"
+
+
 def test_without_pictures_the_stimuli_have_names_and_no_digest(subjects, tmp_path, capfd):
     store = import_rdms([subjects], tmp_path / "s.h5", Import())
     assert list(store.stimuli.names) == ["1", "2", "3", "4", "5"] and set(store.stimuli.digests) == {b""}
@@ -201,4 +269,15 @@ def test_the_published_pictures_have_their_categories(tmp_path):
     store = import_rdms([file], tmp_path / "s.h5", Import(stimuli=str(file), regions=["monkey=mIT*"]))
     raw = scipy.io.loadmat(file)["stimuli_92objs"]
     kinds = [str(each["category"][0]) for each in raw.flat]
+    assert store.provenance["classes"] == list(dict.fromkeys(kinds))
     assert store.layers == ("monkey",) and store.stimuli.labels.tolist() == [list(dict.fromkeys(kinds)).index(kind) for kind in kinds]
+
+
+@real
+def test_one_set_lends_its_categories_to_the_other(tmp_path):
+    """Both show the same pictures in the same order, and only one says what they are of."""
+    lent = str(BRAIN / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat")
+    asked = Import(stimuli=str(BRAIN / "cichy92/92images"), labels=lent, regions=["IT=IT_RDMs"])
+    store = import_rdms([BRAIN / "cichy92/target_fmri.mat"], tmp_path / "s.h5", asked)
+    found = [store.provenance["classes"][label] for label in store.stimuli.labels]
+    assert found[0] == "human bodypart" and found[-1] == "artificial inanimate" and len(set(found)) == 6
