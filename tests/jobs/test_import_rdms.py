@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import rsatoolbox
 import scipy.io
 import torch
 from PIL import Image
@@ -238,29 +237,6 @@ def test_an_export_needs_a_format(subjects, tmp_path):
     import_rdms([subjects], tmp_path / "s.h5", Import())
     with pytest.raises(UserError, match="no suffix that names a format"):
         export_foreign(tmp_path / "s.h5", tmp_path / "out")
-
-
-@real
-@pytest.mark.parametrize(
-    "file,regions,pictures",
-    [
-        ("krieg92/92_brainRDMs.mat", {"hIT": 8}, True),
-        ("krieg92/92_behavRDMs.mat", {"simJudge": 16}, True),
-        ("krieg92/92_modelRDMs.mat", dict.fromkeys(["animacy", "V1", "RADON"], 1), True),
-        ("krieg92/Kriegeskorte_Neuron2008_supplementalData.mat", {"mIT_674neurons": 1, "hITvisStim_316vx": 1}, True),
-        ("cichy92/target_fmri.mat", {"EVC_RDMs": 15, "IT_RDMs": 15}, False),
-    ],
-)
-def test_every_measured_file_is_one_command_and_goes_to_rsatoolbox_bit_for_bit(file, regions, pictures, tmp_path):
-    stimuli = BRAIN / ("krieg92/Kriegeskorte_Neuron2008_supplementalData.mat" if pictures else "cichy92/92images")
-    store = import_rdms([BRAIN / file], tmp_path / "s.h5", Import(stimuli=str(stimuli)))
-    assert {region: len(store.rdm(region).values) for region in regions} == regions
-    assert store.stimuli.images.shape == (92, 3, 175, 175) and len(set(store.stimuli.digests)) == 92
-    export_foreign(tmp_path / "s.h5", tmp_path / "out.h5", "rsatoolbox")
-    opened = rsatoolbox.rdm.load_rdm(str(tmp_path / "out.h5"))
-    assert np.array_equal(opened.dissimilarities, np.concatenate([store.rdm(region).values for region in store.layers]))
-    for before, after in zip(read([BRAIN / file]), read([tmp_path / "out.h5"]), strict=True):
-        assert np.array_equal(before.values, after.values) and before.subjects == after.subjects
 
 
 @real
