@@ -98,9 +98,12 @@ def _unit(x: Tensor) -> Tensor:
     """Rows of length one; a row shorter than a thousandth of the usual stays shorter, which bounds its gradient."""
     if len(x):
         x = x / x.detach().abs().amax().clamp_min(torch.finfo(x.dtype).tiny)  # squares of 1e-13 tesla have no slope in float32
-    squares = x.square().sum(1, keepdim=True)
-    floor = 1e-6 * squares.mean().detach().clamp_min(1e-12)
-    return x * squares.clamp_min(floor).rsqrt()
+    return x * floored(x.square().sum(1, keepdim=True)).rsqrt()
+
+
+def floored(squares: Tensor) -> Tensor:
+    """Squared lengths, where the largest entry is about 1: none is below a millionth of their mean, so that one over it is bounded."""
+    return squares.clamp_min(1e-6 * squares.mean().detach().clamp_min(1e-12))
 
 
 def less(x: Tensor, mean: Tensor, dim: int | tuple[int, ...]) -> Tensor:

@@ -2,14 +2,18 @@
 
 from typing import Annotated, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from rdl_cli.core.shapes import Condensed, Reps
-from rdl_cli.geometry.distances import around_mean, less, rows
-from rdl_cli.geometry.rdm import square
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.shapes import Condensed, Distances, Ids, Reps
+from rdl_cli.geometry.distances import around_mean, floored, less, root, rows
+from rdl_cli.geometry.rdm import count, pair_index, square
 
 Kernel = Annotated[Tensor, "n n"]
+Packed = Annotated[np.ndarray, "n(n+1)/2"]
+"""A kernel's upper triangle with its diagonal, row by row: the condensed order of one stimulus more."""
 Centring = Literal["none", "stimuli", "features"]
 """`stimuli` subtracts the mean stimulus (as CKA does), `features` each stimulus' mean over its units (not rotation invariant)."""
 
@@ -49,3 +53,53 @@ def u_centred(kernel: Kernel) -> Kernel:
 def kernel_of_rdm(squared: Condensed) -> Kernel:
     """The centred kernel that belongs to squared Euclidean distances: -½ HDH, `... p -> ... n n` (Torgerson 1952)."""
     return centred(-square(squared) / 2)
+
+
+def among(packed: Packed, rows: Ids) -> Kernel:
+    """The kernel of some of the stimuli, in this order, from one that is stored packed; in its width."""
+    n = count(len(packed)) - 1
+    low, high = torch.minimum(rows[:, None], rows), torch.maximum(rows[:, None], rows)
+    return torch.from_numpy(packed[pair_index(low, high + 1, n + 1).numpy()])
+
+
+def centred_as(kernel: Kernel, center: Centring) -> Kernel:
+    """A kernel of which nothing else is known, centred. UserError for `features`: inner products tell nothing of single units."""
+    if center == "features":
+        raise UserError(
+            "only a kernel is known, and its representations can't be centred over their features",
+            hint="use center=none or center=stimuli, or store activations (rdl export-rdms --as activations)",
+        )
+    return centred(kernel) if center == "stimuli" else kernel
+
+
+TOLD = ("cosine", "euclidean", "mse", "sqeuclidean")
+"""The distances that inner products tell."""
+
+
+def check_told(distance: str) -> None:
+    """UserError for a distance that no kernel tells."""
+    if distance not in TOLD:
+        raise UserError(
+            f"a kernel does not tell `{distance}` distances; it tells {', '.join(TOLD)}",
+            hint="choose one of them by distance, or store activations (rdl export-rdms --as activations)",
+        )
+
+
+def distances_of(kernel: Kernel, distance: str, units: int) -> Distances:
+    """The distances between the representations (of so many units) that a kernel in float32 is of: d² = k_ii + k_jj - 2 k_ij.
+
+    In float64. What may be the rounding of the three counts as 0, as in `sqeuclidean`. UserError for a distance that no kernel tells.
+    """
+    check_told(distance)
+    k = kernel.double()
+    if distance == "cosine":
+        k = k / k.diagonal().amax().clamp_min(torch.finfo(k.dtype).tiny)
+        over = floored(k.diagonal()).rsqrt()
+        k = over[:, None] * k * over
+    norms = k.diagonal()
+    total = norms[:, None] + norms
+    apart = total - 2 * k
+    squares = torch.where(apart <= 2 * torch.finfo(torch.float32).eps * total, 0, apart)
+    if distance == "euclidean":
+        return root(squares)
+    return squares / {"cosine": 2, "mse": units, "sqeuclidean": 1}[distance]

@@ -1,10 +1,12 @@
 """Plain formulas as references of kernels and their centring."""
 
+import numpy as np
 import pytest
 import torch
 
+from rdl_cli.core.errors import UserError
 from rdl_cli.geometry.distances import DISTANCES
-from rdl_cli.geometry.kernels import centred, kernel, kernel_of_rdm, u_centred
+from rdl_cli.geometry.kernels import TOLD, among, centred, centred_as, distances_of, kernel, kernel_of_rdm, u_centred
 from rdl_cli.geometry.rdm import upper
 
 torch.set_num_threads(1)
@@ -66,3 +68,39 @@ def test_squared_distances_have_the_kernel_they_came_from():
     x = reps(8, 5) + 1
     found = kernel_of_rdm(DISTANCES.find("sqeuclidean")(x, x)[upper(8)])
     torch.testing.assert_close(found, kernel(x, "stimuli"))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 9])
+def test_a_packed_kernel_is_the_upper_triangle_by_rows(n):
+    whole = kernel(reps(n, 4))
+    packed = whole.numpy()[np.triu_indices(n)]
+    assert torch.equal(among(packed, torch.arange(n)), torch.triu(whole) + torch.triu(whole, 1).T)
+    rows = torch.tensor([n - 1, 0, n // 2, 0])
+    torch.testing.assert_close(among(packed, rows), whole[rows][:, rows])
+
+
+@pytest.mark.parametrize("distance", DISTANCES.names())
+@pytest.mark.parametrize("scale", [1e-13, 1, 1e6])
+def test_a_kernel_tells_the_distances_of_its_representations(distance, scale):
+    x = scale * reps(9, 3, 2)
+    x[4], x[7] = x[2], 0
+    if distance not in TOLD:
+        with pytest.raises(UserError, match=f"a kernel does not tell `{distance}` distances") as error:
+            distances_of(kernel(x), distance, 6)
+        assert "--as activations" in error.value.hint
+        return
+    found, expected = distances_of(kernel(x).float() if scale == 1 else kernel(x), distance, 6), DISTANCES.find(distance)(x, x)
+    assert found.dtype == torch.float64 and found[2, 4] == 0 and (found.diagonal() == 0).all()
+    torch.testing.assert_close(found / expected.max(), expected / expected.max(), rtol=1e-6, atol=1e-6 if scale == 1 else 1e-12)
+
+
+def test_a_kernel_of_nothing_has_no_distances():
+    for distance in TOLD:
+        assert (distances_of(torch.zeros(4, 4), distance, 3) == 0).all()
+
+
+def test_a_kernel_can_be_centred_over_stimuli_alone():
+    k = kernel(reps(6, 5))
+    assert torch.equal(centred_as(k, "none"), k) and torch.equal(centred_as(k, "stimuli"), centred(k))
+    with pytest.raises(UserError, match="can't be centred over their features"):
+        centred_as(k, "features")
