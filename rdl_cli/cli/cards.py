@@ -1,5 +1,6 @@
 """A run or a store as a person reads it."""
 
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -49,10 +50,14 @@ def _store(card: StoreCard) -> RenderableType:
     ]
     if card.teacher_error is not None:
         facts.append(("teacher", f"error {percent(card.teacher_error)} % on these stimuli"))
+    made = card.made
+    if len(card.exports) > 1:  # the last is not how all of its layers came to be there
+        made = replace(made, command="")
+        facts += [("export", f"{', '.join(each['layers'])}: {each['command']} ({each['made']})") for each in card.exports]
     layers = empty_table("Layers", "layer", "activations", "views", "RDMs", "numbers", "distance", "notes")
     for layer in card.layers:
         add_row(layers, *_layer(layer))
-    return Group(_facts([*facts, *_made(card.made)]), Text(), layers, _chain(card.path, card.parents))
+    return Group(_facts([*facts, *_made(made)]), Text(), layers, _chain(card.path, card.parents))
 
 
 def _accuracy(accuracy: Accuracy) -> list[str]:

@@ -9,17 +9,21 @@ import time
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 PACKAGES = ("rdl", "torch", "torchvision", "numpy", "scipy", "h5py", "lightning-fabric")
 
 
 class Parent(TypedDict):
-    """What a file was made from; `fingerprint` says which content it had then. A data set's path is its root folder."""
+    """What a file was made from; `fingerprint` says which content it had then. A data set's path is its root folder.
+
+    `layers` are those of a store that a student follows; the fingerprint is theirs, so that others may be added.
+    """
 
     kind: str
     path: str
     fingerprint: str
+    layers: NotRequired[list[str]]
 
 
 def provenance(config: dict[str, Any], parents: list[Parent], device: str = "cpu", threads: int | None = None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.pixels import picture_digests
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import UNLABELLED, Batch, Ids, Images
 from rdl_cli.datasets.splits import Lazy, Split, Splits, pictures_at
@@ -18,21 +19,10 @@ EVALUATION_BATCH = 250
 
 
 def digests(images: Images | Lazy) -> np.ndarray:
-    """What a picture is known by everywhere, S64 (n,): SHA-256 in hexadecimal of its shape and its pixels.
-
-    Hashed are the text `C,H,W;` in ASCII, for example `1,28,28;`, and then the C·H·W bytes of the uint8 picture, channel
-    by channel and row by row, before views and preprocessing.
-    """
-    channels, height, width = images.shape[1:]
-    start = hashlib.sha256(f"{channels},{height},{width};".encode())
+    """What every picture is known by, S64 (n,): core/pixels.py says of what it is the digest."""
     found = np.empty(images.shape[0], dtype="S64")
     for first in range(0, len(found), 1000):
-        block = pictures_at(images, slice(first, first + 1000)).cpu().numpy()
-        assert block.dtype == np.uint8, f"a digest is taken of uint8 pixels, not of {block.dtype}"
-        for row, picture in enumerate(block.reshape(len(block), -1), start=first):
-            each = start.copy()
-            each.update(picture.tobytes())
-            found[row] = each.hexdigest()
+        found[first : first + 1000] = picture_digests(pictures_at(images, slice(first, first + 1000)).cpu().numpy())
     return found
 
 

@@ -34,6 +34,9 @@ from rdl_cli.stores.writer import Writer, create, room
 
 CHECKPOINT_EVERY = 20  # batches; each checkpoint is an fdatasync
 
+EXPORT = ("command", "made", "commit", "config")
+"""What a store's provenance keeps of every export; all else is that of the last."""
+
 Specs = list[ActivationSpec | RdmSpec]
 
 
@@ -106,6 +109,7 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     ]
     made = provenance(record(settings), parents, str(teacher.device), torch.get_num_threads())
     made |= {"source": teacher.source, "teacher_error": error}
+    made["exports"] = [*(_exports_of(held, without=missing) if held else ()), {"layers": missing} | {key: made[key] for key in EXPORT}]
     key = repr(sorted(teacher.source.items()))
     if scratch:
         if not _serves(scratch, teacher, missing):
@@ -240,6 +244,15 @@ def _specs_of(held: Store, without: Sequence[str]) -> Specs:
             stack = held.rdm(layer)
             found.append(RdmSpec(layer, len(stack.values), str(stack.values.dtype), stack.distance, stack.region, stack.unit))
     return found
+
+
+def _exports_of(held: Store, without: Sequence[str]) -> list[dict[str, Any]]:
+    """How each layer of a store that is to be kept came to be there."""
+    only = {"layers": list(held.layers)} | {key: held.provenance.get(key) for key in EXPORT}  # of a store from before exports were kept
+    exports = [
+        each | {"layers": [layer for layer in each["layers"] if layer not in without]} for each in held.provenance.get("exports", [only])
+    ]
+    return [each for each in exports if each["layers"]]
 
 
 def _say_size(out: Path, need: int, stimuli: int, layers: Sequence[str], settings: Export) -> None:

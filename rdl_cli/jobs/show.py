@@ -1,6 +1,6 @@
 """What a run or a store is, how good it became, and whether what it was made from is still the same. No torch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import numpy as np
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
+from rdl_cli.jobs.console import say
 from rdl_cli.statistics.intervals import wilson
 from rdl_cli.stores.run import EPOCHS, Run
 from rdl_cli.stores.store import Store, fingerprint
@@ -104,18 +105,34 @@ class StoreCard:
     fingerprint: str
     made: Made
     parents: tuple[Link, ...]
+    exports: tuple[dict[str, Any], ...] = ()
+    """Layers, command, made, commit and config of each export that added to it, where there were several."""
     kind: str = field(default="store", init=False)
 
 
-def show(path: Path) -> RunCard | StoreCard:
-    """What lies at the path. UserError where it is neither a run nor a store."""
+def show(path: Path, verify: bool = False) -> RunCard | StoreCard:
+    """What lies at the path. UserError where it is neither a run nor a store, or is damaged.
+
+    A run's weights and predictions are always compared with their seals. `verify` reads the rest as well: every number
+    of a store, or the checkpoint of a run, and says so.
+    """
     if not path.exists():
         raise UserError(f"there is nothing at {path}")
     if path.is_file():
-        return _store(Store.open(path))
+        store = Store.open(path)
+        if verify:
+            older = store.verify()
+            of = f", but {', '.join(older)}, written by an rdl that took no digests" if older else ""
+            say(f"{path}: everything is what was written{of}")
+        return _store(store)
     if not (path / "config.toml").is_file() and (runs := sorted(p.parent.name for p in path.glob("*/config.toml"))):
         raise UserError(f"{path} is a folder of {len(runs)} runs: {', '.join(runs)}", hint="show one of them, or rdl compare all of them")
-    return _run(Run.open(path))
+    run = Run.open(path)
+    card = _run(run)
+    if verify:
+        run.check_checkpoint()
+        say(f"{path}: everything is what was written")
+    return card
 
 
 def as_dict(card: RunCard | StoreCard) -> dict[str, Any]:
@@ -159,20 +176,18 @@ def _store(store: Store) -> StoreCard:
         fingerprint=fingerprint(store),
         made=_made(store.provenance),
         parents=_links(store.provenance, store.path),
+        exports=tuple(store.provenance.get("exports", ())),
     )
 
 
 def _layer(store: Store, name: str) -> LayerCard:
-    values = store.activations(name) if store.has_activations(name) else None
-    rdms = store.rdm(name).values if store.has_rdm(name) else None
-    kept = values if values is not None else rdms
-    assert kept is not None, f"layer {name} of {store.path} holds nothing"
+    kept, activations = store.extent(name), store.has_activations(name)
     notes = {key: value for key, value in store.attrs(name).items() if key not in ("name", "views", "distance") and value != ""}
     return LayerCard(
         name=name,
-        shape=None if values is None else values.shape[2:],
-        views=() if values is None else store.views(name),
-        rdms=0 if rdms is None else len(rdms),
+        shape=kept.shape[2:] if activations else None,
+        views=store.views(name) if activations else (),
+        rdms=store.rdms(name),
         dtype=str(kept.dtype),
         distance=store.attrs(name).get("distance", ""),
         notes=notes,
@@ -190,7 +205,7 @@ def _links(provenance: dict[str, Any], *children: Path) -> tuple[Link, ...]:
     return tuple(_link(parent, dataset, children) for parent in provenance.get("parents", ()))
 
 
-def _link(parent: dict[str, str], dataset: str, children: tuple[Path, ...]) -> Link:
+def _link(parent: dict[str, Any], dataset: str, children: tuple[Path, ...]) -> Link:
     kind, path, then = parent["kind"], Path(parent["path"]), parent["fingerprint"]
     link = (kind, str(path), then)
     if kind == "dataset":
@@ -202,7 +217,7 @@ def _link(parent: dict[str, str], dataset: str, children: tuple[Path, ...]) -> L
     if kind not in FINGERPRINTS and path.is_dir():
         return Link(*link, "not checked")
     try:
-        now, made = FINGERPRINTS.get(kind, _file)(path)
+        now, made = FINGERPRINTS.get(kind, _file)(path, parent.get("layers", ()))
     except UserError as error:
         return Link(*link, "changed", str(error))
     if now != then:
@@ -210,19 +225,19 @@ def _link(parent: dict[str, str], dataset: str, children: tuple[Path, ...]) -> L
     return Link(*link, "unchanged", parents=() if path in children else _links(made, *children, path))
 
 
-def _run_now(path: Path) -> tuple[str, dict[str, Any]]:
+def _run_now(path: Path, _layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
     run = Run.open(path)
     return run.fingerprint(), run.provenance
 
 
-def _store_now(path: Path) -> tuple[str, dict[str, Any]]:
+def _store_now(path: Path, layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
     store = Store.open(path)
-    return fingerprint(store), store.provenance
+    return fingerprint(store, layers), store.provenance
 
 
-def _file(path: Path) -> tuple[str, dict[str, Any]]:
+def _file(path: Path, _layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
     return file_digest(path), {}
 
 
-FINGERPRINTS: dict[str, Callable[[Path], tuple[str, dict[str, Any]]]] = {"run": _run_now, "store": _store_now}
-"""What a parent's content is now, and its own provenance; any other kind of parent is a file."""
+FINGERPRINTS: dict[str, Callable[[Path, Sequence[str]], tuple[str, dict[str, Any]]]] = {"run": _run_now, "store": _store_now}
+"""What a parent's content is now, of a store that of the layers which are followed, and its own provenance; any other kind is a file."""

@@ -144,14 +144,10 @@ def chosen(sources: Sequence[Source], rows: list[np.ndarray], images: int) -> li
 
 
 def _store(name: str, store: Store) -> Source:
-    images = store.stimuli.images
-    pixels = [PIXELS] if images is not None and PIXELS not in store.layers else []
+    pixels = [PIXELS] if store.stimuli.images is not None and PIXELS not in store.layers else []
 
     def read(texts: Sequence[str], rows: np.ndarray) -> list[Layer]:
-        return [
-            _pixels(torch.from_numpy(images[rows])) if text in pixels and images is not None else _stored(store, text, rows)
-            for text in texts
-        ]
+        return [_pixels(torch.from_numpy(store.pictures(rows))) if text in pixels else _stored(store, text, rows) for text in texts]
 
     def usual(layers: list[Layer]) -> list[Layer]:
         return [layer for layer in layers if layer.name not in pixels]

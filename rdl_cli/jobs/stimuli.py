@@ -41,7 +41,7 @@ def stimulus_target(
     store: Store, texts: Sequence[str], settings: Student, pictures: Pictures, preprocess: Preprocess, device: torch.device, seeds: Seeds
 ) -> StimulusTarget:
     """The store's RDMs over its own pictures, ready for the network. UserError for what cannot be taught."""
-    images, done = fitted(torch.from_numpy(np.array(store.stimuli.images)), pictures)
+    images, done = fitted(torch.from_numpy(store.pictures()), pictures)
     held_out = _held_out(len(images), settings.stimuli_split, seeds)
     regions = {text: _region(store, text) for text in dict.fromkeys(texts)}
     labels = None if store.stimuli.labels is None else torch.from_numpy(np.array(store.stimuli.labels))

@@ -175,9 +175,11 @@ def _live(path: Path, layers: Sequence[str], shown: Shown) -> LiveTarget:
     return LiveTarget(teacher.to(shown.device), layers, own)
 
 
-def parent_of(targets: str) -> Parent:
-    """What a student's provenance says of its teacher."""
-    path = Path(targets)
+def parent_of(settings: Student) -> Parent:
+    """What a student's provenance says of its teacher: of a store, those of its layers that --match names."""
+    path = Path(settings.targets)
     if path.is_dir():
         return Parent(kind="run", path=str(path), fingerprint=Run.open_finished(path).fingerprint())
-    return Parent(kind="store", path=str(path), fingerprint=fingerprint(Store.open(path)))
+    store = Store.open(path)
+    layers = sorted({split_layer(store, match.theirs)[0] for match in read_matches(settings.match)})
+    return Parent(kind="store", path=str(path), fingerprint=fingerprint(store, layers), layers=layers)

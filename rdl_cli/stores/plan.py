@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5p, h5s, h5t
 
-from rdl_cli.stores.store import FORMAT, VERSION, Stimuli
+from rdl_cli.stores.store import DIGEST, FORMAT, VERSION, Stimuli
 
 PAGE = 4096
 
@@ -86,6 +86,8 @@ def plan_of(stimuli: Stimuli, specs: Specs) -> list[Planned]:
     plan = [Planned(f"stimuli/{name}", column.shape, column.dtype, {}, column) for name, column in columns.items()]
     for spec in specs:
         plan += _activations(spec, n) if isinstance(spec, ActivationSpec) else _rdms(spec, n)
+    groups = dict.fromkeys(planned.place.rpartition("/")[0] for planned in plan)
+    plan += [Planned(f"{group}/{DIGEST}", (1,), np.dtype("S64"), {}, np.zeros(1, "S64")) for group in groups]
     assert len({planned.place for planned in plan}) == len(plan), "a layer was announced twice"
     return plan
 

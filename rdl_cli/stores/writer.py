@@ -19,7 +19,7 @@ import numpy as np
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import cannot_write, commit, write_text
 from rdl_cli.stores.plan import Planned, Specs, bytes_of, encoded, key_of, lay_out, plan_of
-from rdl_cli.stores.store import Contents, Extent, Stimuli, contents, partial
+from rdl_cli.stores.store import DIGEST, Contents, Extent, Stimuli, contents, digest_of, partial
 
 try:
     import fcntl
@@ -46,6 +46,7 @@ class Writer:
         self.beside, self.sidecar = partial(path), partial(path).with_name(f"{partial(path).name}.json")
         self._file: BinaryIO | None = None
         self._unwritten = 0
+        self._stimuli: dict[str, Extent] = {}
         self._layers: dict[str, dict[str, Extent]] = {}
 
     def write(self, layer: str, start: int, block: np.ndarray, view: int = 0) -> None:
@@ -83,7 +84,7 @@ class Writer:
                 _reserve(self.beside, self.beside.stat().st_size)
                 found = contents(self.beside)
             self._file = self.beside.open("r+b")
-            self._layers = found.layers
+            self._stimuli, self._layers = found.stimuli, found.layers
             if not self.rows:
                 arrays = {f"stimuli/{name}": extent for name, extent in found.stimuli.items()}
                 arrays |= {f"layers/{encoded(layer)}/{name}": e for layer, group in found.layers.items() for name, e in group.items()}
@@ -106,6 +107,8 @@ class Writer:
         assert self._unwritten <= 0, f"{self._unwritten:,} bytes of {self.path} were never written"
         with self._or_abandon():
             self._sync()
+            for arrays in (self._stimuli, *self._layers.values()):  # read once more: rows came view by view, some before a kill
+                self._put(arrays[DIGEST], 0, np.array([digest_of(self.beside, arrays)], "S64"))
             self._close()
             commit(self.beside, self.path)
             self.sidecar.unlink(missing_ok=True)

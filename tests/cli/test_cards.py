@@ -77,6 +77,15 @@ def test_a_store_shows_its_layers() -> None:
     assert "t.h5 names nothing that it was made from" in printed
 
 
+def test_a_store_of_several_exports_shows_the_command_of_each() -> None:
+    exports = tuple({"layers": [layer], "command": f"rdl export-rdms --layers {layer}", "made": "today"} for layer in ("pool1", "fc"))
+    card = StoreCard("t.h5", 4096, 50_000, None, False, True, (), None, "f", MADE, ())
+    assert MADE.command in text(replace(card, exports=exports[:1]))
+    printed = text(replace(card, exports=exports))
+    assert MADE.command not in printed
+    assert all(re.search(rf"export +{layer}: rdl export-rdms --layers {layer} \(today\)", printed) for layer in ("pool1", "fc"))
+
+
 def test_a_narrow_terminal_loses_nothing() -> None:
     narrow = text(run(), width=50)
     assert max(map(len, narrow.splitlines())) <= 50

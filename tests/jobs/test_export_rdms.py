@@ -5,6 +5,7 @@ import shutil
 import signal
 from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -157,6 +158,8 @@ class TestAgain:
         found = Store.open(out)
         assert set(found.layers) == {"pool1", "pool2", "fc", "logits", "flatten", "readout"} and found.has_rdm("flatten")
         assert np.array_equal(found.activations("readout"), found.activations("logits")) and left(tmp_path) == {"store.h5"}
+        assert [each["layers"] for each in found.provenance["exports"]] == [["pool1", "pool2", "fc"], ["logits"], ["flatten"], ["readout"]]
+        assert [each["config"].get("as_") for each in found.provenance["exports"]] == ["activations", "activations", "rdm", "activations"]
 
     def test_another_width_replaces_the_layer(self, tiny, teacher, store, tmp_path):
         out = tmp_path / "store.h5"
@@ -164,6 +167,18 @@ class TestAgain:
         tiny.export(teacher, out, layers=["fc"], dtype="float16")
         found = Store.open(out)
         assert found.activations("fc").dtype == np.float16 and found.activations("pool1").dtype == np.float32
+        assert [each["layers"] for each in found.provenance["exports"]] == [["pool1", "pool2"], ["fc"]]
+
+    def test_a_damaged_layer_is_not_copied_into_a_new_store(self, tiny, teacher, store, tmp_path, monkeypatch):
+        out = tmp_path / "store.h5"
+        shutil.copy(store, out)
+        with h5py.File(out, "r+") as file:
+            file["layers/pool1/activations"][0, 0, 0, 0, 0] += 1
+        before = out.read_bytes()
+        monkeypatch.setattr(job, "read_only", lambda *_: pytest.fail("the network ran"))
+        with pytest.raises(UserError, match="layer `pool1` is not what was written"):
+            tiny.export(teacher, out, layers=["logits"])
+        assert out.read_bytes() == before and left(tmp_path) == {"store.h5"}
 
     def test_another_distance_is_noted_on_the_layer(self, tiny, teacher, store, tmp_path):
         out = tmp_path / "store.h5"

@@ -5,12 +5,16 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
+import h5py
 import numpy as np
 import pytest
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
+from rdl_cli.core.pixels import picture_digests
+from rdl_cli.core.seal import OPEN
 from rdl_cli.jobs.show import Link, RunCard, StoreCard, as_dict, show
 from rdl_cli.stores.plan import ActivationSpec, RdmSpec
 from rdl_cli.stores.run import Run
@@ -35,8 +39,9 @@ def write_run(path: Path, parents: list[dict[str, str]], finished: bool = True, 
     return path
 
 
-def write_store(path: Path, parents: list[dict[str, str]]) -> Path:
-    stimuli = Stimuli(np.array([f"{i:064x}" for i in range(5)], "S64"), None, np.arange(5), np.zeros((5, 1, 4, 4), np.uint8))
+def write_store(path: Path, parents: list[dict[str, str]], value: float = 1.0) -> Path:
+    images = np.zeros((5, 1, 4, 4), np.uint8)
+    stimuli = Stimuli(picture_digests(images), None, np.arange(5), images)
     specs = [
         ActivationSpec("pool1", (3, 2), "float16", ("identity", "hflip"), {"distance": "mse", "projection": 512}),
         RdmSpec("V1", 2, "float32", "correlation", region="V1"),
@@ -44,7 +49,7 @@ def write_store(path: Path, parents: list[dict[str, str]]) -> Path:
     provenance = {"command": "rdl export-rdms", "config": {"dataset": "mnist"}, "parents": parents, "teacher_error": 0.25}
     with create(path, stimuli, provenance, specs, "f") as writer:
         for view in range(2):
-            writer.write("pool1", 0, np.ones((5, 3, 2)), view)
+            writer.write("pool1", 0, np.full((5, 3, 2), value), view)
         for index in range(2):
             writer.write_rdm("V1", index, 0, np.ones(10))
     return path
@@ -131,6 +136,48 @@ def test_a_parent_that_changed_is_named_with_both_fingerprints(family: Family) -
     assert (link.state, link.parents) == ("changed", ())  # what it is made from now is another story
     assert link.note == f"its fingerprint was {before[:12]}, now it is {Run(family.teacher).fingerprint()[:12]}"
     assert family.state("store").state == "unchanged"
+
+
+def test_a_student_of_one_layer_does_not_mind_what_becomes_of_another(family: Family) -> None:
+    for layers in (["V1"], ["pool1"], ["V1", "pool1"], []):
+        now = fingerprint(Store.open(family.store), layers)
+        Run(family.student).write_provenance({"parents": [parent("store", family.store, now) | {"layers": layers}]})
+        assert family.state("store").state == "unchanged"
+    of_v1 = fingerprint(Store.open(family.store), ["V1"])
+    family.store.unlink()
+    write_store(family.store, [], value=2.0)
+    for layers, state in ((["V1"], "unchanged"), (["pool1"], "changed"), (["V2"], "changed")):
+        Run(family.student).write_provenance({"parents": [parent("store", family.store, of_v1) | {"layers": layers}]})
+        assert family.state("store").state == state
+    assert "no layer `V2`" in family.state("store").note
+
+
+@pytest.mark.parametrize(("place", "said"), [("layers/pool1/activations", "layer `pool1`"), ("stimuli/images", "1 of 5 pictures")])
+def test_every_number_of_a_store_is_read_when_asked_for(family: Family, place: str, said: str, capfd: pytest.CaptureFixture[str]) -> None:
+    show(family.store, verify=True)
+    assert "everything is what was written" in capfd.readouterr().err
+    with h5py.File(family.store, "r+") as file:
+        file[place][-1] = 3
+    show(family.store)
+    with pytest.raises(UserError, match=f"is damaged: {said}"):
+        show(family.store, verify=True)
+
+
+def test_a_run_with_damaged_weights_is_named(family: Family) -> None:
+    (family.student / "model.safetensors").write_bytes(b"weights" + OPEN.encode())
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):
+        show(family.student)
+
+
+def test_a_checkpoint_is_read_when_asked_for(family: Family) -> None:
+    with ZipFile(family.student / "checkpoint.pt", "w") as file:
+        file.writestr("data", "0123456789")
+    show(family.student, verify=True)
+    content = (family.student / "checkpoint.pt").read_bytes()
+    (family.student / "checkpoint.pt").write_bytes(content.replace(b"0123", b"0122"))
+    show(family.student)
+    with pytest.raises(UserError, match=r"checkpoint\.pt is damaged"):
+        show(family.student, verify=True)
 
 
 def test_a_parent_that_is_gone_is_missing(family: Family) -> None:

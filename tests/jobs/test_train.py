@@ -19,6 +19,7 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.splits import Splits
 from rdl_cli.jobs import train as job
 from rdl_cli.jobs.settings import Student
+from rdl_cli.jobs.show import show
 from rdl_cli.stores.run import Run
 
 KILLED = -signal.SIGKILL
@@ -399,12 +400,17 @@ def test_other_precisions_train(precision, tiny, follow, store, teacher, tmp_pat
 
 
 def test_a_run_does_not_go_on_with_a_teacher_that_has_changed(tiny, teacher, tmp_path, monkeypatch):
-    """Half of it would have learned from one store, half from another."""
+    """Half of it would have learned from one store, half from another. A layer more is no other store."""
     out, store = tmp_path / "run", tmp_path / "teacher.h5"
     tiny.export(teacher, store)
     settings = {"targets": str(store), "match": ["fc"]}
     tiny.train(out, **settings)
     (out / "predictions.h5").unlink()  # as if killed before its last act
+    tiny.export(teacher, store, layers=["logits"])
+    tiny.train(out, resume=True, **settings)
+    (link,) = (link for link in show(out).parents if link.kind == "store")
+    assert link.state == "unchanged"
+    (out / "predictions.h5").unlink()
     other = tiny.train(tmp_path / "other", seed=6)
     store.unlink()
     tiny.export(other, store)

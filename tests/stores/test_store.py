@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.pixels import picture_digests
 from rdl_cli.stores.plan import ActivationSpec, RdmSpec, size_of
 from rdl_cli.stores.store import Stimuli, Store, fingerprint, partial
 from rdl_cli.stores.writer import create, room
@@ -138,7 +139,7 @@ def test_any_hdf5_reader_reads_it(path):
         assert file["layers/V1/subject"].asstr()[0] == "ü"
         found = []
         file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-        assert len(found) == 7
+        assert len(found) == 10
         assert all(item.chunks is None and item.id.get_offset() % 4096 == 0 for item in found)
 
 
@@ -164,23 +165,112 @@ def test_a_long_chain_of_provenance_fits(path):
 
 
 def test_the_fingerprint_follows_the_content_and_not_the_path(path, tmp_path):
-    def of(name, stimuli, width="float32", distance="mse", provenance=None):
-        rdm = RdmSpec("V1", 1, width, distance), np.ones((1, 21))
+    def of(name, stimuli, width="float32", distance="mse", provenance=None, value=1.0, subject=()):
+        rdm = RdmSpec("V1", 1, width, distance, subjects=subject), np.full((1, 21), value)
         return fingerprint(write(tmp_path / name, stimuli, rdms=[rdm], provenance=provenance))
 
     first = of("a", made())
     shutil.copy(tmp_path / "a", tmp_path / "copy")
     assert fingerprint(Store.open(tmp_path / "copy")) == first
-    assert of("b", made(), provenance={"command": "test", "made": "today"}) == first
+    assert of("b", made(), provenance={"command": "another", "parents": ["other"]}) == first
     others = [
         of("c", made()._replace(digests=np.array([b"0"] * 7, "S64"))),
         of("d", made()._replace(labels=np.zeros(7))),
         of("e", made()._replace(labels=None)),
         of("f", made(), width="float64"),
         of("g", made(), distance="cosine"),
-        of("h", made(), provenance={"command": "test", "parents": ["other"]}),
+        of("h", made(), value=2.0),
+        of("i", made(), subject=("BE",)),
     ]
-    assert len({first, *others}) == 7
+    assert len({first, *others}) == 8
+
+
+def test_the_fingerprint_of_some_layers_stays_when_others_come_or_change(path, tmp_path):
+    """A student remembers that of the layers that it follows."""
+
+    def of(name, specs, layers=(), pictures=None):
+        return fingerprint(write(tmp_path / name, pictures or made(), rdms=[(s, np.full((1, 21), v)) for s, v in specs]), layers)
+
+    v1, it = RdmSpec("V1", 1, "float32", "mse"), RdmSpec("IT", 1, "float32", "mse")
+    alone = of("a", [(v1, 1)])
+    assert alone == of("b", [(v1, 1), (it, 2)], ["V1"]) == of("c", [(it, 3), (v1, 1)], ["V1"])
+    others = [of("d", [(v1, 2), (it, 2)], ["V1"]), of("e", [(v1, 1), (it, 2)], ["IT"]), of("f", [(v1, 1), (it, 2)])]
+    others += [of("g", [(v1, 1)], pictures=made()._replace(labels=np.zeros(7)))]
+    assert len({alone, *others}) == 5
+    assert fingerprint(Store.open(tmp_path / "f"), ["IT", "V1"]) == others[2] == fingerprint(Store.open(tmp_path / "f"), ["V1", "IT"])
+    with pytest.raises(UserError, match="no layer `V2`"):
+        fingerprint(Store.open(tmp_path / "a"), ["V2"])
+
+
+def both(path):
+    """A store of activations and of RDMs with subjects, whose pictures are those of their digests."""
+    stimuli = made()._replace(digests=picture_digests(made().images))
+    values = np.random.default_rng(4).normal(size=(2, 7, 5)).astype("float32")
+    specs = (
+        ActivationSpec("fc", (5,), "float32", ("identity", "hflip"), {"distance": "mse"}),
+        RdmSpec("V1", 2, "float64", "mse", "V1", "", ("a", "b")),
+    )
+    return write(path, stimuli, [(specs[0], values)], [(specs[1], np.arange(42.0).reshape(2, 21))])
+
+
+PLACES = {
+    "layers/fc/activations": (lambda store: store.activations("fc"), "layer `fc` is not what was written"),
+    "layers/V1/rdm": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
+    "layers/V1/subject": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
+    "layers/V1/sha256": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
+    "stimuli/images": (lambda store: store.pictures(), "1 of 7 pictures are not those of their digests"),
+    "stimuli/digest": (None, "the list of its stimuli"),
+    "stimuli/name": (None, "the list of its stimuli"),
+    "stimuli/label": (None, "the list of its stimuli"),
+    "stimuli/sha256": (None, "the list of its stimuli"),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_flipped_bit_is_noticed_before_a_number_is_handed_out(path, place):
+    read, said = PLACES[place]
+    whole = both(path)
+    assert whole.verify() == ()
+    with h5py.File(path) as file:
+        at = file[place].id.get_offset() + file[place].id.get_storage_size() - 1
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+    for reading in (read, Store.verify) if read else (Store.open,):
+        with pytest.raises(UserError, match=said) as error:
+            reading(Store.open(path) if read else path)
+        assert str(path) in str(error.value) and "make it again" in error.value.hint
+    if read:
+        others = {"fc": Store.activations, "V1": Store.rdm}
+        assert [others[layer](Store.open(path), layer) is not None for layer in others if f"/{layer}/" not in place]
+
+
+def test_an_attribute_that_changed_is_noticed(path):
+    both(path)
+    with h5py.File(path, "r+") as file:
+        file["layers/V1/rdm"].attrs["distance"] = "cosine"
+    with pytest.raises(UserError, match="layer `V1` is not what was written"):
+        Store.open(path).rdm("V1")
+
+
+def test_a_store_from_before_there_were_digests_is_read_and_has_the_same_fingerprint(path):
+    known = fingerprint(both(path))
+    with h5py.File(path, "r+") as file:
+        for group in (file["stimuli"], *file["layers"].values()):
+            del group["sha256"]
+    store = Store.open(path)
+    assert store.verify() == ("fc", "V1") and fingerprint(store) == known
+    np.testing.assert_array_equal(store.rdm("V1").values, np.arange(42.0).reshape(2, 21))
+
+
+def test_what_a_layer_is_like_is_told_without_reading_it(path):
+    both(path)
+    with h5py.File(path, "r+") as file:
+        file["layers/fc/activations"][0, 0, 0] += 1
+    store = Store.open(path)
+    assert (
+        store.extent("fc").shape == (2, 7, 5) and store.extent("V1").dtype == np.float64 and (store.rdms("fc"), store.rdms("V1")) == (0, 2)
+    )
 
 
 def damaged(path, change):
