@@ -38,6 +38,14 @@ def curves(runs: Runs, out: Out) -> None:
     plot_curves(runs, out)
 
 
+def labels(runs: Runs, out: Out) -> None:
+    """Test error over the number of labelled images; `rdl-100` and `rdl-300` are one method."""
+    from rdl_cli.jobs.plot import plot_labels
+
+    plot_labels(runs, out)
+
+
 plot.command("rdm")(command(Heatmaps, rdm))
 plot.command("mds")(command(Map, mds))
 plot.command("curves")(curves)
+plot.command("labels")(labels)

@@ -6,13 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import MaxNLocator
 
-from rdl_cli.figures.style import QUIET, Look, apart, looks, styled
+from rdl_cli.figures.style import LETTER, LINE, QUIET, Look, error_axis, looks, name_ends, styled
 
 WIDTH, HEIGHT = 7.0, 2.9  # inches: two columns of a journal
 LEFT, BELOW, ABOVE, BETWEEN = 0.5, 0.62, 0.25, 0.3
-LETTER, LINE = 0.062, 0.13  # of a name beside a curve
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +39,7 @@ def curves(methods: Sequence[Curve]) -> Figure:
     validation = figure.add_subplot(grid[1], sharey=training)
     validation.tick_params(labelleft=False)
     values = [100 * part for each in methods for part in (each.training, each.validation)]
-    _scale(training, np.concatenate([part.ravel() for part in values]))
+    error_axis(training, np.concatenate([part.ravel() for part in values]))
     for look, method in zip(looks(len(methods)), methods, strict=True):
         _draw(training, 100 * method.training, look)
         _draw(validation, 100 * method.validation, look)
@@ -52,21 +51,13 @@ def curves(methods: Sequence[Curve]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         axes.set_axisbelow(True)
-    _write(validation, names, methods)
+    ends = [(each.validation.shape[1], 100 * each.validation[:, -1].mean()) for each in methods]
+    name_ends(validation, names, ends, gap=LINE / (HEIGHT - BELOW - ABOVE))
     seeds = max(len(each.validation) for each in methods)
     if seeds > 1:
         said = f"Lines: mean of up to {seeds} seeds. Bands: lowest to highest. ±: standard deviation between seeds."
         figure.text(LEFT / WIDTH, 0.08 / HEIGHT, said, color=QUIET)
     return figure
-
-
-def _scale(axes: Axes, percent: np.ndarray) -> None:
-    least = float(percent[percent > 0].min(initial=100))
-    axes.set_yscale("symlog", linthresh=least, linscale=0.5)
-    axes.set_ylim(0 if (percent <= 0).any() else least * 0.8, percent.max(initial=1) * 1.15)
-    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=least, subs=(1, 2, 5)))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
 def _draw(axes: Axes, percent: np.ndarray, look: Look) -> None:
@@ -82,13 +73,3 @@ def _name(method: Curve) -> str:
     """The method with its last validation error in percent."""
     last = 100 * method.validation[:, -1]
     return f"{method.name}  {last.mean():.2f}" + (f" ± {last.std(ddof=1):.2f}" if len(last) > 1 else "")
-
-
-def _write(axes: Axes, names: Sequence[str], methods: Sequence[Curve]) -> None:
-    """The names beside the ends of their curves, moved apart where these end together, each with a line to its own."""
-    ends = [(each.validation.shape[1], 100 * each.validation[:, -1].mean()) for each in methods]
-    heights = axes.transAxes.inverted().transform(axes.transData.transform(ends))[:, 1]
-    gap = LINE / (HEIGHT - BELOW - ABOVE)
-    for look, name, end, height in zip(looks(len(methods)), names, ends, apart(heights.tolist(), gap), strict=True):
-        line = {"arrowstyle": "-", "color": look.colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
-        axes.annotate(name, end, (1.09, height), textcoords="axes fraction", va="center", arrowprops=line, annotation_clip=False)

@@ -6,11 +6,15 @@ from itertools import cycle, islice
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
+LETTER, LINE = 0.062, 0.13  # inches, of a name beside a curve
 INK, QUIET, ABSENT = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 
 STYLE: dict[Any, Any] = {
@@ -97,3 +101,21 @@ def apart(wanted: Sequence[float], gap: float) -> list[float]:
         for place, i in enumerate(members):
             found[i] = centre + gap * (place - (len(members) - 1) / 2)
     return found
+
+
+def error_axis(axes: Axes, percent: np.ndarray) -> None:
+    """Errors from bottom to top: logarithmic down to the smallest that occurs, and linear from there to 0."""
+    least = float(percent[percent > 0].min(initial=100))
+    axes.set_yscale("symlog", linthresh=least, linscale=0.5)
+    axes.set_ylim(0 if (percent <= 0).any() else least * 0.8, percent.max(initial=1) * 1.15)
+    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=least, subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def name_ends(axes: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], gap: float) -> None:
+    """The names beside the ends of their curves, moved apart where these end together, each with a line to its own."""
+    heights = axes.transAxes.inverted().transform(axes.transData.transform(ends))[:, 1]
+    for look, name, end, height in zip(looks(len(names)), names, ends, apart(heights.tolist(), gap), strict=True):
+        line = {"arrowstyle": "-", "color": look.colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
+        axes.annotate(name, end, (1.09, height), textcoords="axes fraction", va="center", arrowprops=line, annotation_clip=False)

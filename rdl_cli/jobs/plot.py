@@ -21,6 +21,7 @@ from rdl_cli.datasets.batches import digests
 from rdl_cli.datasets.splits import Split
 from rdl_cli.figures.curves import Curve, curves
 from rdl_cli.figures.heatmap import Panel, Row, heatmaps
+from rdl_cli.figures.labels import Line, against_labels
 from rdl_cli.figures.map import Track, paths
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.embedding import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
@@ -165,6 +166,24 @@ def _curve(name: str, runs: Sequence[Run]) -> Curve:
     except (KeyError, ValueError, TypeError) as error:
         raise UserError(f"metrics.csv of {name} is damaged: {error}", hint=f"look at {runs[0].path / 'metrics.csv'}") from error
     return Curve(name, training, validation)
+
+
+def plot_labels(sources: Sequence[Path], out: Sequence[Path]) -> Figure:
+    """Test error (final epoch) over the number of labelled images, written to every path of `out`.
+
+    Runs whose names differ only in a number at the end (`rdl-100`, `rdl-300`) are one method.
+    """
+    _check(out)
+    found: dict[str, dict[int, list[float]]] = {}
+    for name, runs in methods(find(sources)).items():
+        line = found.setdefault(re.sub(r"-?(\d+|all)$", "", name) or name, {})
+        for run in runs:
+            if (count := run.config.get("train_size")) is None:
+                raise UserError(f"{run.path} was trained on all labels, which are as many as there were", hint="say so with --train-size N")
+            predictions = run.predictions()
+            line.setdefault(int(count), []).append(float((predictions.predicted != predictions.labels).mean()))
+    lines = [Line(name, {count: np.array(points[count]) for count in sorted(points)}) for name, points in found.items()]
+    return _written(against_labels(lines), out)
 
 
 def _check(out: Sequence[Path], settings: Drawn | None = None) -> None:

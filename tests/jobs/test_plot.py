@@ -20,7 +20,7 @@ from rdl_cli.datasets.splits import load
 from rdl_cli.figures.heatmap import shaded
 from rdl_cli.geometry.rdm import pair_index, upper
 from rdl_cli.jobs import representations
-from rdl_cli.jobs.plot import plot_curves, plot_mds, plot_rdms
+from rdl_cli.jobs.plot import plot_curves, plot_labels, plot_mds, plot_rdms
 from rdl_cli.jobs.plot_settings import Heatmaps, Map
 from rdl_cli.jobs.representations import Wanted, exemplars
 from rdl_cli.networks.taps import read
@@ -254,3 +254,18 @@ def test_a_store_too_large_to_draw_whole_needs_labels(tmp_path):
 def test_asking_for_help_loads_neither_torch_nor_matplotlib():
     program = "import sys; import rdl_cli.cli.plot; sys.exit(bool({'torch', 'matplotlib', 'numpy'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False).returncode == 0
+
+
+def test_errors_over_labels_are_those_of_the_predictions(teacher, tmp_path):
+    for name, count in (("rdl-200", 200), ("rdl-50", 50)):
+        shutil.copytree(teacher, tmp_path / name)
+        config = re.sub(r"(?m)^(label|train_size) = .*\n", "", (tmp_path / name / "config.toml").read_text())
+        (tmp_path / name / "config.toml").write_text(f'label = "{name}"\ntrain_size = {count}\n{config}')
+    figure = plot_labels([tmp_path / "rdl-200", tmp_path / "rdl-50"], [tmp_path / "labels.svg"])
+    found = Run(teacher).predictions()
+    error = 100 * float((found.predicted != found.labels).mean())
+    assert figure.axes[0].lines[-1].get_xdata() == pytest.approx([50, 200]), "one line, ascending"
+    assert figure.axes[0].lines[-1].get_ydata() == pytest.approx([error, error])
+    (tmp_path / "rdl-50" / "config.toml").write_text((tmp_path / "rdl-50" / "config.toml").read_text().replace("train_size = 50\n", ""))
+    with pytest.raises(UserError, match="rdl-50 was trained on all labels"):
+        plot_labels([tmp_path / "rdl-50"], [tmp_path / "x.svg"])
