@@ -1,8 +1,14 @@
-"""Which device a person means."""
+"""Which device a person means, and how its memory is to be kept."""
+
+import ctypes
+import platform
 
 import torch
 
 from rdl_cli.core.errors import UserError, unknown
+
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
+"""From glibc's malloc.h."""
 
 
 def device_of(asked: str) -> str:
@@ -15,3 +21,15 @@ def device_of(asked: str) -> str:
     if not there[asked]:
         raise UserError(f"this machine has no device `{asked}` that torch {torch.__version__} can use", hint="say --device cpu")
     return asked
+
+
+def keep_freed_memory(device: torch.device | str) -> bool:
+    """Whether glibc was told to keep what is freed; it is where the network runs on the CPU of a Linux with glibc.
+
+    glibc gives blocks above 32 MiB back to the system after every use, and the next step asks for them anew, page by page:
+    `nin` on CIFAR-10 spent a third of its time in the kernel, 74 s became 51 s, for the same bits and a fifth more memory.
+    """
+    if torch.device(device).type != "cpu" or platform.libc_ver()[0] != "glibc":
+        return False
+    libc = ctypes.CDLL(None)
+    return bool(libc.mallopt(M_MMAP_MAX, 0) and libc.mallopt(M_TRIM_THRESHOLD, -1))  # -1: never

@@ -24,7 +24,7 @@ from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.splits import Split, Splits
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.jobs.console import Ticker, say, ticking
-from rdl_cli.jobs.devices import device_of
+from rdl_cli.jobs.devices import device_of, keep_freed_memory
 from rdl_cli.jobs.pictures import load, place
 from rdl_cli.jobs.plan import Plan
 from rdl_cli.jobs.settings import Student, Training, record
@@ -148,6 +148,7 @@ def _fabric(settings: Training) -> Fabric:
         precision=settings.precision,
     )
     fabric.launch()
+    keep_freed_memory(fabric.device)
     return fabric
 
 
