@@ -54,7 +54,7 @@ def _store(card: StoreCard) -> RenderableType:
     if len(card.exports) > 1:  # the last is not how all of its layers came to be there
         made = replace(made, command="")
         facts += [("export", f"{', '.join(each['layers'])}: {each['command']} ({each['made']})") for each in card.exports]
-    layers = empty_table("Layers", "layer", "activations", "views", "RDMs", "numbers", "distance", "notes")
+    layers = empty_table("Layers", "layer", "activations", "views", "kernel", "RDMs", "numbers", "distance", "notes")
     for layer in card.layers:
         add_row(layers, *_layer(layer))
     return Group(_facts([*facts, *_made(made)]), Text(), layers, _chain(card.path, card.parents))
@@ -74,7 +74,8 @@ def _accuracy(accuracy: Accuracy) -> list[str]:
 def _layer(layer: LayerCard) -> list[str]:
     notes = ", ".join(f"{name} {value}" for name, value in layer.notes.items())
     shape = "–" if layer.shape is None else _shape(layer.shape)
-    return [layer.name, shape, ", ".join(layer.views) or "–", str(layer.rdms or "–"), layer.dtype, layer.distance or "–", notes]
+    kernel = "–" if layer.units is None else f"of {layer.units:,} units"
+    return [layer.name, shape, ", ".join(layer.views) or "–", kernel, str(layer.rdms or "–"), layer.dtype, layer.distance or "–", notes]
 
 
 def _shape(shape: tuple[int, ...]) -> str:

@@ -1,5 +1,6 @@
-"""A teacher network, run once: its activations or RDMs over a set of pictures become a store."""
+"""A teacher network, run once: its activations, RDMs or kernels over a set of pictures become a store."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,25 +20,22 @@ from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.splits import Split, Splits
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.geometry.kernels import check_told
 from rdl_cli.jobs.console import say, ticking
 from rdl_cli.jobs.devices import device_of, keep_freed_memory
-from rdl_cli.jobs.distances import write_rdm
+from rdl_cli.jobs.distances import write_kernel, write_rdm
+from rdl_cli.jobs.held import EXPORT, copy, exports_of, held_at, holds, specs_of
 from rdl_cli.jobs.pictures import joined, load, place
 from rdl_cli.jobs.settings import Export, record
 from rdl_cli.networks.networks import Pictures
 from rdl_cli.networks.taps import choose, read_only, shapes
 from rdl_cli.networks.weights import load as load_weights
-from rdl_cli.stores.plan import ActivationSpec, RdmSpec, size_of
+from rdl_cli.stores.plan import ActivationSpec, KernelSpec, RdmSpec, Spec, size_of
 from rdl_cli.stores.run import Run
 from rdl_cli.stores.store import Stimuli, Store
 from rdl_cli.stores.writer import Writer, create, room
 
 CHECKPOINT_EVERY = 20  # batches; each checkpoint is an fdatasync
-
-EXPORT = ("command", "made", "commit", "config")
-"""What a store's provenance keeps of every export; all else is that of the last."""
-
-Specs = list[ActivationSpec | RdmSpec]
 
 
 @dataclass(frozen=True)
@@ -83,21 +81,29 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     if not settings.layers:
         raise UserError("no layers are named", hint=f"say --layers NAME,NAME; this network has: {', '.join(teacher.shapes)}")
     layers = choose(settings.layer_names(), list(teacher.shapes))
-    if settings.as_ == "rdm" and len(teacher.views) > 1:
+    if settings.as_ != "activations" and len(teacher.views) > 1:
         raise UserError(
-            f"an RDM is of the pictures themselves, not of the {len(teacher.views)} views of `{settings.views}`", hint="store activations"
+            f"an RDM or kernel is of the pictures themselves, not of the {len(teacher.views)} views of `{settings.views}`",
+            hint="store activations",
         )
-    held = _held(out, teacher)
-    missing = [layer for layer in layers if not (held and _holds(held, layer, settings, teacher.views))]
+    if settings.as_ == "kernel":
+        check_told(settings.distance)
+        if settings.dtype == "float16":
+            raise UserError(
+                "float16 is too narrow for a kernel: distances are differences of its numbers, which end at 65,504",
+                hint="leave --dtype out, or store activations in float16",
+            )
+    held = held_at(out, teacher.source)
+    missing = [layer for layer in layers if not (held and holds(held, layer, settings, teacher.views))]
     if held and not missing:
         say(f"{out} holds {', '.join(layers)} of this teacher already")
         return held
     error = _say_error(run, teacher, settings)
     stimuli = teacher.stimuli()
     specs = [_spec(layer, teacher, settings) for layer in missing]
-    kept = _specs_of(held, without=missing) if held else []
-    scratch = out.with_name(f".{out.name}.activations") if settings.as_ == "rdm" else None
-    scratch_specs: Specs = [ActivationSpec(m, teacher.shapes[m], "float32", teacher.views.names) for m in missing] if scratch else []
+    kept = specs_of(held, without=missing) if held else []
+    scratch = out.with_name(f".{out.name}.activations") if settings.as_ != "activations" else None
+    scratch_specs: list[Spec] = [ActivationSpec(m, teacher.shapes[m], "float32", teacher.views.names) for m in missing] if scratch else []
     _say_size(
         out, size_of(stimuli, [*kept, *specs]) + (size_of(stimuli, scratch_specs) if scratch else 0), len(teacher.split), missing, settings
     )
@@ -109,7 +115,7 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     ]
     made = provenance(record(settings), parents, str(teacher.device), torch.get_num_threads())
     made |= {"source": teacher.source, "teacher_error": error}
-    made["exports"] = [*(_exports_of(held, without=missing) if held else ()), {"layers": missing} | {key: made[key] for key in EXPORT}]
+    made["exports"] = [*(exports_of(held, without=missing) if held else ()), {"layers": missing} | {key: made[key] for key in EXPORT}]
     key = repr(sorted(teacher.source.items()))
     if scratch:
         if not _serves(scratch, teacher, missing):
@@ -117,14 +123,18 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
                 _write_activations(writer, teacher, missing)
         activations = Store.open(scratch)
         with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer, _or_nothing(out):
-            _copy(writer, held, kept)
+            copy(writer, held, kept)
             for layer in missing:
-                write_rdm(writer, layer, activations.activations(layer)[0], settings.distance, teacher.device)
+                reps = activations.activations(layer)[0]
+                if settings.as_ == "kernel":
+                    write_kernel(writer, layer, reps, teacher.device)
+                else:
+                    write_rdm(writer, layer, reps, settings.distance, teacher.device)
         scratch.unlink()
     else:
         with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer:
             _write_activations(writer, teacher, missing)
-            _copy(writer, held, kept)
+            copy(writer, held, kept)
     say(f"{out}: whole")
     return Store.open(out)
 
@@ -184,28 +194,6 @@ def _say_error(run: Path, teacher: Teacher, settings: Export) -> float | None:
     return wrong / n
 
 
-def _held(out: Path, teacher: Teacher) -> Store | None:
-    """The store that is at the path already, if it is of this teacher and these pictures; UserError if it is of others."""
-    if not out.exists():
-        return None
-    held = Store.open(out)
-    if held.provenance.get("source") != teacher.source:
-        before = held.provenance.get("source") or {}
-        changed = [key for key, value in teacher.source.items() if before.get(key) != value]
-        raise UserError(f"{out} exists already, and is of another {' and other '.join(changed)}", hint="choose another path, or remove it")
-    return held
-
-
-def _holds(held: Store, layer: str, settings: Export, views: Views) -> bool:
-    if layer not in held.layers:
-        return False
-    if settings.as_ == "rdm":
-        return held.has_rdm(layer) and held.rdm(layer).distance == settings.distance and held.rdm(layer).values.dtype == settings.dtype
-    if not held.has_activations(layer) or held.attrs(layer).get("distance") != settings.distance:
-        return False
-    return held.views(layer) == views.names and held.activations(layer).dtype == settings.dtype
-
-
 def _serves(scratch: Path, teacher: Teacher, layers: Sequence[str]) -> bool:
     """Whether the activations that an interrupted attempt left are those that this one needs."""
     if not scratch.exists():
@@ -225,35 +213,12 @@ def _or_nothing(out: Path) -> Iterator[None]:
         raise
 
 
-def _spec(layer: str, teacher: Teacher, settings: Export) -> ActivationSpec | RdmSpec:
+def _spec(layer: str, teacher: Teacher, settings: Export) -> Spec:
+    if settings.as_ == "kernel":
+        return KernelSpec(layer, settings.dtype, settings.distance, math.prod(teacher.shapes[layer]))
     if settings.as_ == "rdm":
         return RdmSpec(layer, 1, settings.dtype, settings.distance)
     return ActivationSpec(layer, teacher.shapes[layer], settings.dtype, teacher.views.names, {"distance": settings.distance})
-
-
-def _specs_of(held: Store, without: Sequence[str]) -> Specs:
-    """What a store holds, as it would be announced, to be kept beside new layers."""
-    found: Specs = []
-    for layer in held.layers:
-        if layer in without:
-            continue
-        if held.has_activations(layer):
-            values = held.activations(layer)
-            noted = {"distance": held.attrs(layer).get("distance", "")}
-            found.append(ActivationSpec(layer, values.shape[2:], str(values.dtype), held.views(layer), noted))
-        else:
-            stack = held.rdm(layer)
-            found.append(RdmSpec(layer, len(stack.values), str(stack.values.dtype), stack.distance, stack.region, stack.unit))
-    return found
-
-
-def _exports_of(held: Store, without: Sequence[str]) -> list[dict[str, Any]]:
-    """How each layer of a store that is to be kept came to be there."""
-    only = {"layers": list(held.layers)} | {key: held.provenance.get(key) for key in EXPORT}  # of a store from before exports were kept
-    exports = [
-        each | {"layers": [layer for layer in each["layers"] if layer not in without]} for each in held.provenance.get("exports", [only])
-    ]
-    return [each for each in exports if each["layers"]]
 
 
 def _say_size(out: Path, need: int, stimuli: int, layers: Sequence[str], settings: Export) -> None:
@@ -290,18 +255,3 @@ def _write_activations(writer: Writer, teacher: Teacher, layers: Sequence[str]) 
 def _from(teacher: Teacher, row: int) -> Batches:
     rest = teacher.split.at(torch.arange(row, len(teacher.split)))
     return Batches(rest, None, teacher.batch_size, teacher.views, teacher.pictures.preprocess, teacher.device)
-
-
-def _copy(writer: Writer, held: Store | None, kept: Specs, block: int = 1 << 22) -> None:
-    """What a store holds already, array by array, in blocks of so many numbers."""
-    for spec in kept:
-        assert held is not None, "what is kept was held"
-        if isinstance(spec, RdmSpec):
-            for index, values in enumerate(held.rdm(spec.name).values):
-                for start in range(0, len(values), block):
-                    writer.write_rdm(spec.name, index, start, values[start : start + block])
-        else:
-            for view, values in enumerate(held.activations(spec.name)):
-                rows = max(1, block * len(values) // max(1, values.size))
-                for start in range(0, len(values), rows):
-                    writer.write(spec.name, start, values[start : start + rows], view)

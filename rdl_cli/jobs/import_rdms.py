@@ -96,7 +96,7 @@ def export_foreign(store: Path, out: Path, format: str = "", layers: Sequence[st
         raise UserError(f"{out} has no suffix that names a format", hint=f"{', '.join(FORMATS)}; or say --format {'|'.join(WRITERS)}")
     wanted = list(layers) or [layer for layer in held.layers if held.has_rdm(layer)]
     if not wanted:
-        raise UserError(f"{store} holds activations and no RDM", hint="export the teacher again with --as rdm")
+        raise UserError(f"{store} holds no RDM", hint="export the teacher again with --as rdm")
     names = None if held.stimuli.names is None else tuple(map(str, held.stimuli.names))
     rdms = []
     for layer in wanted:

@@ -122,8 +122,11 @@ class Export(Data):
     dataset: Annotated[str, "data set [default: the one the teacher was trained on]"] = ""
     split: Annotated[Literal["train", "validation", "test", "all"], "which pictures"] = "train"
     layers: Annotated[list[str], "layers, globs allowed (rdl layers NETWORK); repeat or separate by commas"] = field(default_factory=list)
-    as_: Annotated[Literal["activations", "rdm"], "activations, or whole RDMs (n(n-1)/2 distances a layer)"] = "activations"
-    distance: Annotated[str, "distance of the RDMs, and default for those who train on the activations (rdl list distances)"] = "mse"
+    as_: Annotated[
+        Literal["activations", "rdm", "kernel"],
+        "activations, whole RDMs (n(n-1)/2 distances a layer), or kernels (as many inner products)",
+    ] = "activations"
+    distance: Annotated[str, "distance of the RDMs, and default for those who train on activations or kernels (rdl list distances)"] = "mse"
     dtype: Annotated[Literal["float16", "float32"], "width of stored numbers"] = "float32"
     batch_size: Annotated[int, "images in a forward pass"] = 500
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"

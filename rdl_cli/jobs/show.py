@@ -79,7 +79,10 @@ class RunCard:
 
 @dataclass(frozen=True)
 class LayerCard:
-    """What is stored of a layer. `shape` is that of one picture's activations; `rdms` counts its RDMs."""
+    """What is stored of a layer. `shape` is that of one picture's activations; `rdms` counts its RDMs.
+
+    `units` is over how many units the inner products of its kernel are, where it has one.
+    """
 
     name: str
     shape: tuple[int, ...] | None
@@ -88,6 +91,7 @@ class LayerCard:
     dtype: str
     distance: str
     notes: dict[str, Any]
+    units: int | None = None
 
 
 @dataclass(frozen=True)
@@ -182,7 +186,7 @@ def _store(store: Store) -> StoreCard:
 
 def _layer(store: Store, name: str) -> LayerCard:
     kept, activations = store.extent(name), store.has_activations(name)
-    notes = {key: value for key, value in store.attrs(name).items() if key not in ("name", "views", "distance") and value != ""}
+    notes = {key: value for key, value in store.attrs(name).items() if key not in ("name", "views", "distance", "units") and value != ""}
     return LayerCard(
         name=name,
         shape=kept.shape[2:] if activations else None,
@@ -191,6 +195,7 @@ def _layer(store: Store, name: str) -> LayerCard:
         dtype=str(kept.dtype),
         distance=store.attrs(name).get("distance", ""),
         notes=notes,
+        units=store.attrs(name).get("units"),
     )
 
 

@@ -43,6 +43,16 @@ class RdmSpec:
     times: tuple[float, ...] = ()
 
 
+@dataclass(frozen=True)
+class KernelSpec:
+    """A layer's inner products to be stored, those of activations of so many units; `distance` is noted for who makes distances of them."""
+
+    name: str
+    dtype: str
+    distance: str
+    units: int
+
+
 class Planned(NamedTuple):
     """An array that the file will hold, by its path there; `values` where they are known from the start."""
 
@@ -57,7 +67,8 @@ class Planned(NamedTuple):
         return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
 
-Specs = Iterable[ActivationSpec | RdmSpec]
+Spec = ActivationSpec | RdmSpec | KernelSpec
+Specs = Iterable[Spec]
 
 
 def size_of(stimuli: Stimuli, specs: Specs) -> int:
@@ -85,11 +96,22 @@ def plan_of(stimuli: Stimuli, specs: Specs) -> list[Planned]:
         assert len(column) == n, f"{len(column):,} rows of {name} for {n:,} stimuli"
     plan = [Planned(f"stimuli/{name}", column.shape, column.dtype, {}, column) for name, column in columns.items()]
     for spec in specs:
-        plan += _activations(spec, n) if isinstance(spec, ActivationSpec) else _rdms(spec, n)
+        plan += _arrays(spec, n)
     groups = dict.fromkeys(planned.place.rpartition("/")[0] for planned in plan)
     plan += [Planned(f"{group}/{DIGEST}", (1,), np.dtype("S64"), {}, np.zeros(1, "S64")) for group in groups]
     assert len({planned.place for planned in plan}) == len(plan), "a layer was announced twice"
     return plan
+
+
+def _arrays(spec: Spec, n: int) -> list[Planned]:
+    match spec:
+        case ActivationSpec():
+            return _activations(spec, n)
+        case RdmSpec():
+            return _rdms(spec, n)
+        case KernelSpec():
+            noted = {"name": spec.name, "distance": spec.distance, "units": spec.units}
+            return [Planned(f"layers/{encoded(spec.name)}/kernel", (n * (n + 1) // 2,), np.dtype(spec.dtype), noted)]
 
 
 def _activations(spec: ActivationSpec, n: int) -> list[Planned]:

@@ -1,9 +1,10 @@
-"""What is known of a teacher, in one HDF5 file that any HDF5 reader opens: its stimuli, activations and RDMs.
+"""What is known of a teacher, in one HDF5 file that any HDF5 reader opens: its stimuli, activations, RDMs and kernels.
 
     /                        attrs: format, version, provenance (JSON)
     /stimuli/                digest [n] · name [n] · label [n] · images [n,c,h,w] uint8 · sha256 [1] of the first three
     /layers/NAME/activations [views,n,...]     attrs: name, views, and what the writer adds (projection and its distortion)
     /layers/NAME/rdm         [k, n(n-1)/2]     attrs: name, distance, region, unit; beside it subject, session, time [k]
+    /layers/NAME/kernel      [n(n+1)/2]        attrs: name, distance, units; inner products, the upper triangle with its diagonal by rows
     /layers/NAME/sha256      [1]               of all of the layer, see `digest_of`
 
 NAME is percent-encoded ("." and "/" are not safe in HDF5), the attribute `name` holds the truth. NaN is not measured.
@@ -30,6 +31,8 @@ from rdl_cli.core.pixels import picture_digests
 
 FORMAT, VERSION = "rdl-store", 1
 DIGEST = "sha256"
+KINDS = {"activations": "activations", "kernel": "kernels", "rdm": "RDMs"}
+"""What can be stored of a layer → what a person calls it."""
 AGAIN = "copy it again from where it was whole, or remove it and make it again"
 
 
@@ -55,6 +58,17 @@ class RdmStack(NamedTuple):
     subject: tuple[str, ...]
     session: tuple[str, ...]
     time: tuple[float, ...]
+
+
+class StoredKernel(NamedTuple):
+    """The inner products of a layer's activations as they are, over so many units: `values` (n(n+1)/2,), see `geometry.kernels.among`.
+
+    `distance` is noted for those who make distances of them.
+    """
+
+    values: np.ndarray
+    distance: str
+    units: int
 
 
 class Extent(NamedTuple):
@@ -119,10 +133,12 @@ class Store:
     def has_rdm(self, layer: str) -> bool:
         return "rdm" in self._layer(layer)
 
+    def has_kernel(self, layer: str) -> bool:
+        return "kernel" in self._layer(layer)
+
     def extent(self, layer: str) -> Extent:
-        """The shape, width and attributes of a layer's activations, or of its RDMs where it has none, unread."""
-        found = self._layer(layer)
-        return found.get("activations") or found["rdm"]
+        """The shape, width and attributes of a layer's activations, or of its kernel or RDMs where it has none, unread."""
+        return _main(self._layer(layer))
 
     def rdms(self, layer: str) -> int:
         """How many RDMs of a layer are held."""
@@ -131,20 +147,19 @@ class Store:
 
     def activations(self, layer: str) -> np.ndarray:
         """Activations (views, n, ...). UserError where the layer holds RDMs only, or is damaged."""
-        extent = self._activations(layer)
+        extent = self._holding(layer, "activations")
         self._check(layer)
         return extent.read(self.path)
 
     def views(self, layer: str) -> tuple[str, ...]:
         """The views of every picture whose activations are held, in the order of the first axis."""
-        return self._activations(layer).attrs["views"]
+        return self._holding(layer, "activations").attrs["views"]
 
     def rdm(self, layer: str) -> RdmStack:
-        """The layer's stored RDMs. UserError where it holds activations only, or is damaged."""
-        found = self._layer(layer)
-        if "rdm" not in found:
-            raise UserError(f"layer `{layer}` of {self.path} holds activations, no RDM", hint="export it again with --as rdm")
+        """The layer's stored RDMs. UserError where it holds none, or is damaged."""
+        self._holding(layer, "rdm")
         self._check(layer)
+        found = self._layer(layer)
         about, count = found["rdm"].attrs, found["rdm"].shape[0]
         who = {
             key: tuple(np.char.decode(found[key].read(self.path), "utf-8").tolist()) if key in found else ("",) * count
@@ -154,10 +169,16 @@ class Store:
         values = found["rdm"].read(self.path)
         return RdmStack(values, about["distance"], about["region"], about["unit"], who["subject"], who["session"], time)
 
+    def kernel(self, layer: str) -> StoredKernel:
+        """The layer's stored kernel. UserError where it holds none, or is damaged."""
+        extent = self._holding(layer, "kernel")
+        self._check(layer)
+        return StoredKernel(extent.read(self.path), extent.attrs["distance"], extent.attrs["units"])
+
     def attrs(self, layer: str) -> dict[str, Any]:
-        """What is noted on the layer: views, projection and its distortion; distance, region and unit of its RDMs."""
+        """What is noted on the layer: views, projection and its distortion; distance, region and unit of its RDMs; units of its kernel."""
         found = self._layer(layer)
-        return {key: value for array in ("rdm", "activations") if array in found for key, value in found[array].attrs.items()}
+        return {key: value for array in ("rdm", "kernel", "activations") if array in found for key, value in found[array].attrs.items()}
 
     def pictures(self, rows: Any = slice(None)) -> np.ndarray:
         """Some of the stimuli's pictures, uint8 (n, c, h, w). UserError where a picture is not the one of its digest."""
@@ -186,11 +207,17 @@ class Store:
             raise unknown("layer", layer, self._layers, hint=f"{self.path} holds: {', '.join(self._layers)}")
         return self._layers[layer]
 
-    def _activations(self, layer: str) -> Extent:
+    def _holding(self, layer: str, kind: str) -> Extent:
         found = self._layer(layer)
-        if "activations" not in found:
-            raise UserError(f"layer `{layer}` of {self.path} holds RDMs only, no activations", hint="export it again with --as activations")
-        return found["activations"]
+        if kind not in found:
+            held = " and ".join(said for each, said in KINDS.items() if each in found)
+            raise UserError(f"layer `{layer}` of {self.path} holds {held}, no {KINDS[kind]}", hint=f"export it again with --as {kind}")
+        return found[kind]
+
+
+def _main(arrays: dict[str, Extent]) -> Extent:
+    """The array by which a layer is known."""
+    return next(arrays[kind] for kind in KINDS if kind in arrays)
 
 
 def fingerprint(store: Store, layers: Iterable[str] = ()) -> str:
@@ -263,10 +290,12 @@ def _contents(path: Path, file: h5py.File) -> Contents:
     layers: dict[str, dict[str, Extent]] = {}
     for group in file["layers"].values():
         arrays = {name: _extent(path, dataset) for name, dataset in group.items()}
-        for kind, axis, length in (("activations", 1, n), ("rdm", 1, n * (n - 1) // 2)):
-            if kind in arrays and arrays[kind].shape[axis] != length:
+        for kind, axis, length in (("activations", 1, n), ("rdm", 1, n * (n - 1) // 2), ("kernel", 0, n * (n + 1) // 2)):
+            if kind in arrays and arrays[kind].shape[axis : axis + 1] != (length,):
                 raise ValueError(f"{group.name}/{kind} has shape {arrays[kind].shape}, which does not fit {n:,} stimuli")
-        layers[(arrays.get("activations") or arrays["rdm"]).attrs["name"]] = arrays
+        if not KINDS.keys() & arrays.keys():
+            raise ValueError(f"{group.name} holds none of {', '.join(KINDS)}")
+        layers[_main(arrays).attrs["name"]] = arrays
     return Contents(json.loads(file.attrs["provenance"]), stimuli, layers)
 
 

@@ -65,6 +65,14 @@ class Writer:
         assert 0 <= index < count, f"{layer} was announced with {count} RDMs; there is no {index}"
         self._put(extent, index * pairs + start, self._narrowed(layer, values, extent.dtype))
 
+    def write_kernel(self, layer: str, start: int, values: np.ndarray) -> None:
+        """Inner products of the packed kernel, from position `start` on."""
+        extent = self._layers[layer]["kernel"]
+        assert values.ndim == 1 and start >= 0 and start + len(values) <= extent.shape[0], (
+            f"{values.shape} from {start} on lies outside {layer}"
+        )
+        self._put(extent, start, self._narrowed(layer, values, extent.dtype))
+
     def checkpoint(self, rows: int) -> None:
         """From here on the first `rows` stimuli survive a kill and a power cut."""
         with self._or_abandon():

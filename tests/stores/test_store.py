@@ -336,7 +336,7 @@ def test_a_wrong_layer_teaches(path):
         with pytest.raises(UserError, match="no layer `pol1`; did you mean `pool1`") as error:
             wrong("pol1")
         assert "pool1, V1" in error.value.hint
-    with pytest.raises(UserError, match="holds RDMs only") as error:
+    with pytest.raises(UserError, match="holds RDMs, no activations") as error:
         store.activations("V1")
     assert "--as activations" in error.value.hint
     with pytest.raises(UserError, match="no RDM"):
