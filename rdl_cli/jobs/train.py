@@ -50,15 +50,15 @@ def train(out: Path, settings: Training, resume: bool = False, dry_run: bool = F
     each = {seed: replace(settings, seed=seed, seeds="") for seed in seeds}
     for seed, path in places.items():
         _check_place(path, each[seed], resume)
-    splits = load(settings)
-    runs = []
-    for seed, path in places.items():
-        if resume and Run(path).finished:
-            say(f"{path} is finished already")
+    runs = {seed: Run(path) for seed, path in places.items()}
+    waiting = [seed for seed, run in runs.items() if not (resume and run.finished)]
+    splits = load(settings) if waiting else None
+    for seed, run in runs.items():
+        if splits and seed in waiting:
+            _train_one(run.path, each[seed], splits, dry_run)
         else:
-            _train_one(path, each[seed], splits, dry_run)
-        runs.append(Run(path))
-    return runs
+            say(f"{run.path} is finished already")
+    return list(runs.values())
 
 
 def _check_place(path: Path, settings: Training, resume: bool) -> None:
