@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rdl_cli.jobs.compare import ALPHA, Comparison, MethodPair, p_text
+from rdl_cli.jobs.compare import ALPHA, Comparison, Method, MethodPair, p_text
 
 COLUMNS = (
     *("table", "first", "second", "first_path", "second_path", "seed", "runs", "errors", "rate", "sd", "low", "high"),
@@ -80,17 +80,21 @@ def as_latex(found: Comparison) -> str:
     return "\n".join(parts)
 
 
-def as_markdown(title: str, found: Comparison, published: dict[str, float]) -> str:
-    """A page for a results folder: errors beside those that were published, and what every pair of methods comes to."""
-    lines = [f"# {title}", "", f"{_title(found)}.", "", "| method | runs | error %, mean ± sd | errors of each run | published error % |"]
-    lines.append("|---|---|---|---|---|")
-    errors = {run.name: f"{run.errors:,}" for run in found.runs}
-    for method in found.methods:
-        each = ", ".join(errors[name] for name in method.runs)
+def as_markdown(final: Comparison, best: Comparison, published: dict[str, float]) -> str:
+    """Errors with the weights of both epochs, and beside them those that were published where there are any."""
+    header = ["method", "runs", "error %, mean ± sd", "errors", "error % at the best epoch", "errors"]
+    lines = [[*header, "published error %"] if published else header]
+    lines.append(["---"] * len(lines[0]))
+    for method, other in zip(final.methods, best.methods, strict=True):
+        line = [method.name, str(len(method.runs)), *_scored(final, method), *_scored(best, other)]
         known = f"{published[method.name]:.2f}" if method.name in published else "–"
-        lines.append(f"| {method.name} | {len(method.runs)} | {_mean(method.mean, method.sd)} | {each} | {known} |")
-    lines += ["", *(f"- {line.strip()}" for line in _statements(found).plain.splitlines() if line), "", legend(found)]
-    return "\n".join(lines) + "\n"
+        lines.append([*line, known] if published else line)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def as_list(found: Comparison) -> str:
+    """What every pair of methods comes to, a line each."""
+    return "\n".join(f"- {line.strip()}" for line in _statements(found).plain.splitlines() if line)
 
 
 def latex(text: str) -> str:
@@ -225,6 +229,11 @@ def _points(difference: float) -> str:
 
 def _mean(mean: float, sd: float | None) -> str:
     return percent(mean) if sd is None else f"{percent(mean)} ± {percent(sd)}"
+
+
+def _scored(found: Comparison, method: Method) -> tuple[str, str]:
+    """A method's mean error, and how many images each of its runs got wrong."""
+    return _mean(method.mean, method.sd), ", ".join(f"{run.errors:,}" for run in found.runs if run.name in method.runs)
 
 
 def _latex_errors(found: Comparison) -> list[list[str]]:
