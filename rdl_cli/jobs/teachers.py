@@ -23,7 +23,7 @@ from rdl_cli.learning.objective import OBJECTIVES, Match, Objective, Setting
 from rdl_cli.learning.stimuli import StimulusTarget
 from rdl_cli.learning.targets import LiveTarget, StoreTarget, Target
 from rdl_cli.networks.networks import Pictures
-from rdl_cli.networks.taps import choose, shapes
+from rdl_cli.networks.taps import LOGITS, choose, shapes
 from rdl_cli.networks.weights import load
 from rdl_cli.stores.parts import split as split_layer
 from rdl_cli.stores.run import Run
@@ -80,7 +80,7 @@ def objectives(settings: Student, student: nn.Module, pictures: Pictures, classe
     _refuse_twins(specs)
     own = shapes(student, pictures)
     matches = read_matches(settings.match)
-    choose([match.mine for match in matches], list(own))
+    choose([match.mine for match in matches], list(own), "layer of the student")
     if matches and not settings.targets:
         raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
     used = tuple(dict.fromkeys(match for spec in specs for match in family(spec).uses(matches)))
@@ -141,6 +141,7 @@ def open_target(settings: Student, matches: Sequence[Match], shown: Shown, pictu
         _refuse_stimulus_options(settings, f"{path} is a run")
         return _live(path, layers, shown)
     store = Store.open(path)
+    _refuse_missing_logits(store, layers)
     if settings.align == "digest" and has_own_stimuli(store, shown.split.at(shown.rows(shown.ids))):
         return stimulus_target(store, layers, settings, pictures, shown.preprocess, shown.device, seeds)
     _refuse_stimulus_options(settings, f"{path} is of the training images")
@@ -150,6 +151,20 @@ def open_target(settings: Student, matches: Sequence[Match], shown: Shown, pictu
         say(f"teacher of {path}: error {100 * error:.2f} % on the stored pictures")
     rows = rows_in_store(store, shown.split, shown.ids, settings.align)
     return StoreTarget(store, layers, rows, shown.views.names, shown.device)
+
+
+def _refuse_missing_logits(store: Store, layers: Sequence[str]) -> None:
+    """`kd` and its like follow the logits without being told to; UserError where the store has none, with the way to them."""
+    if LOGITS not in layers or LOGITS in store.layers:
+        return
+    if not any(map(store.has_activations, store.layers)):
+        hint = "an RDM is followed by rsa, cosine, whitened or rdl, at a layer that --match names"
+        raise UserError(f"{store.path} holds only RDMs, and no `{LOGITS}` that an objective could compare class by class", hint=hint)
+    runs = [parent["path"] for parent in store.provenance.get("parents", ()) if parent["kind"] == "run"] or ["RUN"]
+    raise UserError(
+        f"{store.path} holds no `{LOGITS}`; it holds: {', '.join(store.layers)}",
+        hint=f"add them: rdl export-rdms {runs[0]} {store.path} --layers {','.join(store.layers)},{LOGITS}",
+    )
 
 
 def _refuse_stimulus_options(settings: Student, fact: str) -> None:
@@ -171,7 +186,7 @@ def _live(path: Path, layers: Sequence[str], shown: Shown) -> LiveTarget:
             f"the teacher {path} takes {takes} pictures; the student is shown {shows}", hint="choose another teacher or --image-size"
         )
     own = shapes(teacher, takes)
-    choose(layers, list(own))
+    choose(layers, list(own), "layer of the teacher")
     return LiveTarget(teacher.to(shown.device), layers, own)
 
 

@@ -179,6 +179,7 @@ def test_what_is_done_is_said(tiny, followed, tmp_path, capfd):
         ({"match": ["pool2=IT@nobody"]}, "no part `nobody`"),
         ({"match": ["pool2=V5"]}, "no layer `V5`; did you mean `V4`"),
         ({"objective": ["sp"]}, "only an RDM is known"),
+        ({"objective": ["kd"], "match": []}, "holds only RDMs, and no `logits`"),
         ({"control": "shufle"}, "did you mean `shuffle`"),
         ({"stimuli_split": 0.95}, "2 stimuli are left"),
         ({"stimuli_split": 40.0}, "none is left"),

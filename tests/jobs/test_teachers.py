@@ -168,6 +168,13 @@ class TestRefused:
         refused("distances at `pool1` are all 0: its RDM is constant", targets=str(silent))
 
 
+def test_a_store_without_logits_says_how_they_come_to_it(tiny, teacher, store, tmp_path):
+    with pytest.raises(UserError, match="holds no `logits`; it holds: pool1, pool2, fc") as caught:
+        tiny.train(tmp_path / "run", targets=str(store), objective=["kd"])
+    assert caught.value.hint == f"add them: rdl export-rdms {teacher} {store} --layers pool1,pool2,fc,logits"
+    assert not any(tmp_path.iterdir())
+
+
 def test_matches_are_read():
     assert read_matches(["a=b,c", "d.0=e.1"]) == (Match("a", "b"), Match("c", "c"), Match("d.0", "e.1"))
 
