@@ -56,16 +56,26 @@ def export_rdms(
     out: Annotated[Path, typer.Argument(help="the store to make or to add layers to; or .h5, .mat, .npz", show_default=False)],
     settings: Export,
     format: Annotated[str, typer.Option(help="with a store: rsatoolbox, matlab, npz [default: by the suffix]")] = "",
+    stimuli: Annotated[
+        Path | None, typer.Option(help="in place of a data set: a brain's store, whose own pictures the run is shown")
+    ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Run a teacher once over a set of pictures and keep its layers' activations or RDMs; or hand a store's RDMs on."""
     if source.is_file():
+        if stimuli:
+            raise UserError(f"--stimuli is for a run; {source} is a file", hint="name a run, or leave out --stimuli")
         from rdl_cli.jobs.import_rdms import export_foreign
 
         export_foreign(source, out, format, settings.layer_names())
         return
     if format:
         raise UserError(f"--format {format} is for the RDMs of a store; {source} is not one", hint="name a store, or leave out --format")
+    if stimuli:
+        from rdl_cli.jobs.over_stimuli import export_over_stimuli
+
+        export_over_stimuli(source, stimuli, out, settings, dry_run)
+        return
     from rdl_cli.jobs.export_rdms import export_rdms as job
 
     job(source, out, settings, dry_run)
@@ -84,11 +94,28 @@ def import_rdms(
 
 
 def demo(
-    out: Annotated[Path, typer.Argument(help="folder for the runs and the store")] = Path("rdl-demo"),
+    out: Annotated[
+        Path | None, typer.Argument(help="folder for all of it [default: rdl-demo, or rdl-demo-brain]", show_default=False)
+    ] = None,
+    brain: Annotated[bool, typer.Option("--brain", help="with human IT as the teacher: fetches two public files, 3.8 MB")] = False,
+    data_root: Annotated[str, typer.Option(help="with --brain: where they lie, or are put [default: $RDL_DATA or data]")] = "",
 ) -> None:
-    """The four verbs one after another on embedded pictures: teacher, store, students, comparison. About a minute."""
+    """The verbs one after another on embedded pictures: teacher, store, students, comparison. One to three minutes."""
     from rdl_cli.cli.tables import as_rich, console
+
+    if brain:
+        from rdl_cli.cli.compare_rdms import as_rich as alike
+        from rdl_cli.jobs.demo_brain import demo_brain
+
+        shown = demo_brain(out or Path("rdl-demo-brain"), data_root)
+        console().print(as_rich(shown.compared), alike(shown.alike))
+        print(shown.ending, file=sys.stderr)
+        return
+    if data_root:
+        raise UserError(f"--data-root {data_root} is for --brain; the demo's digits lie nowhere", hint="say --brain, or leave it out")
     from rdl_cli.jobs.demo import demo as job
+
+    out = out or Path("rdl-demo")
 
     compared, ending = job(out)
     console().print(as_rich(compared))

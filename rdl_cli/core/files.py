@@ -68,3 +68,24 @@ def file_digest(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def download(url: str, path: Path, digest: str) -> None:
+    """The file at `url`, kept at `path` where it has this SHA-256, and only then. UserError where it can't be fetched or is another."""
+    from http.client import HTTPException  # these two take longer to import than all else in this file
+    from urllib.request import urlopen
+
+    by_hand = f"fetch it in another way and put it at {path}, or say with --data-root where it lies"
+    try:
+        with urlopen(url, timeout=30) as answer:
+            data = answer.read()
+    except (OSError, HTTPException) as error:  # URLError is an OSError
+        raise UserError(f"{url} could not be downloaded: {error}", hint=by_hand) from error
+    if (found := hashlib.sha256(data).hexdigest()) != digest:
+        raise UserError(f"{url} gave another file: {len(data):,} bytes of SHA-256 {found}, expected was {digest}", hint=by_hand)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with whole(path) as beside:
+        beside.write_bytes(data)

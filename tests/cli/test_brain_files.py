@@ -78,3 +78,14 @@ def test_the_same_pictures_on_other_grounds_are_compared_by_position_only(rdl):
     code, out, _ = rdl(f"{command} --draws 0 --layers IT@mean,hIT@mean --json")
     found = json.loads(out)
     assert code == 0 and found["stimuli"] == 92 and round(found["tables"][0]["pairs"][0]["value"], 3) == 0.557
+
+
+def test_words_that_belong_elsewhere_are_refused(rdl, tmp_path):
+    before = sorted(tmp_path.iterdir())
+    for command, fact in (
+        ("rdl demo --data-root krieg92", "--data-root krieg92 is for --brain"),
+        ("rdl export-rdms krieg92/92_brainRDMs.mat out.h5 --stimuli other.h5", "--stimuli is for a run"),
+    ):
+        code, out, err = rdl(command)
+        assert (code, out) == (2, "") and fact in err and "hint: " in err
+    assert sorted(tmp_path.iterdir()) == before

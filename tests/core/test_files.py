@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import file_digest, whole, write_text
+from rdl_cli.core.files import download, file_digest, whole, write_text
 
 
 def test_a_file_appears_when_its_block_ends(tmp_path: Path) -> None:
@@ -77,3 +77,26 @@ def test_text_is_utf8(tmp_path: Path) -> None:
 def test_the_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
     (tmp_path / "bytes").write_bytes(b"\x00" * 3_000_000)
     assert file_digest(tmp_path / "bytes") == hashlib.sha256(b"\x00" * 3_000_000).hexdigest()
+
+
+def test_a_download_is_whole_and_of_its_digest_or_absent(tmp_path):
+    source, kept = tmp_path / "source", tmp_path / "new/kept"
+    source.write_bytes(b"measured")
+    digest = hashlib.sha256(b"measured").hexdigest()
+    with pytest.raises(UserError, match=f"another file: 8 bytes of SHA-256 {digest}, expected was 0000") as caught:
+        download(source.as_uri(), kept, "0" * 64)
+    assert "--data-root" in caught.value.hint and str(kept) in caught.value.hint
+    with pytest.raises(UserError, match="could not be downloaded"):
+        download((tmp_path / "nowhere").as_uri(), kept, digest)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+    download(source.as_uri(), kept, digest)
+    assert kept.read_bytes() == b"measured" and [path.name for path in kept.parent.iterdir()] == ["kept"]
+    with pytest.raises(UserError, match="could not be written"):
+        download(source.as_uri(), source / "below", digest)
+
+
+def test_a_machine_without_a_network_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(UserError, match=r"127\.0\.0\.1:9/file could not be downloaded") as caught:
+        download("http://127.0.0.1:9/file", tmp_path / "kept", "0" * 64)
+    assert "--data-root" in caught.value.hint and not any(tmp_path.iterdir())

@@ -7,16 +7,20 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from scipy.spatial.distance import pdist, squareform
+from scipy.stats import spearmanr
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.batches import digests
 from rdl_cli.geometry.distances import sqeuclidean
 from rdl_cli.geometry.rdm import upper
+from rdl_cli.jobs.over_stimuli import export_over_stimuli
+from rdl_cli.jobs.settings import Export
 from rdl_cli.jobs.stimuli import fitted
 from rdl_cli.networks.networks import Pictures
 from rdl_cli.stores.plan import RdmSpec
 from rdl_cli.stores.run import Run
-from rdl_cli.stores.store import Stimuli
+from rdl_cli.stores.store import Stimuli, Store
 from rdl_cli.stores.writer import create
 
 BRAIN = Path(__file__).resolve().parents[2] / "../shared/data/brain"
@@ -254,3 +258,43 @@ def test_a_student_of_fifteen_people(tiny, tmp_path):
         tmp_path / "control", targets=str(tmp_path / "cichy.h5"), match=["fc=IT@mean"], lr=0.05, control="category", epochs=1
     )
     assert json.loads((control / "stimuli.json").read_text())["control"] == "category"
+
+
+def test_layers_exported_over_the_stimuli_are_as_alike_as_the_run_says(run, measured, tmp_path):
+    out = export_over_stimuli(run, measured, tmp_path / "out.h5", Export(layers=["pool2"], distance="correlation", device="cpu"))
+    brain = Store.open(measured)
+    assert np.array_equal(out.stimuli.digests, brain.stimuli.digests) and np.array_equal(out.stimuli.labels, brain.stimuli.labels)
+    names, whole = out.stimuli.names.tolist(), squareform(brain.rdm("IT").values.mean(0))
+    for kind, each in likeness(run).items():
+        rows = [names.index(name) for name in Run(run).stimuli["stimuli"][kind]]
+        mine = pdist(out.activations("pool2")[0][rows].reshape(len(rows), -1), "correlation")
+        theirs = squareform(whole[np.ix_(rows, rows)])
+        assert spearmanr(mine, theirs).statistic == pytest.approx(each["spearman"], abs=1e-3)
+    assert {parent["kind"] for parent in out.provenance["parents"]} == {"run", "store"}
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"dataset": "digits"}, "--dataset names other pictures than --stimuli"),
+        ({"views": "hflip"}, "not the views of `hflip`"),
+        ({"as_": "rdm"}, "--as rdm is for a data set"),
+        ({"layers": []}, "no layers are named"),
+        ({"layers": ["pool9"]}, "pool9"),
+        ({"distance": "corelation"}, "did you mean `correlation`"),
+    ],
+)
+def test_what_no_export_over_stimuli_can_be_is_refused(changes, message, run, measured, tmp_path):
+    with pytest.raises(UserError, match=message):
+        export_over_stimuli(run, measured, tmp_path / "out.h5", Export(**{"layers": ["pool2"]} | changes))
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_export_over_stimuli_needs_their_pictures_and_a_free_place(run, measured, store, tmp_path):
+    with pytest.raises(UserError, match="holds no pictures of its stimuli"):
+        export_over_stimuli(run, store, tmp_path / "out.h5", Export(layers=["pool2"]))
+    (tmp_path / "mine.h5").write_text("mine")
+    with pytest.raises(UserError, match="exists already"):
+        export_over_stimuli(run, measured, tmp_path / "mine.h5", Export(layers=["pool2"]))
+    assert export_over_stimuli(run, measured, tmp_path / "out.h5", Export(layers=["pool2"]), dry_run=True) is None
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.h5"]
