@@ -158,8 +158,11 @@ def _refuse_missing_logits(store: Store, layers: Sequence[str]) -> None:
     if LOGITS not in layers or LOGITS in store.layers:
         return
     if not any(map(store.has_activations, store.layers)):
-        hint = "an RDM is followed by rsa, cosine, whitened or rdl, at a layer that --match names"
-        raise UserError(f"{store.path} holds only RDMs, and no `{LOGITS}` that an objective could compare class by class", hint=hint)
+        what, more = ("RDMs", "") if any(map(store.has_rdm, store.layers)) else ("kernels", "cka, bayes, sp, ")
+        raise UserError(
+            f"{store.path} holds only {what}, and no `{LOGITS}` that an objective could compare class by class",
+            hint=f"{what} are followed by {more}rsa, cosine, whitened or rdl, at a layer that --match names",
+        )
     runs = [parent["path"] for parent in store.provenance.get("parents", ()) if parent["kind"] == "run"] or ["RUN"]
     raise UserError(
         f"{store.path} holds no `{LOGITS}`; it holds: {', '.join(store.layers)}",

@@ -7,6 +7,7 @@ import torch
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.shapes import Batch, Condensed, Reps, Scalar
 from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.geometry.kernels import Centring, Kernel, kernel
 from rdl_cli.geometry.rdm import upper
 from rdl_cli.learning.objective import Match, Objective, Setting, Step, Term
 from rdl_cli.learning.targets import Target
@@ -63,6 +64,8 @@ class Matched(Objective):
         checked_weight(family, weight=weight)
         super().__init__(tuple(match.mine for match in matches), target)
         self.family, self.teacher, self.matches, self.weight = family, target, matches, weight
+        self.one = Batch(*(part[:1] for part in setting.calibration))
+        """An image to ask the teacher about: what it can't tell is refused when the objective is made, not in the first step."""
 
     @classmethod
     def uses(cls, matches: tuple[Match, ...]) -> tuple[Match, ...]:
@@ -78,6 +81,13 @@ class Matched(Objective):
             with torch.autocast(mine.device.type, enabled=False):
                 for name, term in self.compare(match, wide(mine), step.probe).items():
                     found[f"{name}/{match.mine}"] = term
+        return found
+
+    def measured(self, distance: str | None) -> dict[Match, tuple[str, str]]:
+        """By match, the distance that measures the student and the one that the teacher is asked for. UserError where it has none."""
+        found = {match: measures(self.teacher, match.theirs, distance) for match in self.matches}
+        for match, (_, stored) in found.items():
+            self.teacher.distances(match.theirs, self.one, stored)
         return found
 
     def compare(self, match: Match, mine: Reps, probe: Batch) -> dict[str, Term]:
@@ -102,12 +112,29 @@ class OfActivations(Matched):
         raise NotImplementedError
 
 
+class OfKernels(Matched):
+    """Compares kernels, which a teacher's activations give as well. A teacher of which only RDMs are known is refused when it is made."""
+
+    def __init__(self, family: str, setting: Setting, weight: float, center: Centring = "none"):
+        super().__init__(family, setting, weight)
+        self.center: Centring = center
+        for match in self.matches:
+            self.teacher.kernel(match.theirs, self.one, center)
+
+    def compare(self, match: Match, mine: Reps, probe: Batch) -> dict[str, Term]:
+        theirs = self.teacher.kernel(match.theirs, probe, self.center).detach().to(mine.dtype)
+        return {self.family: Term(self.loss(kernel(mine, self.center), theirs), self.weight)}
+
+    def loss(self, mine: Kernel, theirs: Kernel) -> Scalar:
+        raise NotImplementedError
+
+
 class OfDistances(Matched):
     """Compares RDMs, so that a brain of which nothing else is known can be a teacher."""
 
     def __init__(self, family: str, setting: Setting, weight: float, distance: str | None):
         super().__init__(family, setting, weight)
-        self.measures = {match: measures(self.teacher, match.theirs, distance) for match in self.matches}
+        self.measures = self.measured(distance)
 
     def compare(self, match: Match, mine: Reps, probe: Batch) -> dict[str, Term]:
         return {self.family: Term(self.loss(*self.rdms(match, mine, probe)), self.weight)}

@@ -8,6 +8,7 @@ import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.shapes import UNLABELLED, Batch, Condensed, Distances, Ids, Images, Reps
+from rdl_cli.geometry.kernels import Centring, Kernel
 from rdl_cli.geometry.noise_ceiling import SubjectRdms
 from rdl_cli.geometry.rdm import count, pair_index, square, upper
 from rdl_cli.geometry.reliability import reliability
@@ -98,6 +99,9 @@ class StimulusTarget:
                 hint=f"follow the mean of subjects: {layer}@mean",
             )
         return self._weights[layer][probe.ids[:, None], probe.ids]
+
+    def kernel(self, layer: str, probe: Batch, center: Centring) -> Kernel:
+        raise self._rdms_only(layer)
 
     def representations(self, layer: str, probe: Batch) -> Reps:
         raise self._rdms_only(layer)

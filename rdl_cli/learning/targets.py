@@ -1,4 +1,4 @@
-"""What a student is pulled towards: stored activations, stored RDMs, or a teacher that runs along.
+"""What a student is pulled towards: stored activations, RDMs or kernels, or a teacher that runs along.
 
 Objectives know only the protocol `Target`. Whatever the source, a target is that of exactly the picture the student
 sees: same image, same view.
@@ -15,10 +15,11 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch, Distances, Ids, Reps
 from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.geometry.kernels import Centring, Kernel, among, centred_as, distances_of, kernel
 from rdl_cli.geometry.rdm import pair_index
 from rdl_cli.networks.taps import read_only
 from rdl_cli.stores.parts import select_one
-from rdl_cli.stores.store import RdmStack, Store
+from rdl_cli.stores.store import RdmStack, Store, StoredKernel
 
 
 class Target(Protocol):
@@ -38,21 +39,25 @@ class Target(Protocol):
         """The teacher's distances between all images of the probe; NaN where they were not measured."""
         ...
 
+    def kernel(self, layer: str, probe: Batch, center: Centring) -> Kernel:
+        """The teacher's inner products between all images of the probe, centred; UserError where only RDMs are known."""
+        ...
+
     def representations(self, layer: str, probe: Batch) -> Reps:
-        """The teacher's activations; UserError where only RDMs are known."""
+        """The teacher's activations; UserError where only RDMs or kernels are known."""
         ...
 
     def shape(self, layer: str) -> tuple[int, ...]:
-        """The shape of the layer for one image; UserError where only RDMs are known."""
+        """The shape of the layer for one image; UserError where only RDMs or kernels are known."""
         ...
 
 
 class StoreTarget:
-    """A store's activations or RDMs, for images matched to its stimuli.
+    """A store's activations, RDMs or kernels, for images matched to its stimuli.
 
     `rows[id]` is the store's row of the training image `id`, -1 where the store does not hold it. Activations are
-    gathered through a memory map; a whole RDM is read once from beginning to end first, because cold gathers cost
-    0.5 s.
+    gathered through a memory map; a whole RDM or kernel is read once from beginning to end first, because cold gathers
+    cost 0.5 s. From a kernel come those distances that inner products tell.
     """
 
     def __init__(self, store: Store, layers: Sequence[str], rows: Tensor, views: tuple[str, ...], device: torch.device):
@@ -60,6 +65,7 @@ class StoreTarget:
         self._store = store
         self._activations: dict[str, np.ndarray] = {}
         self._rdms: dict[str, RdmStack] = {}
+        self._kernels: dict[str, StoredKernel] = {}
         self._places: tuple[Batch, np.ndarray, Tensor] | None = None
         for layer in self.layers:
             if layer in store.layers and store.has_activations(layer):
@@ -71,10 +77,14 @@ class StoreTarget:
                     )
                 self._activations[layer] = store.activations(layer)
             elif len(views) > 1:
+                what = "a kernel" if layer in store.layers and store.has_kernel(layer) else "an RDM"
                 raise UserError(
-                    f"the store {store.path} holds an RDM of `{layer}`, of the pictures only; training shows {len(views)} views of each",
+                    f"the store {store.path} holds {what} of `{layer}`, of the pictures only; training shows {len(views)} views of each",
                     hint="export activations with these --views, or train without views",
                 )
+            elif layer in store.layers and store.has_kernel(layer):
+                self._kernels[layer] = store.kernel(layer)
+                _warm(self._kernels[layer].values)
             else:
                 self._rdms[layer] = select_one(store, layer).stack
                 _warm(self._rdms[layer].values[0])
@@ -89,6 +99,9 @@ class StoreTarget:
         if layer in self._activations:
             reps = self.representations(layer, probe)
             return DISTANCES.find(distance)(reps, reps)
+        if layer in self._kernels:
+            inner = among(self._kernels[layer].values, self._rows(probe))
+            return distances_of(inner, distance, self._kernels[layer].units).float().to(self.device)
         stack = self._rdms[layer]
         if stack.distance != distance:
             raise UserError(
@@ -96,24 +109,42 @@ class StoreTarget:
                 hint=f"use distance={stack.distance}, or store activations",
             )
         if self._places is None or self._places[0] is not probe:  # the same for all layers of a step
-            self._places = probe, *_places(self.rows[probe.ids.cpu()], len(self._store.stimuli.digests))
+            self._places = probe, *_places(self._rows(probe), len(self._store.stimuli.digests))
         _, places, same = self._places
         return torch.from_numpy(stack.values[0][places]).float().masked_fill_(same, 0).to(self.device)
 
-    def representations(self, layer: str, probe: Batch) -> Reps:
-        if layer not in self._activations:
+    def kernel(self, layer: str, probe: Batch, center: Centring) -> Kernel:
+        if layer in self._activations:
+            return kernel(self.representations(layer, probe), center)
+        if layer not in self._kernels:
             raise UserError(
-                f"the store {self._store.path} holds only an RDM of `{layer}`; this objective needs its activations",
-                hint="export the store with --as activations",
+                f"the store {self._store.path} holds only an RDM of `{layer}`; this objective needs its kernel or its activations",
+                hint="export the store with --as kernel or --as activations",
             )
-        rows, views = self.rows[probe.ids.cpu()].numpy(), probe.views.cpu().numpy()
-        assert (rows >= 0).all(), "images without a target were refused before training"
-        return torch.from_numpy(self._activations[layer][views, rows]).to(self.device).float()
+        return centred_as(among(self._kernels[layer].values, self._rows(probe)).double(), center).float().to(self.device)
+
+    def representations(self, layer: str, probe: Batch) -> Reps:
+        self._check_activations(layer)
+        views = probe.views.cpu().numpy()
+        return torch.from_numpy(self._activations[layer][views, self._rows(probe).numpy()]).to(self.device).float()
 
     def shape(self, layer: str) -> tuple[int, ...]:
-        if layer not in self._activations:
-            raise UserError(f"the store {self._store.path} holds only an RDM of `{layer}`; this objective needs its activations")
+        self._check_activations(layer)
         return self._activations[layer].shape[2:]
+
+    def _check_activations(self, layer: str) -> None:
+        if layer not in self._activations:
+            what = "a kernel" if layer in self._kernels else "an RDM"
+            raise UserError(
+                f"the store {self._store.path} holds only {what} of `{layer}`; this objective needs its activations",
+                hint="export the store with --as activations",
+            )
+
+    def _rows(self, probe: Batch) -> Ids:
+        """Where the store has the probe's images."""
+        rows = self.rows[probe.ids.cpu()]
+        assert (rows >= 0).all(), "images without a target were refused before training"
+        return rows
 
 
 class LiveTarget:
@@ -134,6 +165,9 @@ class LiveTarget:
     def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
         reps = self.representations(layer, probe)
         return DISTANCES.find(distance)(reps, reps)
+
+    def kernel(self, layer: str, probe: Batch, center: Centring) -> Kernel:
+        return kernel(self.representations(layer, probe), center)
 
     def representations(self, layer: str, probe: Batch) -> Reps:
         if self._read is None or self._read[0] is not probe:  # one pass serves all layers of a step

@@ -5,15 +5,15 @@ from typing import Literal
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.shapes import Reps, Scalar
+from rdl_cli.core.shapes import Scalar
 from rdl_cli.geometry.bayes import divergence, log_ratios, log_scales, noise_share, prior, symmetric_kl, total_variation
-from rdl_cli.geometry.kernels import Centring, kernel
-from rdl_cli.learning.matched import OfActivations
+from rdl_cli.geometry.kernels import Centring, Kernel
+from rdl_cli.learning.matched import OfKernels
 from rdl_cli.learning.objective import OBJECTIVES, Setting, Step, Term
 
 
 @OBJECTIVES.register("bayes")
-class Bayes(OfActivations):
+class Bayes(OfKernels):
     """The distance between what random linear readouts of the two layers say of the batch: `jsd` in bits, `tv`, or `skl` in nats.
 
     Blind to rotation and scale, with `center=stimuli` to a common offset too. `jsd` and `tv` are means over draws, new in
@@ -32,19 +32,19 @@ class Bayes(OfActivations):
         center: Centring = "none",
         samples: int = 256,
     ):
-        super().__init__("bayes", setting, weight)
+        super().__init__("bayes", setting, weight, center)
         if samples < 1:
             raise UserError(f"`bayes` cannot draw samples={samples}", hint="256 are enough for training")
         noise_share(1, b, a)
-        self.measure, self.b, self.a, self.center, self.samples = measure, b, a, center, samples
+        self.measure, self.b, self.a, self.samples = measure, b, a, samples
         self.rng = torch.Generator()
 
     def terms(self, step: Step) -> dict[str, Term]:
         self.rng = step.rng
         return super().terms(step)
 
-    def loss(self, mine: Reps, theirs: Reps) -> Scalar:
-        p, q = (prior(kernel(reps, self.center), b=self.b, a=self.a) for reps in (mine, theirs))
+    def loss(self, mine: Kernel, theirs: Kernel) -> Scalar:
+        p, q = (prior(kernel, b=self.b, a=self.a) for kernel in (mine, theirs))
         scales = log_scales(p, q)
         if self.measure == "skl":
             return symmetric_kl(scales).to(mine.dtype)

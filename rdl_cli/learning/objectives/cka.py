@@ -3,15 +3,15 @@
 from typing import Literal
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.shapes import Reps, Scalar
-from rdl_cli.geometry.kernels import kernel
+from rdl_cli.core.shapes import Scalar
+from rdl_cli.geometry.kernels import Kernel
 from rdl_cli.geometry.similarity import cka, cka_debiased
-from rdl_cli.learning.matched import OfActivations
+from rdl_cli.learning.matched import OfKernels
 from rdl_cli.learning.objective import OBJECTIVES, Setting
 
 
 @OBJECTIVES.register("cka")
-class Cka(OfActivations):
+class Cka(OfKernels):
     """One minus linear CKA: blind to rotation, scale and a common offset of the activations.
 
     `estimator=debiased` for batches smaller than layers are wide: there the biased CKA of unrelated noise is near 1. `log=true`
@@ -19,12 +19,12 @@ class Cka(OfActivations):
     """
 
     def __init__(self, setting: Setting, *, weight: float = 1.0, estimator: Literal["biased", "debiased"] = "biased", log: bool = False):
-        super().__init__("cka", setting, weight)
+        super().__init__("cka", setting, weight, center="stimuli")
         self.estimator, self.log = estimator, log
 
-    def loss(self, mine: Reps, theirs: Reps) -> Scalar:
+    def loss(self, mine: Kernel, theirs: Kernel) -> Scalar:
         if self.estimator == "debiased" and len(mine) < 4:
             raise UserError(f"`cka:estimator=debiased` compares 4 images at least; a batch has {len(mine)}", hint="use larger batches")
         measure = cka if self.estimator == "biased" else cka_debiased
-        apart = 1 - measure(kernel(mine, "stimuli"), kernel(theirs, "stimuli"))
+        apart = 1 - measure(mine, theirs)
         return apart.clamp_min(1e-6).log() if self.log else apart

@@ -9,7 +9,7 @@ from torch import Tensor
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.shapes import Reps
 from rdl_cli.geometry.distances import DISTANCES
-from rdl_cli.learning.matched import Matched, measures, wide
+from rdl_cli.learning.matched import Matched, wide
 from rdl_cli.learning.objective import OBJECTIVES, Setting, Step, Term, decayed
 from rdl_cli.learning.targets import root_mean_square
 
@@ -60,7 +60,7 @@ class Rdl(Matched):
         self.decay, self.fit = decay, fit
         self.estimator: Estimator = estimator or ("eq4" if drawing else "all")
         self.pairs, self.pair_fraction = pairs, pair_fraction
-        self.measures = {match: measures(self.teacher, match.theirs, distance) for match in self.matches}
+        self.measures = self.measured(distance)
         self.scale = dict.fromkeys(self.matches, 1.0)
         if scale == "unit-free":
             for match, (_, stored) in self.measures.items():

@@ -1,14 +1,14 @@
 """Similarity-preserving distillation (Tung & Mori 2019)."""
 
-from rdl_cli.core.shapes import Reps, Scalar
-from rdl_cli.geometry.kernels import kernel
+from rdl_cli.core.shapes import Scalar
+from rdl_cli.geometry.kernels import Kernel
 from rdl_cli.geometry.similarity import unit
-from rdl_cli.learning.matched import OfActivations
+from rdl_cli.learning.matched import OfKernels
 from rdl_cli.learning.objective import OBJECTIVES, Setting
 
 
 @OBJECTIVES.register("sp")
-class Sp(OfActivations):
+class Sp(OfKernels):
     """Squared differences between the images' inner products, each image's scaled to length one, mean over the n² pairs.
 
     Blind to the features' scale and rotation, but not to a common offset. The weight is RepDistiller's.
@@ -17,5 +17,5 @@ class Sp(OfActivations):
     def __init__(self, setting: Setting, *, weight: float = 3000.0):
         super().__init__("sp", setting, weight)
 
-    def loss(self, mine: Reps, theirs: Reps) -> Scalar:
-        return (unit(kernel(mine)) - unit(kernel(theirs))).square().mean()
+    def loss(self, mine: Kernel, theirs: Kernel) -> Scalar:
+        return (unit(mine) - unit(theirs)).square().mean()

@@ -9,6 +9,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch
 from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.geometry.kernels import kernel
 from rdl_cli.learning.objective import OBJECTIVES, Match, Progress, Setting, Step
 
 torch.set_num_threads(1)
@@ -39,6 +40,9 @@ class FakeTarget:
         if distance != self.stored:
             raise UserError(f"the RDM is in {self.stored}, not {distance}")
         return DISTANCES.find("mse" if distance == "crossnobis" else distance)(reps, reps)
+
+    def kernel(self, layer, probe, center):
+        return kernel(self.representations(layer, probe), center)
 
     def representations(self, layer, probe):
         if self.rdms_only:
