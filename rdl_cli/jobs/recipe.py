@@ -9,7 +9,8 @@ title = "..."                       what it reproduces; the file's header says t
 [methods.NAME.tune]                 option = [values]: tried with the settings of [tuning], the best on validation is kept
 [tuning]                            settings of the tuning runs, in place of the students'
 [figures]                           layers that are drawn [default: the store's], methods [default: all], per_class images of heatmaps
-[quick]                             the same sections, for --quick: what is smaller there
+[quick]                             the same sections, for --quick: what is smaller there; without [quick.tuning] nothing is tuned,
+                                    and the first of the values is taken
 [paper]                             NAME = error in % that was published
 """
 
@@ -89,7 +90,7 @@ def read(name: str, out: Path, quick: bool = False, flags: dict[str, Any] | None
     full = _Reader(name, "").recipe(given, out, flags or {})
     if not smaller:
         return full
-    reader = _Reader(name, "quick.")
+    reader = _Reader(name, "quick.", tunes="tuning" in smaller)
     reader.refuse_type("quick", smaller, dict)
     reader.refuse_unknown(reader.table(smaller, "methods"), full.methods, "method in [quick.methods]")
     small = reader.recipe(reader.merged(given, smaller), out, flags or {})
@@ -111,8 +112,8 @@ def _text(name: str) -> str:
 class _Reader:
     """From tables to settings; what is wrong is said with the recipe's name and the section, which for --quick begins with `quick.`."""
 
-    def __init__(self, name: str, within: str):
-        self.name, self.within = name, within
+    def __init__(self, name: str, within: str, tunes: bool = True):
+        self.name, self.within, self.tunes = name, within, tunes
 
     def recipe(self, given: dict[str, Any], out: Path, flags: dict[str, Any]) -> Recipe:
         self.refuse_unknown(given, SECTIONS, f"section in {'[quick] of ' if self.within else ''}the recipe {self.name}")
@@ -145,7 +146,8 @@ class _Reader:
                 options = all_options[like] | options
                 tune[method] = like if isinstance(tune[like], list) else tune[like]
             else:
-                tune[method] = self.grid(grid, f"{section}.tune")
+                trials = self.grid(grid, f"{section}.tune")
+                tune[method] = trials if self.tunes else trials[:1]
             all_options[method] = options
             made = self.made(Student, shared | options | data | {"label": method}, section)
             methods[method] = self.placed(made, places, section)

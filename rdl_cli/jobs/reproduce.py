@@ -66,12 +66,13 @@ def reproduce(name: str, out: Path, quick: bool = False, data_root: str = "", do
 
 
 def draw(recipe: Recipe, out: Path, results: Path) -> list[Path]:
-    """The figures of a recipe that was run below `out`, each as SVG and PNG: curves, and where layers are named heatmaps and maps.
+    """The figures of a recipe that was run below `out`, each as SVG and PNG.
 
+    Curves always, errors over labelled images where their number varies, and where layers are named heatmaps and maps.
     Heatmaps and maps (Figs. 1, 3, 4 and 6 of McClure & Kriegeskorte 2016) show each method's first seed. The teacher comes last, so
     that a method has one colour in maps and curves.
     """
-    from rdl_cli.jobs.plot import plot_curves, plot_mds, plot_rdms
+    from rdl_cli.jobs.plot import plot_curves, plot_labels, plot_mds, plot_rdms
 
     written: list[Path] = []
 
@@ -81,6 +82,8 @@ def draw(recipe: Recipe, out: Path, results: Path) -> list[Path]:
 
     methods = recipe.figures.methods or [*recipe.methods, *(["teacher"] if recipe.teacher else [])]
     plot_curves([out / method for method in methods if method != "teacher"] or [out / "teacher"], both("curves"))
+    if len({settings.train_size for settings in recipe.methods.values()}) > 1:
+        plot_labels([out / method for method in recipe.methods], both("labels"))
     layers = recipe.figures.layers or (recipe.store.layers if recipe.store else [])
     if layers:
         first = [_first(out / method, recipe.methods.get(method, recipe.teacher)) for method in methods]

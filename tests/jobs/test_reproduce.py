@@ -112,11 +112,20 @@ def tables(here: Path) -> dict[str, bytes]:
 
 
 def test_a_method_like_another_takes_its_options_and_what_was_chosen_for_it(recipe, tmp_path):
-    reproduce.reproduce(recipe(ALIKE), tmp_path / "out")
+    done = reproduce.reproduce(recipe(ALIKE), tmp_path / "out")
     few, more = (Run(tmp_path / "out" / name).config for name in ("few", "more"))
     assert (few["train_size"], more["train_size"]) == (200, 100)
     assert few["lr"] == more["lr"] == 0.1, "a rate of zero learns nothing, and was tried"
     assert not (tmp_path / "out" / "tuning" / "more").exists()
+    drawn = {path.stem for path in reproduce.draw(done.recipe, tmp_path / "out", tmp_path)}
+    assert drawn == {"curves", "labels"}, "the number of labels varies, and no layers are named"
+
+
+def test_quick_takes_the_first_of_the_values_unless_it_has_tuning_of_its_own(recipe):
+    quick = "[quick.students]\nepochs = 1\n"
+    assert read(recipe(ALIKE + quick), Path("out"), quick=True).tune["few"] == [{"lr": 0.0}]
+    tuned = quick + "[quick.tuning]\nepochs = 1\n"
+    assert read(recipe(ALIKE + tuned), Path("out"), quick=True).tune["few"] == [{"lr": 0.0}, {"lr": 0.1}]
 
 
 def test_what_is_left_of_a_recipe(whole):
@@ -274,7 +283,7 @@ def test_quick_lies_over_the_rest_and_flags_win(recipe, tmp_path):
     assert (full.methods["rdl"].epochs, quick.methods["rdl"].epochs) == (2, 1)
     assert full.methods["rdl"].seeds == quick.methods["rdl"].seeds == "3..4"
     assert full.methods["rdl"].targets == str(tmp_path / "out/store.h5") and quick.methods["baseline"].data_root == "there"
-    assert quick.tune == full.tune == {"baseline": [{"lr": 0.01}, {"lr": 0.1}], "rdl": []}
+    assert full.tune == {"baseline": [{"lr": 0.01}, {"lr": 0.1}], "rdl": []} and quick.tune == {"baseline": [{"lr": 0.01}], "rdl": []}
 
 
 def test_a_recipe_without_teacher_draws_the_layers_that_it_names(recipe, tmp_path):
