@@ -116,7 +116,8 @@ def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
         values = stack.values[:, pair_index(rows[i], rows[j], n).numpy()]
         several = f", mean of {len(values)}" if len(values) > 1 else ""
         layers.append(Layer(layer + several, _mean(values.astype(np.float64)), stack.distance))
-    classes = () if stimuli.labels is None else tuple(map(str, stimuli.labels[picked].tolist()))
+    called = store.provenance.get("classes")
+    classes = () if stimuli.labels is None else tuple(called[k] if called else str(k) for k in stimuli.labels[picked].tolist())
     images = None if stimuli.images is None else torch.from_numpy(store.pictures(picked))
     return Source(path.stem, tuple(layers), stimuli.digests[picked], classes, images)
 

@@ -168,7 +168,8 @@ def _student(settings: Training, pictures: Pictures, classes: int, seeds: Seeds)
 
 def _announce(path: Path, settings: Training, plan: Plan, student: nn.Module, overlap: int) -> None:
     count = sum(p.numel() for p in student.parameters())
-    images = f"{len(plan.labelled):,} labelled" + (f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else "") + " images"
+    images = f"{len(plan.labelled):,} labelled" + (f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else "")
+    images += " image" if len(plan.ids) == 1 else " images"
     length = f"{plan.epochs} epochs of {plan.steps} steps"
     say(f"{path}: {settings.network} ({count:,} weights) on {settings.dataset}, {images}, {length}, seed {settings.seed}")
     if overlap:

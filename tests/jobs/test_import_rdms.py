@@ -14,6 +14,8 @@ from rdl_cli.datasets.batches import digests
 from rdl_cli.geometry.responses import crossnobis
 from rdl_cli.jobs.import_rdms import export_foreign, import_rdms
 from rdl_cli.jobs.import_settings import Import
+from rdl_cli.jobs.plot_settings import Heatmaps
+from rdl_cli.jobs.representations import Wanted, of_store
 from rdl_cli.stores.foreign import read
 
 BRAIN = Path(__file__).resolve().parents[2] / "../shared/data/brain"
@@ -134,6 +136,8 @@ def test_categories_are_bound_by_name_or_in_order(by, head, folder, tmp_path, ca
     assert store.provenance["classes"] == ["plant", "body", "object"] and store.stimuli.labels.tolist() == [0, 1, 2, 2, 1]
     assert [parent["kind"] for parent in store.provenance["parents"]] == ["file", "stimuli", "labels"]
     assert "3 categories" in said(capfd)
+    drawn = of_store(tmp_path / "s.h5", Heatmaps(), Wanted([]))
+    assert drawn.classes == ("plant", "body", "body", "object", "object"), "a figure calls them by name"
 
 
 def test_categories_need_no_pictures_and_may_stand_by_number(subjects, tmp_path):
