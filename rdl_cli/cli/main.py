@@ -31,6 +31,7 @@ _USAGE: tuple[Any, ...] = typer.BadParameter.__mro__[
 ]  # UsageError and ClickException: click's, or those of the click inside later typers
 
 INTERRUPTED = 130
+KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 
 Out = Annotated[Path, typer.Argument(help="folder of the new run (with --seeds: of the runs)", show_default=False)]
 Resume = Annotated[bool, typer.Option("--resume", help="go on with what was interrupted; pass over what is finished")]
@@ -154,7 +155,7 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, _USAGE):
             raise
-        _complain(error.format_message(), _usage_hint(error))
+        _complain(_in_words(error), _usage_hint(error))
         status = 2
     sys.exit(status if isinstance(status, int) else 0)
 
@@ -163,6 +164,14 @@ def _complain(fact: str, hint: str | None) -> None:
     print(f"error: {fact}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
+
+
+def _in_words(error: typer.BadParameter) -> str:
+    """What typer says of the command; of a value that is of the wrong type the value too, and the type in words."""
+    said = error.format_message()
+    found: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()  # pydantic's, whose words are of strings and parsing
+    kind = KINDS.get(found[0]["type"].partition("_")[0]) if found else None
+    return said.replace(error.message, f"{found[0]['input']!r} is not {kind}") if kind else said
 
 
 def _usage_hint(error: typer.BadParameter) -> str | None:

@@ -55,7 +55,8 @@ def fingerprint(splits: Splits) -> str:
 class Batches:
     """Batches of a labelled split, or of a labelled and an unlabelled one: then each holds as many of both, labelled first.
 
-    An epoch is one pass over the larger split, without its last partial batch, or `steps` steps where they are given. The
+    An epoch is one pass over the larger split, without its last partial batch, or `steps` steps where they are given; after
+    `total` steps there are no more. The
     shorter one starts again with a fresh shuffle as often as it takes, and no picture comes twice in a batch: a shuffle is
     dealt out in whole batches, and a split smaller than a batch is one batch. What is drawn from the labelled split depends
     on seed, epoch and step alone, so a baseline without the unlabelled pictures gets the same draws, and a resumed run goes
@@ -74,6 +75,7 @@ class Batches:
         preprocess: Callable[[Images], Images],
         device: torch.device | str = "cpu",
         steps: int | None = None,
+        total: int | None = None,
     ):
         if batch_size < 1:
             raise UserError(f"a batch of {batch_size} images is not possible", hint="the batch size is 1 or more")
@@ -85,6 +87,10 @@ class Batches:
                 raise UserError(f"there are no {kind} images to train on", hint="keep at least one: see --train-size")
         self.views, self.preprocess, self.device = views, preprocess, torch.device(device)
         self.sizes = [min(batch_size, len(split)) for split in self.splits]
+        if views.reach >= min(labelled.images.shape[2:]):
+            height, width = labelled.images.shape[2:]
+            raise UserError(f"`{views.spec}` moves pictures of {height} × {width} pixels out of sight", hint="shift:1 is usual for 28 × 28")
+        self.total = total
         self.steps = steps or max(len(split) // size for split, size in zip(self.splits, self.sizes, strict=True))
         labels = [labelled.labels, *(torch.full_like(split.labels, UNLABELLED) for split in self.splits[1:])]
         self.labels = torch.cat(labels).to(self.device)
@@ -105,7 +111,8 @@ class Batches:
             rows.append(self._dealt(1, seeds, "unlabelled", epoch))
             views.append(self._drawn(rows[1], seeds("views of the unlabelled", epoch)))
             rows[1] += len(self.splits[0])
-        mine = torch.stack([torch.cat(rows, 1), torch.cat(views, 1)])[:, :, rank::world]
+        left = self.steps if self.total is None else self.total - epoch * self.steps
+        mine = torch.stack([torch.cat(rows, 1), torch.cat(views, 1)])[:, :left, rank::world]
         return self._batches(mine[0].flatten(), mine[1].flatten(), size=mine.shape[2])
 
     def in_order(self, view: int = 0, batch_size: int = EVALUATION_BATCH) -> Iterator[Batch]:

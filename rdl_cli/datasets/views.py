@@ -14,6 +14,9 @@ from rdl_cli.core.shapes import Ids, Images
 VIEWS = Registry("set of views", home="rdl_cli.datasets.views", external=False)
 """A member is `function(*, options) -> Views`."""
 
+FARTHEST = 100
+"""Pixels; every view has a name, and these are 40,401."""
+
 
 @dataclass(frozen=True)
 class Views:
@@ -22,6 +25,8 @@ class Views:
     spec: str
     names: tuple[str, ...]
     show: Callable[[Images, Ids], Images]
+    reach: int = 0
+    """By how many pixels a picture moves at most."""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -53,6 +58,8 @@ def shift(*, pixels: str) -> Views:
     if not pixels.isdecimal() or int(pixels) < 1:
         raise UserError(f"`shift:{pixels}` does not say by how many pixels", hint="shift:1 has 9 views, shift:2 has 25")
     reach = int(pixels)
+    if reach > FARTHEST:
+        raise UserError(f"`shift:{pixels}` has {(2 * reach + 1) ** 2:,} views", hint=f"pictures move by {FARTHEST} pixels at most")
     moves = [(down, right) for down in range(-reach, reach + 1) for right in range(-reach, reach + 1)]
     moves.sort(key=lambda move: move != (0, 0))  # stable: the picture itself comes first
     names = ("identity", *(f"down {down:+d} right {right:+d}" for down, right in moves[1:]))
@@ -67,4 +74,4 @@ def shift(*, pixels: str) -> Views:
         top, left = corners(images.device)[views].unbind(1)
         return windows[torch.arange(len(images), device=images.device), :, top, left]
 
-    return Views(f"shift:{reach}", names, show)
+    return Views(f"shift:{reach}", names, show, reach)

@@ -75,6 +75,7 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     What a store of the same teacher and pictures already holds is not computed again; a store of others is refused.
     After a kill the same call goes on where it stopped.
     """
+    settings.check()
     DISTANCES.find(settings.distance)
     settings = with_pictures_of(Run.open_finished(run), settings)
     teacher = open_teacher(run, settings)

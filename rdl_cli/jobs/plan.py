@@ -22,6 +22,8 @@ class Plan:
     unlabelled: Split | None
     epochs: int
     steps: int  # in an epoch
+    total: int
+    """Steps in all: the last epoch is shorter where they are no multiple."""
 
     @classmethod
     def of(cls, settings: Training, train: Split, seeds: Seeds) -> "Plan":
@@ -35,9 +37,9 @@ class Plan:
                 unlabelled = train.at(rest.nonzero().flatten())
         once = max(1, max(len(labelled), len(unlabelled or ())) // settings.batch_size)
         if settings.steps is None:
-            return cls(labelled, unlabelled, settings.epochs, once)
+            return cls(labelled, unlabelled, settings.epochs, once, settings.epochs * once)
         epochs = math.ceil(settings.steps / max(once, math.ceil(settings.steps / EVALUATIONS)))
-        return cls(labelled, unlabelled, epochs, math.ceil(settings.steps / epochs))
+        return cls(labelled, unlabelled, epochs, math.ceil(settings.steps / epochs), settings.steps)
 
     @property
     def ids(self) -> torch.Tensor:

@@ -39,15 +39,12 @@ class Training(Data):
     seed: Annotated[int, "seed of everything random"] = 0
     seeds: Annotated[str, "several runs, OUT/seed0, OUT/seed1, ...: 0..4 or 0,2,5"] = ""
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
-    precision: Annotated[Precision, "arithmetic of the forward and backward pass"] = "32-true"
+    precision: Annotated[Precision, "arithmetic of the forward and backward pass; weights are kept as float32"] = "32-true"
     label: Annotated[str, "name of the method in tables"] = ""
 
     def check(self) -> None:
         """UserError for a value that no experiment can have."""
-        for name, least in (("epochs", 0), ("steps", 1), ("batch_size", 1), ("train_size", 1), ("image_size", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UserError(f"--{name.replace('_', '-')} is {value}; at least {least} is needed")
+        refuse_below(self, epochs=0, steps=1, batch_size=1, train_size=1, image_size=1, seed=0)
         for name in ("lr", "momentum", "weight_decay", "task_weight"):
             if not 0 <= getattr(self, name, 0) < float("inf"):
                 raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it cannot be negative or infinite")
@@ -55,6 +52,10 @@ class Training(Data):
             raise UserError(f"--momentum is {self.momentum}; from 1 on, steps grow without end", hint="0.9 is usual")
         if self.unlabelled and self.train_size is None:
             raise UserError("--unlabelled says that the rest of the images have no labels, but all have", hint="say --train-size N as well")
+        if self.seeds and self.seed:
+            raise UserError(
+                f"--seeds is {self.seeds} and --seed is {self.seed}", hint="say one of them; --seed 0 takes back that of a --config"
+            )
         self.seed_list()
 
     def seed_list(self) -> list[int]:
@@ -67,7 +68,9 @@ class Training(Data):
             if not match or (match[2] and int(match[2]) < int(match[1])):
                 raise UserError(f"`{self.seeds}` is not a list of seeds", hint="write 0..4, or 0,2,5")
             found += range(int(match[1]), int(match[2] or match[1]) + 1)
-        return list(dict.fromkeys(found))
+        if twice := [seed for seed in found if found.count(seed) > 1]:
+            raise UserError(f"`{self.seeds}` names the seed {twice[0]} more than once, and the same seed is the same run")
+        return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,9 +111,7 @@ class Student(Training):
     def check(self) -> None:
         super().check()
         self.shares()
-        for name in ("stimuli_per_step", "stimuli_every"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} is {value}; at least 1 is needed")
+        refuse_below(self, stimuli_per_step=1, stimuli_every=1)
         if (held := self.stimuli_split) is not None and (not 0 <= held < float("inf") or (held > 1 and held != int(held))):
             raise UserError(f"--stimuli-split is {held}; it is a share below 1, or a whole number of stimuli", hint="0.5, or 40")
 
@@ -131,8 +132,19 @@ class Export(Data):
     batch_size: Annotated[int, "images in a forward pass"] = 500
     device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
 
+    def check(self) -> None:
+        """UserError for a value that no export can have."""
+        refuse_below(self, batch_size=1, image_size=1)
+
     def layer_names(self) -> list[str]:
         return [name for text in self.layers for name in text.split(",")]
+
+
+def refuse_below(settings: Any, **least: int) -> None:
+    """UserError for a setting that is smaller than it can be."""
+    for name, smallest in least.items():
+        if (value := getattr(settings, name)) is not None and value < smallest:
+            raise UserError(f"--{name.replace('_', '-')} is {value}; at least {smallest} is needed")
 
 
 def record(settings: Any) -> dict[str, Any]:

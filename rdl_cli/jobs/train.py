@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,7 @@ def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) ->
     plain = Learner(student.to(memory_format=torch.channels_last), teaching, task_weight)  # 1.4 times as fast on a CPU
     likeness = Likeness.of(teaching, settings, plan.epochs) if isinstance(settings, Student) else None
     train = Batches(
-        plan.labelled, plan.unlabelled if teaching else None, settings.batch_size, views, preprocess, fabric.device, steps=plan.steps
+        plan.labelled, plan.unlabelled if teaching else None, settings.batch_size, views, preprocess, fabric.device, plan.steps, plan.total
     )
     held_out, test = (
         Batches(split, None, settings.batch_size, VIEWS.make("none"), preprocess, fabric.device)
@@ -107,6 +107,7 @@ def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) ->
     if dry_run:
         return
     run = Run(path)
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     best: dict[str, Any] | None = None
     if fabric.global_rank == 0:
         _begin(run, settings, splits, fabric, overlap)
@@ -119,22 +120,29 @@ def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) ->
         say(f"{path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
         if fabric.global_rank == 0:
             run.write_metrics(rows)  # a kill may have come between checkpoint and table
-    with _or_nothing(path), ticking(plan.epochs * plan.steps, str(path)) as ticker:
-        ticker.advance(len(rows) * plan.steps)
-        watched = _Watched(train, ticker)
-        for epoch in fit(learner, optimizer, watched, held_out, schedule, plan.epochs, seeds, fabric, resume=checkpoint):
-            _report(epoch.row, plan.epochs, ticker)
-            rows.append(epoch.row | (likeness.row(plain, epoch.number) if likeness else {}))
-            if best is None or epoch.row["validation_error"] < best["validation_error"]:
-                best = {"epoch": epoch.number, "validation_error": epoch.row["validation_error"], "student": _student_state(epoch.state)}
-            if fabric.global_rank == 0:
-                with whole(path / "checkpoint.pt") as beside:
-                    torch.save(epoch.state | {"rows": rows, "best": best}, beside)
-                run.write_metrics(rows)
-            fabric.barrier()
-    if likeness and fabric.global_rank == 0:
-        likeness.write(run, plain)
-    _finish(run, fabric, learner, test, splits.test, best, weights.About(settings.network, str(pictures), str(classes), preprocess.spec))
+    with _or_nothing(path, made):
+        with ticking(plan.total, str(path)) as ticker:
+            ticker.advance(len(rows) * plan.steps)
+            watched = _Watched(train, ticker)
+            for epoch in fit(learner, optimizer, watched, held_out, schedule, plan.epochs, seeds, fabric, resume=checkpoint):
+                _report(epoch.row, plan.epochs, ticker)
+                rows.append(epoch.row | (likeness.row(plain, epoch.number) if likeness else {}))
+                if best is None or epoch.row["validation_error"] < best["validation_error"]:
+                    best = {
+                        "epoch": epoch.number,
+                        "validation_error": epoch.row["validation_error"],
+                        "student": _student_state(epoch.state),
+                    }
+                if fabric.global_rank == 0:
+                    with whole(path / "checkpoint.pt") as beside:
+                        torch.save(epoch.state | {"rows": rows, "best": best}, beside)
+                    run.write_metrics(rows)
+                fabric.barrier()
+        if likeness and fabric.global_rank == 0:
+            likeness.write(run, plain)
+        _finish(
+            run, fabric, learner, test, splits.test, best, weights.About(settings.network, str(pictures), str(classes), preprocess.spec)
+        )
 
 
 def _fabric(settings: Training) -> Fabric:
@@ -211,13 +219,16 @@ def _refuse_changed(run: Run, parents: list[Parent]) -> None:
 
 
 @contextmanager
-def _or_nothing(path: Path) -> Iterator[None]:
-    """A run that fails before its first epoch is whole leaves no folder behind."""
+def _or_nothing(path: Path, made: list[Path]) -> Iterator[None]:
+    """A run that fails before its first epoch is whole leaves no folder behind, nor those that were made for it."""
     try:
         yield
     except UserError:
         if not (path / "checkpoint.pt").exists():
             shutil.rmtree(path, ignore_errors=True)
+            for folder in made:
+                with suppress(OSError):  # other runs may lie there by now
+                    folder.rmdir()
         raise
 
 
@@ -259,6 +270,8 @@ def _finish(
         network = build(about.network, Pictures.read(about.pictures), int(about.classes))
         network.load_state_dict(final_state)
         weights.save(network, run.weights, about)
+        if any(tensor.dtype == torch.float64 for tensor in final_state.values()):
+            say(f"{run.path}: the weights are kept as float32; the errors are those of float64")
         run.write_predictions(digests(split.images), np.asarray(labels), {"final": final.numpy(), "best": at_best.numpy()})
         for name, logits in (("final", final), ("best", at_best)):
             wrong = int((logits.argmax(1) != labels).sum())

@@ -1,5 +1,6 @@
 """Objectives that compare matched layers with a teacher: what they share, so that a family is little more than its formula."""
 
+import math
 from typing import ClassVar
 
 import torch
@@ -21,9 +22,11 @@ def teacher_of(setting: Setting, family: str) -> Target:
 
 
 def checked_weight(family: str, **weights: float) -> None:
-    """UserError for a weight below zero, or none at all (NaN)."""
+    """UserError for a weight below zero, or one that nothing can be multiplied by."""
     for name, weight in weights.items():
-        if not weight >= 0:
+        if not math.isfinite(weight):
+            raise UserError(f"`{family}` has {name}={weight}, which is no number to multiply by", hint="weights are 0 or more")
+        if weight < 0:
             raise UserError(f"`{family}` has {name}={weight}; it would teach the opposite", hint="weights are 0 or more")
 
 

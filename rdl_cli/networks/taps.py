@@ -91,12 +91,15 @@ def shapes(model: nn.Module, pictures: Pictures) -> dict[str, tuple[int, ...]]:
     return once | {LOGITS: tuple(logits.shape[1:])}
 
 
-def choose(patterns: Iterable[str], layers: Sequence[str]) -> list[str]:
-    """The layers that names and globs (`pool*`) stand for, each once, in the network's order. UserError for a pattern that fits none."""
+def choose(patterns: Iterable[str], layers: Sequence[str], kind: str = "layer") -> list[str]:
+    """The layers that names and globs (`pool*`) stand for, each once, in the network's order.
+
+    UserError for a pattern that fits none, which calls the layers what `kind` says.
+    """
     chosen = set()
     for pattern in patterns:
         fitting = [layer for layer in layers if fnmatchcase(layer, pattern)]
         if not fitting:
-            raise unknown("layer", pattern, layers)
+            raise unknown(kind, pattern, layers)
         chosen.update(fitting)
     return [layer for layer in layers if layer in chosen]

@@ -92,8 +92,17 @@ def read(path: Path) -> dict[str, Tensor]:
 
 
 def copy_fitting(network: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:
-    """Copy every tensor whose name and shape fit; the names copied, and those left as they were (a readout for other classes)."""
+    """Copy the tensors of every module all of whose names and shapes fit; the names copied, and those left (a readout for other classes).
+
+    A bias without its weights would be half of a module. The count of batches is left out of that: old files have none.
+    """
     own = network.state_dict()
-    fitting = [name for name, tensor in own.items() if name in tensors and tensors[name].shape == tensor.shape]
+    fit = {name: name in tensors and tensors[name].shape == tensor.shape for name, tensor in own.items()}
+    broken = {_module(name) for name, fits in fit.items() if not fits and not name.endswith("num_batches_tracked")}
+    fitting = [name for name, fits in fit.items() if fits and _module(name) not in broken]
     network.load_state_dict({name: tensors[name] for name in fitting}, strict=False)
     return fitting, [name for name in own if name not in fitting]
+
+
+def _module(name: str) -> str:
+    return name.rpartition(".")[0]

@@ -60,7 +60,10 @@ class Run:
             raise UserError(
                 f"{path} is not a run: it has no config.toml", hint="a run is a folder that train-teacher or train-student made"
             )
-        return cls(path)
+        run = cls(path)
+        if not run.config:
+            raise UserError(f"{path} is not a run: its config.toml is empty", hint="choose another, or make it again at another path")
+        return run
 
     @classmethod
     def open_finished(cls, path: Path) -> "Run":

@@ -114,6 +114,19 @@ def test_an_epoch_has_the_steps_that_were_asked_for(steps: int):
     assert len(short) == steps and ids(short) == ids(long)[: 10 * steps]
 
 
+def test_after_the_last_step_there_are_no_more():
+    stream = Batches(split_of(60), None, 10, VIEWS.make("none"), PREPROCESSING.make("unit", split_of(60)), steps=4, total=10)
+    whole = batches(split_of(60), steps=4)
+    for number, steps in enumerate((4, 4, 2)):
+        drawn, all_of_them = (list(each.epoch(Seeds(0), number)) for each in (stream, whole))
+        assert len(drawn) == steps and same(drawn, all_of_them[:steps])
+
+
+def test_pictures_are_not_moved_out_of_sight():
+    with pytest.raises(UserError, match="`shift:2` moves pictures of 2 × 2 pixels out of sight"):
+        batches(split_of(60), views="shift:2")
+
+
 @pytest.mark.parametrize("world", [2, 3])
 def test_shares_are_disjoint_and_together_the_batch(world: int):
     stream = batches(split_of(60), split_of(90, 1000), views="shift:1")

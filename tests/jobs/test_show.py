@@ -235,6 +235,12 @@ def test_what_is_neither_is_refused(family: Family, path: str, says: str) -> Non
         show(family.data.parent / path)
 
 
+def test_a_folder_with_an_empty_config_is_no_run(tmp_path: Path) -> None:
+    (write_run(tmp_path / "run", []) / "config.toml").write_text("")
+    with pytest.raises(UserError, match=r"is not a run: its config\.toml is empty"):
+        show(tmp_path / "run")
+
+
 def test_a_folder_of_runs_names_them(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_run(tmp_path / f"seed{seed}", [])

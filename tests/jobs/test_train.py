@@ -20,6 +20,7 @@ from rdl_cli.datasets.splits import Splits
 from rdl_cli.jobs import train as job
 from rdl_cli.jobs.settings import Student
 from rdl_cli.jobs.show import show
+from rdl_cli.networks.networks import Pictures, build
 from rdl_cli.stores.run import Run
 
 KILLED = -signal.SIGKILL
@@ -180,6 +181,14 @@ def test_resume_passes_over_what_is_finished(tiny, settings, tmp_path):
     assert tomllib.loads((tmp_path / "runs/seed2/config.toml").read_text())["seed"] == 2
 
 
+def test_steps_are_as_many_as_were_asked_for(tiny, tmp_path, capsys):
+    run = tiny.train(tmp_path / "run", steps=11, batch_size=500, precision="64-true")
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["optimizer"]["state"], "it has learnt"
+    said = capsys.readouterr().err
+    assert "11 steps in 6 epochs" in said and len(tiny.metrics(run)) == 6
+    assert "the weights are kept as float32" in said and {t.dtype for t in load_file(run / "model.safetensors").values()} == {torch.float32}
+
+
 def test_resume_with_other_settings_names_the_values(tiny, student, settings):
     with pytest.raises(UserError, match=r"epochs was 2, is 4; lr was 0\.02, is 0\.1"):
         tiny.train(student, resume=True, **settings | {"lr": 0.1, "epochs": 4})
@@ -327,6 +336,14 @@ class TestNotFinite:
             tiny.train(tmp_path / "run", lr=1e30)
         assert "--lr" in met.value.hint and "--objective" not in met.value.hint
         assert not any(tmp_path.iterdir())
+
+    def test_nor_do_weights_that_are_no_numbers(self, tiny, tmp_path):
+        """Nor the folder of seeds, and the one above it, that would have been made for the run."""
+        state = build(tiny.TINY["network"], Pictures(1, 8, 8), 10).state_dict()
+        torch.save({name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()}, tmp_path / "nan.pt")
+        with pytest.raises(UserError, match="outputs are not finite"):
+            tiny.train(tmp_path / "new" / "runs", init=str(tmp_path / "nan.pt"), epochs=0, seeds="0,1")
+        assert [path.name for path in tmp_path.iterdir()] == ["nan.pt"]
 
     def test_keeps_the_epochs_before_it(self, tiny, tmp_path, monkeypatch):
         monkeypatch.setitem(job.SCHEDULES._members, "explosive", lambda epochs: lambda time: 1e30 if time >= 1 else 1.0)

@@ -120,6 +120,15 @@ def test_copy_fitting_copies_by_name_and_shape(network):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     other = {name: tensor + 1 for name, tensor in before.items()} | {"readout.weight": torch.zeros(7, 20), "foreign": torch.zeros(1)}
     copied, left = weights.copy_fitting(network, other)
-    assert left == ["readout.weight"] and set(copied) == before.keys() - set(left)
+    assert left == ["readout.weight", "readout.bias"], "a bias alone would be half of a module"
+    assert set(copied) == before.keys() - set(left)
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name] if name in left else before[name] + 1)
+
+
+def test_batch_norm_from_before_batches_were_counted_is_copied():
+    norm = nn.Sequential(nn.BatchNorm2d(3))
+    old = {name: tensor + 1 for name, tensor in norm.state_dict().items() if name != "0.num_batches_tracked"}
+    assert weights.copy_fitting(norm, old) == (["0.weight", "0.bias", "0.running_mean", "0.running_var"], ["0.num_batches_tracked"])
+    del old["0.running_var"]
+    assert weights.copy_fitting(norm, old)[0] == []
