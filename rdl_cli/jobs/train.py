@@ -178,7 +178,7 @@ def _announce(path: Path, settings: Training, plan: Plan, student: nn.Module, ov
     count = sum(p.numel() for p in student.parameters())
     images = f"{len(plan.labelled):,} labelled" + (f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else "")
     images += " image" if len(plan.ids) == 1 else " images"
-    length = f"{plan.epochs} epochs of {plan.steps} steps"
+    length = f"{plan.epochs} epochs of {plan.steps} steps" if settings.steps is None else f"{plan.total:,} steps in {plan.epochs} epochs"
     say(f"{path}: {settings.network} ({count:,} weights) on {settings.dataset}, {images}, {length}, seed {settings.seed}")
     if overlap:
         say(f"note: {overlap:,} test images are also training images, to the pixel")
