@@ -18,8 +18,9 @@ import torch
 from rdl_cli.core.errors import UserError
 from rdl_cli.geometry.bayes import settings as bayes_settings
 from rdl_cli.geometry.distances import DISTANCES
-from rdl_cli.geometry.kernels import kernel_of_rdm
+from rdl_cli.geometry.kernels import centred_as, distances_of, kernel_of_rdm
 from rdl_cli.geometry.noise_ceiling import noise_ceiling
+from rdl_cli.geometry.rdm import upper
 from rdl_cli.geometry.similarity import MEASURES, Measure, input_of, traits
 from rdl_cli.jobs.comparing import Comparing
 from rdl_cli.jobs.console import say
@@ -109,10 +110,7 @@ def compare_rdms(sources: Sequence[Path], settings: Comparing) -> Representation
     layers = read(sources, settings)
     if len(layers) < 2 and not any(len(layer.people) > 1 for layer in layers):
         raise UserError(f"there is nothing to compare `{layers[0].name}` with", hint="name a second store or run, or more --layers")
-    sides = tuple(
-        Side(each.name, each.said, "RDM" if each.reps is None else "activations", distance_of(each, settings), max(1, len(each.people)))
-        for each in layers
-    )
+    sides = tuple(Side(each.name, each.said, each.of, distance_of(each, settings), max(1, len(each.people))) for each in layers)
     tables = tuple(_table(spec, measure, layers, settings) for spec, measure in measures.items())
     return Representations(layers[0].n, settings.align, settings.draws, settings.seed, sides, tables)
 
@@ -128,11 +126,18 @@ def read(sources: Sequence[Path], settings: Comparing) -> list[Layer]:
 
 
 def input_for(measure: Measure, layer: Layer, settings: Comparing) -> torch.Tensor:
-    """What the measure compares of the layer, `s p` RDMs or `s n n` kernels, in float64. UserError where an RDM has no kernel."""
+    """What the measure compares of the layer, `s p` RDMs or `s n n` kernels, in float64.
+
+    UserError where an RDM has no kernel, or a kernel does not tell the RDM.
+    """
     known = traits(measure)
     if layer.reps is not None:
         return input_of(measure, layer.reps.double(), DISTANCES.find(distance_of(layer, settings)))[None]
-    assert layer.rdms is not None, "a layer has activations or RDMs"
+    if layer.kernel is not None:
+        if known.takes == "kernel":
+            return centred_as(layer.kernel, known.center)[None]
+        return distances_of(layer.kernel, distance_of(layer, settings), layer.units)[upper(layer.n)][None]
+    assert layer.rdms is not None, "a layer has activations, RDMs or a kernel"
     if known.takes == "rdm":
         return layer.rdms
     power = SQUARED.get(layer.distance)
@@ -167,7 +172,7 @@ def _bayesian(measure: Measure) -> bool:
 
 def distance_of(layer: Layer, settings: Comparing) -> str:
     """The distance of the layer's RDM: as asked for where it is made here."""
-    return (settings.distance or layer.distance) if layer.reps is not None else layer.distance
+    return (settings.distance or layer.distance) if layer.rdms is None else layer.distance
 
 
 def _table(spec: str, measure: Measure, layers: list[Layer], settings: Comparing) -> Table:

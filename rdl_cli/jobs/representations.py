@@ -16,6 +16,7 @@ from rdl_cli.datasets.splits import Splits
 from rdl_cli.datasets.subsets import Rows
 from rdl_cli.datasets.views import VIEWS
 from rdl_cli.geometry.distances import DISTANCES
+from rdl_cli.geometry.kernels import among, distances_of
 from rdl_cli.geometry.rdm import pair_index, upper
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.export_rdms import Teacher, open_teacher, with_pictures_of
@@ -94,7 +95,7 @@ def of_run(name: str, teacher: Teacher, settings: Heatmaps, wanted: Wanted) -> S
 
 
 def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
-    """A store's layers: RDMs of what activations it holds, else its own RDMs, of several their mean where they were measured."""
+    """A store's layers: RDMs of what activations or kernels it holds, else its own RDMs, of several their mean where they were measured."""
     store = Store.open(path)
     stimuli, n = store.stimuli, len(store.stimuli.digests)
     if stimuli.labels is not None:
@@ -110,6 +111,11 @@ def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
     for layer in wanted.of(store.layers, path) if wanted.patterns else store.layers:
         if store.has_activations(layer):
             layers.append(rdm(layer, torch.from_numpy(store.activations(layer)[0, picked]), settings.distance))
+            continue
+        if store.has_kernel(layer):
+            kernel = store.kernel(layer)
+            apart = distances_of(among(kernel.values, rows), settings.distance, kernel.units)
+            layers.append(Layer(layer, apart[upper(len(rows))].numpy(), settings.distance))
             continue
         stack = store.rdm(layer)
         i, j = upper(len(rows))

@@ -1,7 +1,7 @@
 """What measures of similarity do on a user's own data, where theory says what they have to: copies turned, scaled and shifted."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,7 @@ class SelfCheck:
 
 
 def self_check(sources: Sequence[Path], settings: Comparing) -> SelfCheck:
-    """Each layer by each measure against copies: of activations identical, rotated, scaled and shifted; of an RDM all but rotated.
+    """Each layer by each measure against copies: of activations identical, rotated, scaled and shifted; of a kernel or RDM all but rotated.
 
     Several RDMs of a layer (subjects) are checked by the first.
     """
@@ -75,14 +75,19 @@ def self_check(sources: Sequence[Path], settings: Comparing) -> SelfCheck:
 
 def copies(layer: Layer) -> dict[str, Layer]:
     """The layer as it is, turned by a random rotation, 7 times as large, and with the same vector added to every stimulus."""
-    if layer.reps is None:
-        assert layer.rdms is not None, "a layer has activations or RDMs"
+    if layer.rdms is not None:
         rdms = layer.rdms[:1]
         offset = rdms.nan_to_num(0).abs().mean()
         changed = {"identical": rdms.clone(), "scaled": 7 * rdms, "offset": rdms + offset}
         return {name: Layer(layer.name, layer.said, layer.distance, rdms=values) for name, values in changed.items()}
-    reps = rows(layer.reps).double()
     generator = torch.Generator().manual_seed(0)
+    if layer.kernel is not None:
+        k = layer.kernel
+        added = torch.eye(layer.n, dtype=k.dtype) + torch.randn(layer.n, generator=generator, dtype=k.dtype) / layer.n**0.5
+        kernels = {"identical": k.clone(), "scaled": 49 * k, "offset": added @ k @ added.T}  # the vector is a mixture of the patterns
+        return {name: replace(layer, kernel=each) for name, each in kernels.items()}
+    assert layer.reps is not None, "a layer has activations, RDMs or a kernel"
+    reps = rows(layer.reps).double()
     offset = torch.randn(reps.shape[1], generator=generator, dtype=reps.dtype) * reps.square().mean().sqrt()
     turned = {"identical": reps.clone(), "rotated": rotated(reps, generator), "scaled": 7 * reps, "offset": reps + offset}
     return {name: Layer(layer.name, layer.said, layer.distance, reps=values) for name, values in turned.items()}
@@ -105,8 +110,8 @@ def invariances(name: str, measure: Measure, layer: Layer, distance: str) -> set
     if known.takes == "kernel":
         blind = {"scaled"}
         blind |= {"rotated"} if known.center != "features" else set()
-        return blind | ({"offset"} if known.center == "stimuli" and layer.reps is not None else set())
-    if layer.reps is None:
+        return blind | ({"offset"} if known.center == "stimuli" and layer.rdms is None else set())
+    if layer.rdms is not None:
         return {"scaled"} | ({"offset"} if name in BLIND_TO_AN_OFFSET_OF_DISTANCES else set())
     return {"scaled"} | ({"rotated"} if distance in ROTATABLE else set()) | ({"offset"} if distance in SHIFTABLE else set())
 

@@ -12,6 +12,7 @@ from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.core.shapes import Images, Reps
 from rdl_cli.datasets.batches import Batches, occurrences
 from rdl_cli.geometry.distances import rows as flat_rows
+from rdl_cli.geometry.kernels import Kernel, among
 from rdl_cli.geometry.rdm import count, pair_index, upper
 from rdl_cli.jobs.comparing import Comparing
 from rdl_cli.jobs.console import say
@@ -30,9 +31,10 @@ LEAST = 4
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """One representation of the n stimuli: activations `n ...`, or RDMs `s p` in condensed order, one for each subject.
+    """One representation of the n stimuli: activations `n ...`, RDMs `s p` in condensed order, one for each subject, or a kernel `n n`.
 
-    `distance` is that of the RDMs, or the one noted for making some of the activations; `people` tells subjects apart.
+    `distance` is that of the RDMs, or the one noted for making some of the activations or of the kernel, which is over so many
+    `units`; `people` tells subjects apart.
     """
 
     name: str
@@ -40,14 +42,22 @@ class Layer:
     distance: str
     reps: Reps | None = None
     rdms: torch.Tensor | None = None
+    kernel: Kernel | None = None
+    units: int = 0
     people: tuple[tuple[str, str], ...] = ()
 
     @property
     def n(self) -> int:
-        if self.reps is not None:
-            return len(self.reps)
-        assert self.rdms is not None, "a layer has activations or RDMs"
-        return count(self.rdms.shape[1])
+        if self.rdms is not None:
+            return count(self.rdms.shape[1])
+        known = self.reps if self.kernel is None else self.kernel
+        assert known is not None, "a layer has activations, RDMs or a kernel"
+        return len(known)
+
+    @property
+    def of(self) -> str:
+        """What is known of it, in a word."""
+        return "RDM" if self.rdms is not None else "activations" if self.kernel is None else "kernel"
 
 
 @dataclass(frozen=True)
@@ -159,6 +169,9 @@ def _stored(store: Store, text: str, rows: np.ndarray) -> Layer:
     if text in store.layers and store.has_activations(text):
         noted = str(store.attrs(text).get("distance") or "mse")
         return Layer(text, text, noted, reps=torch.from_numpy(store.activations(text)[0][rows]))
+    if text in store.layers and store.has_kernel(text):
+        stored = store.kernel(text)
+        return Layer(text, text, stored.distance, kernel=among(stored.values, torch.from_numpy(rows)).double(), units=stored.units)
     _, stack, said = select(store, text)
     stack = by_subject(stack)
     values = torch.from_numpy(np.ascontiguousarray(stack.values)).double()

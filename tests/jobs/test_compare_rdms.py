@@ -10,6 +10,7 @@ from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.pixels import picture_digests
 from rdl_cli.geometry.kernels import kernel
 from rdl_cli.geometry.similarity import MEASURES, traits
 from rdl_cli.jobs.compare_rdms import compare_rdms
@@ -313,9 +314,10 @@ def test_runs_show_their_networks_pictures(teacher, student, request, capfd):
 
 def test_pixels_are_compared_where_they_are_known_and_named(tmp_path):
     images = RNG.integers(0, 256, (N, 1, 4, 4), dtype=np.uint8)
-    path = store(tmp_path / "s.h5", {"x": noisy(1)}, stimuli()._replace(images=images))
+    seen = stimuli()._replace(images=images, digests=picture_digests(images))
+    path = store(tmp_path / "s.h5", {"x": noisy(1)}, seen)
     assert [side.name for side in compare(path, layers=["*"]).sides] == ["x", "pixels"]
-    twin = store(tmp_path / "t.h5", {"x": noisy(2)}, stimuli()._replace(images=images))
+    twin = store(tmp_path / "t.h5", {"x": noisy(2)}, seen)
     assert [side.name for side in compare(path, twin, layers=["x,pixels"]).sides] == ["s/x", "s/pixels", "t/x"]
     (pair,) = compare(path, layers=["pixels,x"]).tables[0].pairs
     known = spearmanr(

@@ -171,7 +171,8 @@ class TestTaught:
             ({"objective": ["rsa:distance=correlation"]}, "does not tell `correlation`", "--as activations"),
             ({"objective": ["rdl:scale=none,distance=correlation"]}, "does not tell `correlation`", "--as activations"),
             ({"objective": ["bayes:center=features"]}, "can't be centred over their features", "center=stimuli"),
-            ({"views": "hflip"}, "holds an RDM or kernel of `pool1`, of the pictures only", "--views"),
+            ({"views": "hflip"}, "holds a kernel of `pool1`, of the pictures only", "--views"),
+            ({"objective": ["kd"]}, "holds only kernels, and no `logits`", "cka"),
             ({"match": ["pool1=pool1@mean"]}, "holds kernels, no RDMs", "--as rdm"),
         ],
     )
