@@ -33,6 +33,7 @@ from rdl_cli.jobs.teachers import Shown, may_rest, objectives, parent_of
 from rdl_cli.learning.fit import Learner, evaluate, fit
 from rdl_cli.learning.objective import Objective
 from rdl_cli.learning.schedule import SCHEDULES, Schedule
+from rdl_cli.learning.stimuli import StimulusTarget
 from rdl_cli.networks import weights
 from rdl_cli.networks.networks import Pictures, build
 from rdl_cli.stores.run import SAME_METHOD, Run
@@ -102,6 +103,10 @@ def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) ->
         Batches(split, None, settings.batch_size, VIEWS.make("none"), preprocess, fabric.device)
         for split in (splits.validation, splits.test)
     )
+    for objective in teaching:
+        target = objective.target
+        if remark := objective.remark(target.per_step if isinstance(target, StimulusTarget) else sum(train.sizes)):
+            say(remark)
     overlap = shared(splits.train, splits.test)
     _announce(path, settings, plan, student, overlap)
     if dry_run:

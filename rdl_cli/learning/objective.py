@@ -86,6 +86,10 @@ class Objective(nn.Module):
         """Whether in this epoch only this objective teaches, and the task and all others are silent (a first stage)."""
         return False
 
+    def remark(self, images: int) -> str | None:
+        """What a person should know before training of steps that compare so many images; None where there is nothing."""
+        return None
+
     def terms(self, step: Step) -> dict[str, Term]:
         """The step's terms by name, `family/layer`."""
         raise NotImplementedError

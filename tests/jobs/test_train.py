@@ -189,6 +189,12 @@ def test_steps_are_as_many_as_were_asked_for(tiny, tmp_path, capsys):
     assert "the weights are kept as float32" in said and {t.dtype for t in load_file(run / "model.safetensors").values()} == {torch.float32}
 
 
+def test_more_pairs_than_there_are_is_said_once(tiny, follow, tmp_path, capsys):
+    for pairs, times in ((4950, 0), (4951, 1)):
+        tiny.train(tmp_path / str(pairs), objective=[f"rdl:pairs={pairs}"], **follow | {"epochs": 1})
+        assert capsys.readouterr().err.count("rdl: 100 images have 4,950 pairs; asked for 4,951, all are used") == times
+
+
 def test_resume_with_other_settings_names_the_values(tiny, student, settings):
     with pytest.raises(UserError, match=r"epochs was 2, is 4; lr was 0\.02, is 0\.1"):
         tiny.train(student, resume=True, **settings | {"lr": 0.1, "epochs": 4})

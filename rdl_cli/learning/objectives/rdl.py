@@ -82,6 +82,10 @@ class Rdl(Matched):
             )
         return {f"rdl/{m.mine}": Term(value / self.scale[m] ** 2, weight) for m, value in zip(self.measures, values, strict=True)}
 
+    def remark(self, images: int) -> str | None:
+        there, asked = images * (images - 1) // 2, self._number_of_pairs(images)
+        return f"rdl: {images:,} images have {there:,} pairs; asked for {asked:,}, all are used" if asked > there else None
+
     def _number_of_pairs(self, n: int) -> int:
         if self.pair_fraction is not None:
             return max(1, round(self.pair_fraction * n * (n - 1)))
