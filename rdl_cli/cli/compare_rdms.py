@@ -82,7 +82,7 @@ def _tables(found: "Representations") -> RenderableType:
 
     sides = empty_table(f"{found.stimuli} stimuli, aligned by {found.align}", "representation", "known as", "RDM's distance", "subjects")
     for side in found.sides:
-        add_row(sides, side.name, side.said if side.of == "RDM" else "activations", side.distance or "unknown", str(side.subjects))
+        add_row(sides, side.name, side.said if side.of == "RDM" else side.of, side.distance or "unknown", str(side.subjects))
     parts: list[RenderableType] = [sides]
     for table in found.tables:
         parts += _measured(table, [side.name for side in found.sides])

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from rdl_cli.cli.compare_rdms import compare_rdms
 from rdl_cli.core.errors import UserError
-from rdl_cli.stores.plan import RdmSpec
+from rdl_cli.stores.plan import ActivationSpec, KernelSpec, RdmSpec
 from rdl_cli.stores.store import Stimuli
 from rdl_cli.stores.writer import create
 
@@ -55,6 +55,16 @@ def test_a_person_reads_values_intervals_and_ceilings(path):
     ):
         assert part in text
     assert "b or a" not in text
+
+
+def test_a_person_reads_what_is_known_of_a_representation(tmp_path):
+    x = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
+    specs = [KernelSpec("sums", "float32", "mse", 5), ActivationSpec("patterns", (5,), "float32", ("identity",), {"distance": "mse"})]
+    with create(tmp_path / "s.h5", Stimuli(np.array([f"{k:064x}" for k in range(N)], "S64")), {}, specs, "f") as writer:
+        writer.write_kernel("sums", 0, (x @ x.T)[np.triu_indices(N)])
+        writer.write("patterns", 0, x)
+    lines = [line.split() for line in run(tmp_path / "s.h5", "--draws", 0).stdout.splitlines()]
+    assert ["sums", "kernel", "mse", "1"] in lines and ["patterns", "activations", "mse", "1"] in lines
 
 
 def test_too_few_draws_for_so_many_pairs_are_said(path):
