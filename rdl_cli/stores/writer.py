@@ -117,6 +117,7 @@ class Writer:
             self._sync()
             for arrays in (self._stimuli, *self._layers.values()):  # read once more: rows came view by view, some before a kill
                 self._put(arrays[DIGEST], 0, np.array([digest_of(self.beside, arrays)], "S64"))
+            self._sync()  # closing says nothing of a disk that fails
             self._close()
             commit(self.beside, self.path)
             self.sidecar.unlink(missing_ok=True)
