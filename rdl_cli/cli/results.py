@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 from itertools import groupby
+from math import isfinite
 from typing import Any
 
 from rdl_cli.cli.tables import as_list, as_markdown, legend, percent
@@ -51,7 +52,8 @@ def _table(trials: Sequence[Tried]) -> str:
     for method, mine in groupby(trials, lambda trial: trial.method):
         for trial in mine:
             settings = ", ".join(f"{name} = {_said(value)}" for name, value in trial.settings.items())
-            lines.append(f"| {method} | {settings} | {percent(trial.error)} | {'chosen' if trial.chosen else ''} |")
+            error = percent(trial.error) if isfinite(trial.error) else "diverged"
+            lines.append(f"| {method} | {settings} | {error} | {'chosen' if trial.chosen else ''} |")
     return "\n".join(lines)
 
 

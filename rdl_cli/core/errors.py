@@ -15,6 +15,10 @@ class UserError(Exception):
         self.hint = hint
 
 
+class Diverged(UserError):
+    """Training left the finite numbers. Its own kind, because among settings that are tried it is an answer."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'x'?`, or nothing where no known name is near."""
     lowered = {k.lower(): k for k in known}

@@ -1,10 +1,12 @@
 """A whole experiment from one recipe: teacher, store, every method over its seeds, comparison, figures. Stops and goes on anywhere."""
 
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 from statistics import fmean
 from typing import Any, NamedTuple
 
+from rdl_cli.core.errors import Diverged, UserError
 from rdl_cli.jobs.compare import Comparison, compare
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.plot_settings import Heatmaps, Map
@@ -16,7 +18,7 @@ from rdl_cli.stores.run import Run
 
 
 class Tried(NamedTuple):
-    """One setting out of a method's grid, its error on validation images after the last epoch, and whether it was the lowest."""
+    """A setting that was tried, its error on validation images after the last epoch (infinite: diverged), and whether it is the lowest."""
 
     method: str
     settings: dict[str, Any]
@@ -102,7 +104,10 @@ def draw(recipe: Recipe, out: Path, results: Path) -> list[Path]:
 
 
 def _tried(method: str, trials: list[dict[str, Any]], settings: Student, tuning: dict[str, Any], out: Path) -> list[Tried]:
-    """The trials with what came of them on validation images; their runs are kept below `out`. One trial is no choice, and is not run."""
+    """The trials with what came of them on validation images; their runs are kept below `out`. One trial is no choice, and is not run.
+
+    A trial that diverged has an infinite error. UserError where all did.
+    """
     from rdl_cli.jobs.train import train
 
     if len(trials) < 2:
@@ -110,10 +115,17 @@ def _tried(method: str, trials: list[dict[str, Any]], settings: Student, tuning:
     errors = []
     for trial in trials:
         place = out / ",".join(f"{key}={value}" for key, value in trial.items()).replace("/", "_")
-        runs = train(place, replace(settings, **{"seeds": ""} | tuning | trial), resume=True)
+        try:
+            runs = train(place, replace(settings, **{"seeds": ""} | tuning | trial), resume=True)
+        except Diverged as diverged:
+            errors.append(inf)
+            say(f"tuning {method}: {trial} diverged: {diverged}")
+            continue
         errors.append(fmean(float(run.metrics()[-1]["validation_error"]) for run in runs))
         say(f"tuning {method}: {trial} has validation error {100 * errors[-1]:.2f} %")
     best = errors.index(min(errors))
+    if errors[best] == inf:
+        raise UserError(f"every setting that was tried for {method} diverged", hint=f"write lower values into [methods.{method}.tune]")
     return [Tried(method, trial, error, k == best) for k, (trial, error) in enumerate(zip(trials, errors, strict=True))]
 
 

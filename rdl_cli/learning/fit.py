@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from rdl_cli.core.errors import UserError
+from rdl_cli.core.errors import Diverged
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import UNLABELLED, Batch, Images, Labels, Logits, Reps
 from rdl_cli.learning.balance import Balance
@@ -123,7 +123,7 @@ def fit(
 
     `learner` and `optimizer` have been through `fabric.setup`, and nothing reaches through the wrapper: that would skip
     autocast, and under two processes the weights would diverge without an error. `resume` is the state of the last
-    epoch that counts. UserError, naming the term and the epoch, when a loss is not finite.
+    epoch that counts. Diverged, naming the term and the epoch, when a loss is not finite.
     """
     first = 0
     if resume is not None:
@@ -161,7 +161,7 @@ def fit(
 def evaluate(learner: nn.Module, stream: Stream) -> tuple[Logits, Labels]:
     """Logits (float32) and labels of every image of the stream, in its order, on the CPU.
 
-    UserError where logits are not finite: argmax makes class 0 of them, and the errors would look like any others.
+    Diverged where logits are not finite: argmax makes class 0 of them, and the errors would look like any others.
     """
     was_training = learner.training
     learner.eval()
@@ -169,7 +169,7 @@ def evaluate(learner: nn.Module, stream: Stream) -> tuple[Logits, Labels]:
     learner.train(was_training)
     logits, labels = torch.cat([p[0] for p in pairs]).cpu(), torch.cat([p[1] for p in pairs]).cpu()
     if bad := int((~logits.isfinite().all(1)).sum()):
-        raise UserError(
+        raise Diverged(
             f"the network's outputs are not finite for {bad:,} of {len(logits):,} images",
             hint="lower --lr, or mend the weights it began with",
         )
@@ -227,12 +227,12 @@ class _Totals:
         self._seen += known.sum()
 
     def row(self, epoch: int, fabric: Fabric) -> dict[str, float]:
-        """The epoch's means, unweighted, over all processes. UserError where a term was not finite."""
+        """The epoch's means, unweighted, over all processes. Diverged where a term was not finite."""
         bad = {name: float(first) for name, first in self._first_bad.items() if float(first) < float("inf")}
         if bad:
             step = int(min(bad.values()))
             names = " and ".join(f"`{name}`" for name, first in bad.items() if int(first) == step)
-            raise UserError(
+            raise Diverged(
                 f"the loss is not finite: {names} in epoch {epoch}, step {step}",
                 # whichever broke first, the step before it was too large for all of them together
                 hint="lower --lr" + ("" if len(self._sums) == 1 else ", or the weight of the objective (`--objective NAME:weight=...`)"),

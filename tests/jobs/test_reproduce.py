@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from rdl_cli.cli import reproduce as command
+from rdl_cli.cli.results import page
 from rdl_cli.core.errors import UserError
 from rdl_cli.jobs import recipe as recipes
 from rdl_cli.jobs import reproduce
@@ -119,6 +120,14 @@ def test_a_method_like_another_takes_its_options_and_what_was_chosen_for_it(reci
     assert not (tmp_path / "out" / "tuning" / "more").exists()
     drawn = {path.stem for path in reproduce.draw(done.recipe, tmp_path / "out", tmp_path)}
     assert drawn == {"curves", "labels"}, "the number of labels varies, and no layers are named"
+
+
+def test_a_setting_that_diverges_is_the_worst_and_ends_nothing(recipe, tmp_path):
+    done = reproduce.reproduce(recipe(ALIKE.replace("[0.0, 0.1]", "[1e30, 0.1]")), tmp_path / "out")
+    assert [(each.settings["lr"], each.chosen) for each in done.tried] == [(1e30, False), (0.1, True)]
+    assert done.tried[0].error == float("inf") and "| few | lr = 1e+30 | diverged |  |" in page(done)
+    with pytest.raises(UserError, match="every setting that was tried for few diverged"):
+        reproduce.reproduce(recipe(ALIKE.replace("[0.0, 0.1]", "[1e30, 1e29]")), tmp_path / "again")
 
 
 def test_quick_takes_the_first_of_the_values_unless_it_has_tuning_of_its_own(recipe):
