@@ -7,7 +7,7 @@ from itertools import groupby
 from math import isfinite
 from typing import Any
 
-from rdl_cli.cli.tables import as_list, as_markdown, legend, percent
+from rdl_cli.cli.tables import as_list, as_markdown, legend, likeness_as_markdown, percent
 from rdl_cli.jobs.reproduce import Reproduced, Tried
 
 
@@ -20,6 +20,8 @@ def page(done: Reproduced) -> str:
         "images.",
         as_markdown(done.final, done.best, recipe.paper),
     ]
+    if done.final.likenesses:
+        parts += ["## Likeness to the brain (Spearman's correlation of RDMs), after the final epoch", likeness_as_markdown(done.final)]
     for found, which in ((done.final, "after the final epoch"), (done.best, "at the epoch that was best on validation images")):
         parts += [f"## Every two methods, {which}", as_list(found)] if found.method_pairs else []
     if done.final.method_pairs:

@@ -16,6 +16,7 @@ COLUMNS = (
     *("table", "first", "second", "first_path", "second_path", "seed", "runs", "errors", "rate", "sd", "low", "high"),
     *("difference", "b", "c", "exact", "mid_p", "p_seeds", "p_images", "p", "holm", "better", "kept"),
 )
+LIKENESS = ["layer ~ region", "stimuli", "method", "runs", "mean ± sd", "with each subject", "noise ceiling"]
 LATEX_SIGNS = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -38,6 +39,8 @@ def as_rich(found: Comparison) -> RenderableType:
     parts: list[RenderableType] = [_runs(found)]
     if not found.one_run_each:
         parts.append(_methods(found))
+    if found.likenesses:
+        parts.append(_likenesses(found))
     if found.method_pairs:
         parts.append(_matrix(found))
         parts.append(_pairs(found) if found.one_run_each else _statements(found))
@@ -89,6 +92,12 @@ def as_markdown(final: Comparison, best: Comparison, published: dict[str, float]
         line = [method.name, str(len(method.runs)), *_scored(final, method), *_scored(best, other)]
         known = f"{published[method.name]:.2f}" if method.name in published else "–"
         lines.append([*line, known] if published else line)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def likeness_as_markdown(found: Comparison) -> str:
+    """How like a brain the students of each method became."""
+    lines = [LIKENESS, ["---"] * len(LIKENESS), *_likeness_rows(found)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -147,6 +156,25 @@ def _methods(found: Comparison) -> Table:
     for method in found.methods:
         add_row(table, method.name, str(len(method.runs)), _mean(method.mean, method.sd))
     return table
+
+
+def _likenesses(found: Comparison) -> Table:
+    table = empty_table("Likeness to the brain (Spearman), over seeds", *LIKENESS)
+    for row in _likeness_rows(found):
+        add_row(table, *row)
+    return table
+
+
+def _likeness_rows(found: Comparison) -> list[list[str]]:
+    def text(value: float | None) -> str:
+        return "–" if value is None else f"{value:.3f}"
+
+    rows = []
+    for each in found.likenesses:
+        mean = text(each.spearman) if each.sd is None else f"{each.spearman:.3f} ± {each.sd:.3f}"
+        ceiling = "–" if each.lower is None else f"{text(each.lower)} – {text(each.upper)}"
+        rows.append([f"{each.layer} ~ {each.region}", each.stimuli, each.method, str(each.runs), mean, text(each.subjects), ceiling])
+    return rows
 
 
 def _matrix(found: Comparison) -> Table:

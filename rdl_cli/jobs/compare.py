@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.jobs.likeness import Likeness, likenesses
 from rdl_cli.statistics.intervals import newcombe, over_seeds, wilson
 from rdl_cli.statistics.mcnemar import mcnemar
 from rdl_cli.statistics.multiplicity import holm
@@ -125,7 +126,10 @@ class MethodPair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Everything that `rdl compare` shows, renders and exports. `baseline` is the method that all pairs have first, if one was named."""
+    """Everything that `rdl compare` shows, renders and exports. `baseline` is the method that all pairs have first, if one was named.
+
+    `likenesses` are those of students of a brain, with the weights of the final epoch.
+    """
 
     epoch: str
     images: int
@@ -134,6 +138,7 @@ class Comparison:
     pairs: tuple[Pair, ...]
     methods: tuple[Method, ...]
     method_pairs: tuple[MethodPair, ...]
+    likenesses: tuple[Likeness, ...] = ()
 
     @property
     def one_run_each(self) -> bool:
@@ -167,7 +172,8 @@ def compare(paths: Iterable[Path], epoch: str = "final", baseline: str | None = 
     found = [[score for score in scores if score.method == method] for method in by_method]
     method_pairs = _method_pairs([(a, b) for a, b in combinations(found, 2) if baseline in (None, a[0].method)], pairs)
     images = len(right[scores[0].name])
-    return Comparison(epoch, images, baseline, tuple(scores), pairs, tuple(map(_method, found)), method_pairs)
+    alike = likenesses(by_method) if epoch == "final" else ()
+    return Comparison(epoch, images, baseline, tuple(scores), pairs, tuple(map(_method, found)), method_pairs, alike)
 
 
 def _every(by_method: dict[str, list[Run]]) -> list[tuple[str, Run]]:

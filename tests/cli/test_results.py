@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from rdl_cli.cli import main as cli
 from rdl_cli.cli.results import page, tried
+from rdl_cli.cli.tables import as_rich
 from rdl_cli.jobs.compare import compare
 from rdl_cli.jobs.recipe import Figures, Recipe
 from rdl_cli.jobs.reproduce import Reproduced, Tried
@@ -55,6 +57,20 @@ def test_a_page_has_the_errors_of_both_epochs_beside_the_published_ones(tmp_path
 def test_nothing_is_said_of_what_there_is_not(tmp_path):
     told = page(reproduced(tmp_path, {"rdl": [(5, 4)]}, title=""))
     assert told.startswith("# mine\n") and "published" not in told and "##" not in told
+
+
+def test_likeness_to_a_brain_stands_beside_the_errors(tmp_path):
+    runs = [write(tmp_path, name, 0, 5, 5) for name in ("brain", "shuffle")]
+    for run, value in zip(runs, (0.25, 0.125), strict=True):
+        row = {"layer": "fc", "region": "IT@mean", "stimuli": "held-out", "spearman": value, "subjects": 0.1, "lower": 0.3, "upper": 0.5}
+        Run(run).write_stimuli({"likeness": [row]})
+    recipe = Recipe(name="mine", title="", teacher=None, store=None, methods={}, tune={}, tuning={}, figures=Figures(), paper={})
+    told = page(Reproduced(recipe, compare(runs), compare(runs, "best"), ()))
+    for method, value in (("brain", "0.250"), ("shuffle", "0.125")):
+        assert f"| fc ~ IT@mean | held-out | {method} | 1 | {value} | 0.100 | 0.300 – 0.500 |" in told
+    shown = io.StringIO()
+    Console(file=shown, width=200).print(as_rich(compare(runs)))
+    assert "Likeness to the brain" in shown.getvalue() and "0.125" in shown.getvalue()
 
 
 def test_what_was_tried_is_said_to_be_of_validation_images(tmp_path):

@@ -293,7 +293,7 @@ def test_the_result_is_plain_data(make: Make) -> None:
     found = three_seeds(make)
     plain = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert plain["schema"] == "rdl-compare/1"
-    assert set(plain) == {"schema", "alpha", "epoch", "images", "baseline", "runs", "pairs", "methods", "method_pairs"}
+    assert set(plain) == {"schema", "alpha", "epoch", "images", "baseline", "runs", "pairs", "methods", "method_pairs", "likenesses"}
     assert (plain["epoch"], plain["images"], plain["baseline"], len(plain["runs"]), len(plain["pairs"])) == ("final", N, None, 7, 21)
     assert set(plain["runs"][0]) == {"name", "path", "method", "seed", "errors", "rate", "low", "high"}
     pair = {"first", "second", "b", "c", "exact", "mid_p", "difference", "low", "high", "holm", "better", "kept"}
