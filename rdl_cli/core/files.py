@@ -30,6 +30,19 @@ def whole(path: Path) -> Iterator[Path]:
         beside.unlink(missing_ok=True)
 
 
+def make_folder(path: Path) -> None:
+    """A folder at the path, with those above it, where there is none yet. UserError where there can't be one."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def is_free(path: Path) -> bool:
+    """Whether nothing lies at the path, or an empty folder."""
+    return not path.exists() or (path.is_dir() and not any(path.iterdir()))
+
+
 def sweep(folder: Path) -> None:
     """Remove what killed processes left in a folder of the files that they were writing there."""
     for left in folder.glob(f".*{PART}"):
@@ -83,9 +96,6 @@ def download(url: str, path: Path, digest: str) -> None:
         raise UserError(f"{url} could not be downloaded: {error}", hint=by_hand) from error
     if (found := hashlib.sha256(data).hexdigest()) != digest:
         raise UserError(f"{url} gave another file: {len(data):,} bytes of SHA-256 {found}, expected was {digest}", hint=by_hand)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path, error) from error
+    make_folder(path.parent)
     with whole(path) as beside:
         beside.write_bytes(data)

@@ -12,7 +12,8 @@ import h5py
 import numpy as np
 from h5py import h5d, h5g, h5p, h5s, h5t
 
-from rdl_cli.stores.store import DIGEST, FORMAT, VERSION, Stimuli
+from rdl_cli.stores.contents import DIGEST, FORMAT, VERSION
+from rdl_cli.stores.store import Stimuli
 
 PAGE = 4096
 
@@ -98,7 +99,7 @@ def plan_of(stimuli: Stimuli, specs: Specs) -> list[Planned]:
     for spec in specs:
         plan += _arrays(spec, n)
     groups = dict.fromkeys(planned.place.rpartition("/")[0] for planned in plan)
-    plan += [Planned(f"{group}/{DIGEST}", (1,), np.dtype("S64"), {}, np.zeros(1, "S64")) for group in groups]
+    plan += [Planned(f"{group}/{DIGEST}".lstrip("/"), (1,), np.dtype("S64"), {}, np.zeros(1, "S64")) for group in (*groups, "")]
     assert len({planned.place for planned in plan}) == len(plan), "a layer was announced twice"
     return plan
 
@@ -167,5 +168,5 @@ def lay_out(path: Path, plan: list[Planned], provenance: dict[str, Any]) -> None
             whole.set_fill_time(h5d.FILL_TIME_NEVER)
             whole.set_obj_track_times(False)  # equal stores are equal bytes
             kind = h5t.py_create(planned.dtype, logical=True)
-            made = h5d.create(file.require_group(folder).id, name.encode(), kind, h5s.create_simple(planned.shape), whole)
+            made = h5d.create(file.require_group(folder or "/").id, name.encode(), kind, h5s.create_simple(planned.shape), whole)
             h5py.Dataset(made).attrs.update(planned.attrs)

@@ -128,6 +128,12 @@ class Run:
         check_seal(self.weights, "delete predictions.h5 beside it and run the run's command again with --resume")
         return file_digest(self.weights)
 
+    def verify(self) -> tuple[str, ...]:
+        """Read weights, predictions and checkpoint. UserError where one is not what was written; those without a seal, which are older."""
+        self.check_checkpoint()
+        files = [path for path in (self.weights, self.path / "predictions.h5") if path.is_file()]
+        return tuple(path.name for path in files if not check_seal(path, f"delete {self.path} and train again"))
+
     def check_checkpoint(self) -> None:
         """UserError where a bit of checkpoint.pt has flipped: torch.load reads over it, though the file has checksums (100 MB: 0.05 s)."""
         path = self.path / "checkpoint.pt"

@@ -1,6 +1,7 @@
 """What is known of a teacher, in one HDF5 file that any HDF5 reader opens: its stimuli, activations, RDMs and kernels.
 
     /                        attrs: format, version, provenance (JSON)
+    /sha256                  [1] of the provenance, and of which arrays there are, see `digest_of_whole`
     /stimuli/                digest [n] · name [n] · label [n] · images [n,c,h,w] uint8 · sha256 [1] of the first three
     /layers/NAME/activations [views,n,...]     attrs: name, views, and what the writer adds (projection and its distortion)
     /layers/NAME/rdm         [k, n(n-1)/2]     attrs: name, distance, region, unit; beside it subject, session, time [k]
@@ -17,23 +18,16 @@ against 1.6 ms through h5py. How the file is written stands in writer.py.
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import h5py
 import numpy as np
 
 from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.core.pixels import picture_digests
-
-FORMAT, VERSION = "rdl-store", 1
-DIGEST = "sha256"
-KINDS = {"activations": "activations", "kernel": "kernels", "rdm": "RDMs"}
-"""What can be stored of a layer → what a person calls it."""
-AGAIN = "copy it again from where it was whole, or remove it and make it again"
+from rdl_cli.stores.contents import AGAIN, DIGEST, KINDS, VERSION, Contents, Extent, contents, digest_of, digest_of_whole, main_of, recorded
 
 
 class Stimuli(NamedTuple):
@@ -71,29 +65,6 @@ class StoredKernel(NamedTuple):
     units: int
 
 
-class Extent(NamedTuple):
-    """Where an array lies in the file, and what is noted on it."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: np.dtype
-    attrs: dict[str, Any]
-
-    def read(self, path: Path) -> np.ndarray:
-        """The array as a private memory map: nothing is read before it is touched, and nothing written to it reaches the file."""
-        if math.prod(self.shape) == 0:  # an empty map is an error; the RDM of a single stimulus has no pair
-            return np.empty(self.shape, self.dtype)
-        return np.memmap(path, self.dtype, "c", self.offset, self.shape)
-
-
-class Contents(NamedTuple):
-    """What a store's HDF5 part says: extents by name on disk, layers by true name in the order of their making."""
-
-    provenance: dict[str, Any]
-    stimuli: dict[str, Extent]
-    layers: dict[str, dict[str, Extent]]
-
-
 @dataclass(frozen=True, eq=False)
 class Store:
     """A finished store, its arrays as memory maps. It holds no open file, so it can be handed to other processes."""
@@ -101,8 +72,7 @@ class Store:
     path: Path
     provenance: dict[str, Any]
     stimuli: Stimuli
-    _about_stimuli: dict[str, Extent]
-    _layers: dict[str, dict[str, Extent]]
+    _contents: Contents
     _checked: set[str] = field(default_factory=set)
 
     @classmethod
@@ -118,14 +88,16 @@ class Store:
         found = contents(path)
         if not _as_written(path, found.stimuli):
             raise UserError(f"{path} is damaged: the list of its stimuli is not what was written", hint=AGAIN)
+        if found.whole and recorded(path, found.whole) != digest_of_whole(found):
+            raise UserError(f"{path} is damaged: its provenance, or what it says of its layers, is not what was written", hint=AGAIN)
         arrays = {name: extent.read(path) for name, extent in found.stimuli.items()}
         names = np.char.decode(arrays["name"], "utf-8") if "name" in arrays else None
         stimuli = Stimuli(np.array(arrays["digest"]), names, np.array(arrays["label"]) if "label" in arrays else None, arrays.get("images"))
-        return cls(path, found.provenance, stimuli, found.stimuli, found.layers)
+        return cls(path, found.provenance, stimuli, found)
 
     @property
     def layers(self) -> tuple[str, ...]:
-        return tuple(self._layers)
+        return tuple(self._contents.layers)
 
     def has_activations(self, layer: str) -> bool:
         return "activations" in self._layer(layer)
@@ -138,7 +110,7 @@ class Store:
 
     def extent(self, layer: str) -> Extent:
         """The shape, width and attributes of a layer's activations, or of its kernel or RDMs where it has none, unread."""
-        return _main(self._layer(layer))
+        return main_of(self._layer(layer))
 
     def rdms(self, layer: str) -> int:
         """How many RDMs of a layer are held."""
@@ -189,23 +161,24 @@ class Store:
         return found
 
     def verify(self) -> tuple[str, ...]:
-        """Read every number. UserError where one is not what was written; the layers of which nothing is known, for they are older."""
+        """Read every number. UserError where one is not what was written; what nothing is known of, for it is older, in words."""
         for layer in self.layers:
             self._check(layer)
         if self.stimuli.images is not None:
             for start in range(0, len(self.stimuli.digests), 1000):
                 self.pictures(slice(start, start + 1000))
-        return tuple(layer for layer, arrays in self._layers.items() if DIGEST not in arrays)
+        older = tuple(layer for layer, arrays in self._contents.layers.items() if DIGEST not in arrays)
+        return older if self._contents.whole else ("the provenance", *older)
 
     def _check(self, layer: str) -> None:
-        if layer not in self._checked and not _as_written(self.path, self._layers[layer]):
+        if layer not in self._checked and not _as_written(self.path, self._contents.layers[layer]):
             raise UserError(f"{self.path} is damaged: layer `{layer}` is not what was written", hint=AGAIN)
         self._checked.add(layer)
 
     def _layer(self, layer: str) -> dict[str, Extent]:
-        if layer not in self._layers:
-            raise unknown("layer", layer, self._layers, hint=f"{self.path} holds: {', '.join(self._layers)}")
-        return self._layers[layer]
+        if layer not in self._contents.layers:
+            raise unknown("layer", layer, self._contents.layers, hint=f"{self.path} holds: {', '.join(self._contents.layers)}")
+        return self._contents.layers[layer]
 
     def _holding(self, layer: str, kind: str) -> Extent:
         found = self._layer(layer)
@@ -215,43 +188,16 @@ class Store:
         return found[kind]
 
 
-def _main(arrays: dict[str, Extent]) -> Extent:
-    """The array by which a layer is known."""
-    return next(arrays[kind] for kind in KINDS if kind in arrays)
-
-
 def fingerprint(store: Store, layers: Iterable[str] = ()) -> str:
     """SHA-256 of some layers, or of all, and of the list of stimuli; a copy has the same, and so has a store with more layers.
 
     It is that of the digests that stand in the store, so nothing large is read; of an older store, which has none, they
     are taken now.
     """
-    held = {layer: store._layer(layer) for layer in layers} or store._layers
-    digests = [[layer, _recorded(store.path, arrays) or digest_of(store.path, arrays)] for layer, arrays in sorted(held.items())]
-    stimuli = _recorded(store.path, store._about_stimuli) or digest_of(store.path, store._about_stimuli)
+    held = {layer: store._layer(layer) for layer in layers} or store._contents.layers
+    digests = [[layer, recorded(store.path, arrays) or digest_of(store.path, arrays)] for layer, arrays in sorted(held.items())]
+    stimuli = recorded(store.path, store._contents.stimuli) or digest_of(store.path, store._contents.stimuli)
     return hashlib.sha256(json.dumps([VERSION, stimuli, digests]).encode()).hexdigest()
-
-
-def digest_of(path: Path, arrays: dict[str, Extent]) -> str:
-    """SHA-256 of the arrays of a layer, or of the list of stimuli: names, shapes, types, attributes and bytes.
-
-    Pictures are not among them, they have digests of their own.
-    """
-    whole = hashlib.sha256()
-    for name, extent in sorted(arrays.items()):
-        if name not in (DIGEST, "images"):
-            whole.update(json.dumps([name, extent.shape, extent.dtype.str, extent.attrs], sort_keys=True, default=repr).encode())
-            whole.update(extent.read(path).reshape(-1).view(np.uint8).data)
-    return whole.hexdigest()
-
-
-def _recorded(path: Path, arrays: dict[str, Extent]) -> str:
-    """The digest that was taken when the arrays were written; empty for those of an older store."""
-    return arrays[DIGEST].read(path)[0].decode("ascii", "replace") if DIGEST in arrays else ""
-
-
-def _as_written(path: Path, arrays: dict[str, Extent]) -> bool:
-    return DIGEST not in arrays or _recorded(path, arrays) == digest_of(path, arrays)
 
 
 def partial(path: Path) -> Path:
@@ -259,56 +205,5 @@ def partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.partial")
 
 
-def contents(path: Path) -> Contents:
-    """What the HDF5 part of a file says; UserError where the file is not a whole store of this version."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}", hint="a store is one file, not a folder") from error
-    if start != b"\x89HDF\r\n\x1a\n":
-        raise UserError(f"{path} is not an HDF5 file", hint="a store is made by rdl export-rdms or rdl import-rdms")
-    again = "copy it again from where it was whole, or make it again"
-    try:
-        with h5py.File(path, "r", locking=False) as file:  # a store never changes; locks fail on some network disks
-            if file.attrs.get("format") != FORMAT:
-                raise UserError(f"{path} is an HDF5 file but not a store", hint="if it holds RDMs: rdl import-rdms makes a store of it")
-            if file.attrs.get("version") != VERSION:
-                fact = f"{path} is a store of version {file.attrs.get('version')}; this rdl reads version {VERSION}"
-                raise UserError(fact, hint="make it again with this rdl, or read it with the rdl that made it")
-            return _contents(path, file)
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
-        if shorter := re.search(r"truncated file.*stored_eof = (\d+)", str(error)):
-            fact = f"{path} is truncated: it has {path.stat().st_size:,} of {int(shorter[1]):,} bytes"
-            raise UserError(fact, hint=again) from error
-        raise UserError(f"{path} is damaged: {error}", hint=again) from error
-
-
-def _contents(path: Path, file: h5py.File) -> Contents:
-    stimuli = {name: _extent(path, dataset) for name, dataset in file["stimuli"].items()}
-    n = stimuli["digest"].shape[0]
-    layers: dict[str, dict[str, Extent]] = {}
-    for group in file["layers"].values():
-        arrays = {name: _extent(path, dataset) for name, dataset in group.items()}
-        for kind, axis, length in (("activations", 1, n), ("rdm", 1, n * (n - 1) // 2), ("kernel", 0, n * (n + 1) // 2)):
-            if kind in arrays and arrays[kind].shape[axis : axis + 1] != (length,):
-                raise ValueError(f"{group.name}/{kind} has shape {arrays[kind].shape}, which does not fit {n:,} stimuli")
-        if not KINDS.keys() & arrays.keys():
-            raise ValueError(f"{group.name} holds none of {', '.join(KINDS)}")
-        layers[_main(arrays).attrs["name"]] = arrays
-    return Contents(json.loads(file.attrs["provenance"]), stimuli, layers)
-
-
-def _extent(path: Path, dataset: h5py.Dataset) -> Extent:
-    offset = dataset.id.get_offset()
-    if offset is None and dataset.size:
-        fact = f"{path} has been rewritten: {dataset.name} is stored in chunks"
-        raise UserError(fact, hint="undo it: h5repack -l CONTI -f NONE OLD NEW")
-    return Extent(offset or 0, dataset.shape, np.dtype(dataset.dtype), {key: _plain(value) for key, value in dataset.attrs.items()})
-
-
-def _plain(value: Any) -> Any:
-    """An attribute as Python has it: a number, a text or a tuple of them."""
-    if isinstance(value, np.ndarray):
-        return tuple(value.tolist())
-    return value.item() if isinstance(value, np.generic) else value
+def _as_written(path: Path, arrays: dict[str, Extent]) -> bool:
+    return DIGEST not in arrays or recorded(path, arrays) == digest_of(path, arrays)

@@ -17,9 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import cannot_write, commit, write_text
+from rdl_cli.core.files import cannot_write, commit, make_folder, write_text
+from rdl_cli.stores.contents import DIGEST, Contents, Extent, contents, digest_of, digest_of_whole
 from rdl_cli.stores.plan import Planned, Specs, bytes_of, encoded, key_of, lay_out, plan_of
-from rdl_cli.stores.store import DIGEST, Contents, Extent, Stimuli, contents, digest_of, partial
+from rdl_cli.stores.store import Stimuli, partial
 
 try:
     import fcntl
@@ -46,12 +47,11 @@ class Writer:
         self.beside, self.sidecar = partial(path), partial(path).with_name(f"{partial(path).name}.json")
         self._file: BinaryIO | None = None
         self._unwritten = 0
-        self._stimuli: dict[str, Extent] = {}
-        self._layers: dict[str, dict[str, Extent]] = {}
+        self._contents = Contents({}, {}, {}, {})
 
     def write(self, layer: str, start: int, block: np.ndarray, view: int = 0) -> None:
         """Activations of the rows from `start` on, seen in one view. UserError where float16 is too narrow for a value."""
-        extent = self._layers[layer]["activations"]
+        extent = self._contents.layers[layer]["activations"]
         views, n, *shape = extent.shape
         assert list(block.shape[1:]) == shape, f"{layer} was announced as {shape} per picture, not {list(block.shape[1:])}"
         assert start >= 0 and start + len(block) <= n and 0 <= view < views, f"rows {start}+{len(block)} of view {view} lie outside {layer}"
@@ -59,7 +59,7 @@ class Writer:
 
     def write_rdm(self, layer: str, index: int, start: int, values: np.ndarray) -> None:
         """Condensed distances of the `index`-th RDM, from position `start` on."""
-        extent = self._layers[layer]["rdm"]
+        extent = self._contents.layers[layer]["rdm"]
         count, pairs = extent.shape
         assert values.ndim == 1 and start >= 0 and start + len(values) <= pairs, f"{values.shape} from {start} on lies outside {layer}"
         assert 0 <= index < count, f"{layer} was announced with {count} RDMs; there is no {index}"
@@ -67,7 +67,7 @@ class Writer:
 
     def write_kernel(self, layer: str, start: int, values: np.ndarray) -> None:
         """Inner products of the packed kernel, from position `start` on."""
-        extent = self._layers[layer]["kernel"]
+        extent = self._contents.layers[layer]["kernel"]
         assert values.ndim == 1 and start >= 0 and start + len(values) <= extent.shape[0], (
             f"{values.shape} from {start} on lies outside {layer}"
         )
@@ -92,9 +92,9 @@ class Writer:
                 _reserve(self.beside, self.beside.stat().st_size)
                 found = contents(self.beside)
             self._file = self.beside.open("r+b")
-            self._stimuli, self._layers = found.stimuli, found.layers
+            self._contents = found
             if not self.rows:
-                arrays = {f"stimuli/{name}": extent for name, extent in found.stimuli.items()}
+                arrays = found.whole | {f"stimuli/{name}": extent for name, extent in found.stimuli.items()}
                 arrays |= {f"layers/{encoded(layer)}/{name}": e for layer, group in found.layers.items() for name, e in group.items()}
                 for planned in plan:
                     self._copy(arrays[planned.place], planned.values)
@@ -115,8 +115,10 @@ class Writer:
         assert self._unwritten <= 0, f"{self._unwritten:,} bytes of {self.path} were never written"
         with self._or_abandon():
             self._sync()
-            for arrays in (self._stimuli, *self._layers.values()):  # read once more: rows came view by view, some before a kill
+            found = self._contents
+            for arrays in (found.stimuli, *found.layers.values()):  # read once more: rows came view by view, some before a kill
                 self._put(arrays[DIGEST], 0, np.array([digest_of(self.beside, arrays)], "S64"))
+            self._put(found.whole[DIGEST], 0, np.array([digest_of_whole(found)], "S64"))
             self._sync()  # closing says nothing of a disk that fails
             self._close()
             commit(self.beside, self.path)
@@ -197,10 +199,7 @@ def create(
     if path.is_dir() or (path.exists() and not overwrite):
         raise UserError(f"{path} exists already", hint="choose another path, or remove it first")
     plan = plan_of(stimuli, specs)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(path.parent, error) from error
+    make_folder(path.parent)
     with _alone(path):
         writer = Writer(path, bytes_of(plan), key_of(fingerprint, plan))
         try:

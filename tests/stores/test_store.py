@@ -139,7 +139,7 @@ def test_any_hdf5_reader_reads_it(path):
         assert file["layers/V1/subject"].asstr()[0] == "ü"
         found = []
         file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
-        assert len(found) == 10
+        assert len(found) == 11
         assert all(item.chunks is None and item.id.get_offset() % 4096 == 0 for item in found)
 
 
@@ -223,6 +223,7 @@ PLACES = {
     "stimuli/name": (None, "the list of its stimuli"),
     "stimuli/label": (None, "the list of its stimuli"),
     "stimuli/sha256": (None, "the list of its stimuli"),
+    "sha256": (None, "its provenance, or what it says of its layers"),
 }
 
 
@@ -245,21 +246,50 @@ def test_a_flipped_bit_is_noticed_before_a_number_is_handed_out(path, place):
         assert [others[layer](Store.open(path), layer) is not None for layer in others if f"/{layer}/" not in place]
 
 
-def test_an_attribute_that_changed_is_noticed(path):
+def edit(function):
+    def change(path):
+        with h5py.File(path, "r+") as file:
+            function(file)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file["layers/V1/rdm"].attrs.update(distance="cosine"),
+        lambda file: file["layers/V1/rdm"].attrs.update(name="V2"),
+        lambda file: file["layers/V1"].move("sha256", "sha257"),
+        lambda file: file["layers"].__delitem__("V1"),
+        lambda file: file["stimuli"].move("images", "imagez"),
+        lambda file: file.attrs.update(provenance=file.attrs["provenance"].replace("test", "tess")),
+    ],
+)
+def test_a_store_that_says_something_else_of_itself_is_refused(path, change):
     both(path)
-    with h5py.File(path, "r+") as file:
-        file["layers/V1/rdm"].attrs["distance"] = "cosine"
-    with pytest.raises(UserError, match="layer `V1` is not what was written"):
-        Store.open(path).rdm("V1")
+    edit(change)(path)
+    with pytest.raises(UserError, match=r"damaged: its provenance, or what it says of its layers, is not|the list of its stimuli is not"):
+        Store.open(path)
+
+
+@pytest.mark.parametrize("kind", ["group", "type"])
+def test_what_hdf5_makes_of_a_flipped_bit_is_no_traceback(path, kind):
+    """An array that has become a group or a named type: both came of single bits."""
+
+    def change(file):
+        del file["layers/V1/subject"]
+        file["layers/V1"].create_group("subject") if kind == "group" else file["layers/V1"].__setitem__("subject", np.dtype("f4"))
+
+    assert "is damaged" in damaged(path, edit(change))
 
 
 def test_a_store_from_before_there_were_digests_is_read_and_has_the_same_fingerprint(path):
     known = fingerprint(both(path))
     with h5py.File(path, "r+") as file:
-        for group in (file["stimuli"], *file["layers"].values()):
+        for group in (file, file["stimuli"], *file["layers"].values()):
             del group["sha256"]
     store = Store.open(path)
-    assert store.verify() == ("fc", "V1") and fingerprint(store) == known
+    assert store.verify() == ("the provenance", "fc", "V1") and fingerprint(store) == known
     np.testing.assert_array_equal(store.rdm("V1").values, np.arange(42.0).reshape(2, 21))
 
 
@@ -274,20 +304,12 @@ def test_what_a_layer_is_like_is_told_without_reading_it(path):
 
 
 def damaged(path, change):
-    write(path, made(), rdms=[(RdmSpec("V1", 1, "float32", "mse"), np.ones((1, 21)))])
+    write(path, made(), rdms=[(RdmSpec("V1", 1, "float32", "mse", subjects=("BE",)), np.ones((1, 21)))])
     change(path)
     with pytest.raises(UserError) as error:
         Store.open(path)
     assert error.value.hint and str(path) in str(error.value)
     return str(error.value)
-
-
-def edit(function):
-    def change(path):
-        with h5py.File(path, "r+") as file:
-            function(file)
-
-    return change
 
 
 def rechunked(file):
