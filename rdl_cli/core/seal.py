@@ -25,12 +25,15 @@ def seal(path: Path) -> None:
         file.write(hashlib.sha256(content).hexdigest().encode())
 
 
-def check_seal(path: Path, hint: str) -> None:
-    """UserError where the file is not what was sealed. A file without a seal is another program's, or older, and nothing is known of it."""
+def check_seal(path: Path, hint: str) -> bool:
+    """Whether there is a seal: without one a file is another program's, or older, and nothing is known of it.
+
+    UserError where the file is not what was sealed.
+    """
     content = path.read_bytes()
     place = content.find(MARK)
     if place < 0:
-        return
+        return False
     start = place + len(MARK)
     said = content[start : start + 64]
     whole = hashlib.sha256(content[:start])
@@ -38,3 +41,4 @@ def check_seal(path: Path, hint: str) -> None:
     whole.update(memoryview(content)[start + 64 :])
     if said != whole.hexdigest().encode():
         raise UserError(f"{path} is damaged: it is not what was written", hint=hint)
+    return True

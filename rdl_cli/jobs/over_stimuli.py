@@ -63,7 +63,7 @@ def export_over_stimuli(run: Path, brain: Path, out: Path, settings: Export, dry
         return None
     parents = [
         Parent(kind="run", path=str(run), fingerprint=trained.fingerprint()),
-        Parent(kind="store", path=str(brain), fingerprint=fingerprint(held)),
+        Parent(kind="store", path=str(brain), fingerprint=fingerprint(held), layers=sorted(held.layers)),
     ]
     made = provenance(record(settings) | {"stimuli": str(brain)}, parents, str(device), torch.get_num_threads())
     if "classes" in held.provenance:

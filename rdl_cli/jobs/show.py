@@ -125,18 +125,20 @@ def show(path: Path, verify: bool = False) -> RunCard | StoreCard:
     if path.is_file():
         store = Store.open(path)
         if verify:
-            older = store.verify()
-            of = f", but {', '.join(older)}, written by an rdl that took no digests" if older else ""
-            say(f"{path}: everything is what was written{of}")
+            _say_verified(path, "everything is", store.verify())
         return _store(store)
     if not (path / "config.toml").is_file() and (runs := sorted(p.parent.name for p in path.glob("*/config.toml"))):
         raise UserError(f"{path} is a folder of {len(runs)} runs: {', '.join(runs)}", hint="show one of them, or rdl compare all of them")
     run = Run.open(path)
     card = _run(run)
     if verify:
-        run.check_checkpoint()
-        say(f"{path}: everything is what was written")
+        _say_verified(path, "weights, predictions and checkpoint are", run.verify())
     return card
+
+
+def _say_verified(path: Path, what: str, older: Sequence[str]) -> None:
+    but = f", but of {', '.join(older)} nothing is known: an older rdl took no digests" if older else ""
+    say(f"{path}: {what} what was written{but}")
 
 
 def as_dict(card: RunCard | StoreCard) -> dict[str, Any]:
@@ -225,6 +227,8 @@ def _link(parent: dict[str, Any], dataset: str, children: tuple[Path, ...]) -> L
         now, made = FINGERPRINTS.get(kind, _file)(path, parent.get("layers", ()))
     except UserError as error:
         return Link(*link, "changed", str(error))
+    if now != then and kind == "store" and "layers" not in parent:
+        return Link(*link, "not checked", "an older rdl knew stores by another fingerprint")
     if now != then:
         return Link(*link, "changed", f"its fingerprint was {then[:12]}, now it is {now[:12]}")
     return Link(*link, "unchanged", parents=() if path in children else _links(made, *children, path))

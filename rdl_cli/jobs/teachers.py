@@ -83,8 +83,7 @@ def objectives(settings: Student, student: nn.Module, pictures: Pictures, classe
     choose([match.mine for match in matches], list(own), "layer of the student")
     if matches and not settings.targets:
         raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
-    used = tuple(dict.fromkeys(match for spec in specs for match in family(spec).uses(matches)))
-    target = open_target(settings, used, shown, pictures, seeds) if settings.targets else None
+    target = open_target(settings, followed(settings), shown, pictures, seeds) if settings.targets else None
     if isinstance(target, StimulusTarget) and not settings.objective:
         specs = ["rsa"]
         say("objective rsa, the default for measured RDMs, whose unit means nothing")
@@ -97,9 +96,15 @@ def objectives(settings: Student, student: nn.Module, pictures: Pictures, classe
     for name, share in settings.shares().items():
         names = [spec.partition(":")[0] for spec in specs]
         if name not in names:
-            raise unknown("objective of this run called", name, names)
+            raise unknown("objective of this run", name, names)
         made[names.index(name)].share = share
     return made
+
+
+def followed(settings: Student) -> tuple[Match, ...]:
+    """What the objectives follow: what --match names, and where one takes a layer of its own (kd the logits), that."""
+    matches = read_matches(settings.match)
+    return tuple(dict.fromkeys(match for spec in settings.objective or ["rdl"] for match in family(spec).uses(matches)))
 
 
 def family(spec: str) -> type[Objective]:
@@ -194,10 +199,10 @@ def _live(path: Path, layers: Sequence[str], shown: Shown) -> LiveTarget:
 
 
 def parent_of(settings: Student) -> Parent:
-    """What a student's provenance says of its teacher: of a store, those of its layers that --match names."""
+    """What a student's provenance says of its teacher: of a store, those of its layers that are followed."""
     path = Path(settings.targets)
     if path.is_dir():
         return Parent(kind="run", path=str(path), fingerprint=Run.open_finished(path).fingerprint())
     store = Store.open(path)
-    layers = sorted({split_layer(store, match.theirs)[0] for match in read_matches(settings.match)})
+    layers = sorted({split_layer(store, match.theirs)[0] for match in followed(settings)})
     return Parent(kind="store", path=str(path), fingerprint=fingerprint(store, layers), layers=layers)

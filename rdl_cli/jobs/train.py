@@ -15,7 +15,7 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from rdl_cli.core.errors import UserError, first_line
-from rdl_cli.core.files import cannot_write, sweep, whole
+from rdl_cli.core.files import is_free, make_folder, sweep, whole
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch
@@ -64,7 +64,7 @@ def train(out: Path, settings: Training, resume: bool = False, dry_run: bool = F
 
 def _check_place(path: Path, settings: Training, resume: bool) -> None:
     """UserError where something is at `path` already, or where what is there was begun with other settings."""
-    if not path.exists() or (path.is_dir() and not any(path.iterdir())):
+    if is_free(path):
         return
     if not resume or not path.is_dir():
         raise UserError(f"{path} exists already", hint="choose another path, or go on with an interrupted run with --resume")
@@ -196,10 +196,7 @@ def _begin(run: Run, settings: Training, splits: Splits, fabric: Fabric, overlap
     if (run.path / "config.toml").is_file():
         _refuse_changed(run, parents)
         return
-    try:
-        run.path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(run.path, error) from error
+    make_folder(run.path)
     made = provenance(record(settings), parents, str(fabric.device), torch.get_num_threads())
     run.write_provenance(made | {"test_images_seen_in_training": overlap})
     run.write_config(record(settings))
@@ -218,6 +215,9 @@ def _parents(settings: Training, splits: Splits) -> list[Parent]:
 def _refuse_changed(run: Run, parents: list[Parent]) -> None:
     """UserError where what a run was begun with is no longer what lies there: half of it would have learned from something else."""
     for before, now in zip(run.provenance["parents"], parents, strict=True):
+        if before.get("layers") != now.get("layers"):
+            fact = f"{run.path} was begun by an older rdl, which knew the store {now['path']} by another fingerprint"
+            raise UserError(fact, hint="go on with that rdl, or begin again at another path")
         if before["fingerprint"] != now["fingerprint"]:
             fact = f"the {now['kind']} {now['path']} has changed since {run.path} was begun"
             raise UserError(fact, hint="put it back, or begin again at another path")

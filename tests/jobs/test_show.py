@@ -55,7 +55,7 @@ def write_store(path: Path, parents: list[dict[str, str]], value: float = 1.0) -
     return path
 
 
-def parent(kind: str, path: Path, now: str) -> dict[str, str]:
+def parent(kind: str, path: Path, now: str) -> dict[str, Any]:
     return {"kind": kind, "path": str(path), "fingerprint": now}
 
 
@@ -68,7 +68,9 @@ class Family:
         pictures = parent("dataset", self.data, "p" * 64)
         self.teacher = write_run(root / "teacher", [pictures])
         self.store = write_store(root / "teacher.h5", [parent("run", self.teacher, Run(self.teacher).fingerprint()), pictures])
-        self.student = write_run(root / "student", [pictures, parent("store", self.store, fingerprint(Store.open(self.store)))])
+        self.student = write_run(
+            root / "student", [pictures, parent("store", self.store, fingerprint(Store.open(self.store))) | {"layers": []}]
+        )
 
     def state(self, *kinds: str) -> Link:
         """The ancestor of the student that one finds by following these kinds."""
@@ -161,6 +163,22 @@ def test_every_number_of_a_store_is_read_when_asked_for(family: Family, place: s
     show(family.store)
     with pytest.raises(UserError, match=f"is damaged: {said}"):
         show(family.store, verify=True)
+
+
+def test_a_store_that_an_older_rdl_knew_otherwise_is_not_said_to_have_changed(family: Family) -> None:
+    """Fingerprints were of a store's provenance once, and the layers that are followed were not noted beside them."""
+    Run(family.student).write_provenance({"parents": [parent("store", family.store, "f" * 64)]})
+    assert (family.state("store").state, family.state("store").note) == ("not checked", "an older rdl knew stores by another fingerprint")
+
+
+def test_a_file_without_a_seal_is_not_said_to_be_what_was_written(family: Family, capfd: pytest.CaptureFixture[str]) -> None:
+    with ZipFile(family.student / "checkpoint.pt", "w") as file:
+        file.writestr("data", "0123456789")
+    show(family.student, verify=True)  # its weights are of this test
+    said = (
+        "weights, predictions and checkpoint are what was written, but of model.safetensors nothing is known: an older rdl took no digests"
+    )
+    assert said in capfd.readouterr().err
 
 
 def test_a_run_with_damaged_weights_is_named(family: Family) -> None:

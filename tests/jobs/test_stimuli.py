@@ -190,7 +190,7 @@ def test_what_is_done_is_said(tiny, followed, tmp_path, capfd):
         ({"stimuli_split": -0.5}, "--stimuli-split is -0.5"),
         ({"stimuli_split": 2.5}, "--stimuli-split is 2.5"),
         ({"stimuli_per_step": 21}, "--stimuli-per-step is 21"),
-        ({"share": ["rdl=0.1"]}, "no objective of this run called `rdl`"),
+        ({"share": ["rdl=0.1"]}, "no objective of this run `rdl`"),
         ({"stimuli_every": 0}, "--stimuli-every is 0"),
         ({"match": ["pool2=V4"], "objective": ["rsa:pairs=reliable"]}, "does not tell how reliable"),
     ],

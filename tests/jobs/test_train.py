@@ -439,3 +439,24 @@ def test_a_run_does_not_go_on_with_a_teacher_that_has_changed(tiny, teacher, tmp
     tiny.export(other, store)
     with pytest.raises(UserError, match="has changed since"):
         tiny.train(out, resume=True, **settings)
+
+
+def test_the_logits_that_kd_follows_unasked_are_remembered(tiny, teacher, tmp_path):
+    store = tmp_path / "teacher.h5"
+    tiny.export(teacher, store, layers=["fc", "logits"])
+    for name, more, layers in (("kd", {}, ["logits"]), ("both", {"match": ["fc"], "objective": ["rdl", "kd"]}, ["fc", "logits"])):
+        run = Run(tiny.train(tmp_path / name, **{"targets": str(store), "objective": ["kd"]} | more))
+        (parent,) = (parent for parent in run.provenance["parents"] if parent["kind"] == "store")
+        assert parent["layers"] == layers
+
+
+def test_a_run_of_an_older_rdl_that_knew_its_store_otherwise_says_so(tiny, teacher, tmp_path):
+    out, store = tmp_path / "run", tmp_path / "teacher.h5"
+    tiny.export(teacher, store)
+    settings = {"targets": str(store), "match": ["fc"]}
+    run = Run(tiny.train(out, **settings))
+    (out / "predictions.h5").unlink()
+    parents = [{key: parent[key] for key in ("kind", "path", "fingerprint")} for parent in run.provenance["parents"]]
+    run.write_provenance(run.provenance | {"parents": [*parents[:-1], parents[-1] | {"fingerprint": "f" * 64}]})
+    with pytest.raises(UserError, match="was begun by an older rdl, which knew the store"):
+        tiny.train(out, resume=True, **settings)
