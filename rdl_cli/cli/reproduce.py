@@ -16,7 +16,7 @@ def reproduce(
     """Run a whole experiment, or go on with it where it stopped: teacher, store, every method, tables, figures."""
     from rdl_cli.cli.results import page, tried
     from rdl_cli.cli.tables import as_csv, as_json, as_rich, console
-    from rdl_cli.core.files import sweep, write_text
+    from rdl_cli.core.files import make_folder, sweep, write_text
     from rdl_cli.jobs.console import say
     from rdl_cli.jobs.reproduce import draw
     from rdl_cli.jobs.reproduce import reproduce as job
@@ -24,7 +24,7 @@ def reproduce(
     place = out or Path(Path(recipe).stem + ("-quick" if quick else ""))
     done = job(recipe, place, quick, data_root, download)
     results = place / "results"
-    results.mkdir(exist_ok=True)
+    make_folder(results)
     sweep(results)
     texts = {"results.md": page(done), "compare.csv": as_csv(done.final), "compare.json": as_json(done.final)}
     texts |= {"compare-best.csv": as_csv(done.best)} | ({"tuning.csv": tried(done.tried)} if done.tried else {})

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import is_free
 from rdl_cli.jobs.compare import Comparison, compare
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.export_rdms import export_rdms
@@ -23,7 +24,7 @@ def demo(out: Path) -> tuple[Comparison, str]:
     A student with 50 labelled digits and 950 without labels, alone and with the geometry of a teacher over all of them.
     The teacher saw all 1,000 labels.
     """
-    if out.exists() and any(out.iterdir()):
+    if not is_free(out):
         raise UserError(f"{out} exists already", hint="say another folder: rdl demo FOLDER")
     store = out / "teacher.h5"
     rdl = replace(BASELINE, targets=str(store), match=LAYERS, objective=["rdl"], label="rdl, 50 labels")

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import download, file_digest
+from rdl_cli.core.files import download, file_digest, is_free, make_folder
 from rdl_cli.jobs.compare import Comparison, compare
 from rdl_cli.jobs.compare_rdms import Representations, compare_rdms
 from rdl_cli.jobs.comparing import Comparing
@@ -50,11 +50,11 @@ def demo_brain(out: Path, root: str = "") -> Shown:
 
     The files are those of `root`, or are fetched to it. UserError where they are others, or can't be fetched.
     """
-    if out.exists() and any(out.iterdir()):
+    if not is_free(out):
         raise UserError(f"{out} exists already", hint="say another folder: rdl demo --brain FOLDER")
     pictures, subjects = (published(data_root(Data(data_root=root)), name) for name in FILES)
     brain = out / "brain.h5"
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     say("1. 92 pictures, human IT of four subjects, monkey IT: rdl import-rdms")
     import_rdms([subjects, pictures], brain, Import(stimuli=str(pictures), regions=["hIT,mIT=mIT_674neurons"], distance="correlation"))
     say("\n2. networks that learn digits, three seeds each, half of the brain's pictures held out: rdl train-student")

@@ -75,25 +75,12 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
     What a store of the same teacher and pictures already holds is not computed again; a store of others is refused.
     After a kill the same call goes on where it stopped.
     """
-    settings.check()
-    DISTANCES.find(settings.distance)
+    check(settings)
     settings = with_pictures_of(Run.open_finished(run), settings)
     teacher = open_teacher(run, settings)
     if not settings.layers:
         raise UserError("no layers are named", hint=f"say --layers NAME,NAME; this network has: {', '.join(teacher.shapes)}")
     layers = choose(settings.layer_names(), list(teacher.shapes))
-    if settings.as_ != "activations" and len(teacher.views) > 1:
-        raise UserError(
-            f"an RDM or kernel is of the pictures themselves, not of the {len(teacher.views)} views of `{settings.views}`",
-            hint="store activations",
-        )
-    if settings.as_ == "kernel":
-        check_told(settings.distance)
-        if settings.dtype == "float16":
-            raise UserError(
-                "float16 is too narrow for a kernel: distances are differences of its numbers, which end at 65,504",
-                hint="leave --dtype out, or store activations in float16",
-            )
     held = held_at(out, teacher.source)
     missing = [layer for layer in layers if not (held and holds(held, layer, settings, teacher.views))]
     if held and not missing:
@@ -138,6 +125,24 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
             copy(writer, held, kept)
     say(f"{out}: whole")
     return Store.open(out)
+
+
+def check(settings: Export) -> None:
+    """UserError for what no teacher's store can hold."""
+    settings.check()
+    DISTANCES.find(settings.distance)
+    views: Views = VIEWS.make(settings.views)
+    if settings.as_ != "activations" and len(views) > 1:
+        raise UserError(
+            f"an RDM or kernel is of the pictures themselves, not of the {len(views)} views of `{settings.views}`", hint="store activations"
+        )
+    if settings.as_ == "kernel":
+        check_told(settings.distance)
+        if settings.dtype == "float16":
+            raise UserError(
+                "float16 is too narrow for a kernel: distances are differences of its numbers, which end at 65,504",
+                hint="leave --dtype out, or store activations in float16",
+            )
 
 
 def with_pictures_of(run: Run, settings: Export) -> Export:

@@ -31,8 +31,10 @@ from rdl_cli.jobs.settings import Data, Export, Student, Training
 T = TypeVar("T")
 
 SECTIONS = ("title", "teacher", "store", "students", "methods", "tuning", "figures", "paper")
-TAKEN = ("teacher", "tuning", "results")
-"""Folders beside those of the methods."""
+TAKEN = ("teacher", "store.h5", "tuning", "results")
+"""What lies beside the methods' folders."""
+LONGEST = 100
+"""Bytes of a method's name; file systems end at 255, and files are written beside their place under longer names."""
 
 SAID = {
     int: "a whole number",
@@ -90,8 +92,8 @@ def read(name: str, out: Path, quick: bool = False, flags: dict[str, Any] | None
     full = _Reader(name, "").recipe(given, out, flags or {})
     if not smaller:
         return full
+    _Reader(name, "").refuse_type("quick", smaller, dict)
     reader = _Reader(name, "quick.", tunes="tuning" in smaller)
-    reader.refuse_type("quick", smaller, dict)
     reader.refuse_unknown(reader.table(smaller, "methods"), full.methods, "method in [quick.methods]")
     small = reader.recipe(reader.merged(given, smaller), out, flags or {})
     return small if quick else full
@@ -139,8 +141,9 @@ class _Reader:
             own.pop("tune", None)
             options = self.options(Student, own, section)
             if like is not None:
+                self.refuse_type("like", like, str, section)
                 if like not in methods:
-                    raise unknown(f"method above [{self.within}{section}] in the recipe {self.name}", str(like), methods)
+                    raise unknown(f"method above [{self.within}{section}] in the recipe {self.name}", like, methods)
                 if grid:
                     raise self.error(section, f"it takes what was chosen for {like}, and has a grid of its own", "leave out one of the two")
                 options = all_options[like] | options
@@ -229,10 +232,10 @@ class _Reader:
         return found
 
     def refuse_name(self, method: str, section: str) -> None:
-        if method in TAKEN or Path(method).name != method or "\\" in method or method.startswith("."):
-            raise self.error(
-                section, "a method is called as its folder", f"leave out / and do not begin with a dot; taken: {', '.join(TAKEN)}"
-            )
+        fits = method.isprintable() and 0 < len(method.encode()) <= LONGEST and not method.startswith(".") and not set(method) & set("/\\")
+        if method in TAKEN or not fits:
+            hint = f"leave out / and do not begin with a dot; {LONGEST} letters at most; taken: {', '.join(TAKEN)}"
+            raise self.error(section, "a method is called as its folder", hint)
 
     def refuse_unknown(self, given: Iterable[str], known: Iterable[str], what: str) -> None:
         for key in given:

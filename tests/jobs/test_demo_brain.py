@@ -39,8 +39,9 @@ def test_an_address_that_gives_another_file_leaves_nothing(tmp_path, monkeypatch
 
 def test_a_place_that_is_taken_is_refused(tmp_path):
     (tmp_path / "mine").touch()
-    with pytest.raises(UserError, match="exists already"):
-        job.demo_brain(tmp_path)
+    for place in (tmp_path, tmp_path / "mine"):
+        with pytest.raises(UserError, match="exists already"):
+            job.demo_brain(place)
 
 
 @real

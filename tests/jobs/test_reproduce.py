@@ -213,7 +213,7 @@ def test_what_is_finished_is_not_trained_again_and_needs_no_data(whole, monkeypa
         ("epochs = 2", 'precision = "8-bit"', r"`precision` is '8-bit'; '32-true' or"),
         ('match = ["pool1", "fc"]', 'match = "pool1,fc"', r"\[methods.rdl\].*`match` is 'pool1,fc'; a list of texts"),
         ('match = ["pool1", "fc"]', 'match = ["pool1", "fd"]', r"no layer `fd`; did you mean `fc`"),
-        ('match = ["pool1", "fc"]', 'match = ["pool1", "fc=pool2"]', r"no layer `pool2`"),
+        ('match = ["pool1", "fc"]', 'match = ["pool1", "fc=pool2"]', r"no layer of the store `pool2`"),
         ('layers = ["pool1", "fc"]', "layers = []", r"\[store\].*no layers are named"),
         ('layers = ["pool1", "fc"]', 'layers = ["pol1"]', r"no layer `pol1`; did you mean `pool1`"),
         ('layers = ["pool1", "fc"]', 'layer = ["pool1"]', r"no option in \[store\] `layer`"),
@@ -226,6 +226,15 @@ def test_what_is_finished_is_not_trained_again_and_needs_no_data(whole, monkeypa
         ("[teacher]\n", '[methods.x]\ninit = "teacher"\n[ignored]\n', r"no section in the recipe mine.toml `ignored`"),
         ("[methods.rdl]", "[methods.teacher]", r"\[methods.teacher\].*a method is called as its folder"),
         ("[methods.rdl]", '[methods."a/b"]', r"a method is called as its folder"),
+        ("[methods.rdl]", '[methods.""]', r"a method is called as its folder"),
+        ("[methods.rdl]", '[methods."store.h5"]', r"a method is called as its folder"),
+        ("[methods.rdl]", '[methods."a\\u0000b"]', r"a method is called as its folder"),
+        ("[methods.rdl]", f"[methods.{'x' * 300}]", r"a method is called as its folder"),
+        ('targets = "store"', 'targets = "store"\nlike = ["baseline"]', r"`like` is \['baseline'\]; a text"),
+        ('targets = "store"', 'targets = "store"\nobjective = ["kd"]', r"no layer of the store `logits`"),
+        ('targets = "store"', 'targets = "store"\ntrain_size = 2000', r"2,000 labelled images were asked for"),
+        ('targets = "store"', 'targets = "store"\ndevice = "cude"', r"no device `cude`"),
+        ('layers = ["pool1", "fc"]', 'layers = ["fc"]\nas = "kernel"\ndtype = "float16"', "float16 is too narrow for a kernel"),
         ("[methods.rdl]", "[methods]\nrdl = 3\n[other]", r"no section in the recipe mine.toml `other`"),
         ("tune.lr = [0.01, 0.1]", "tune.rl = [0.01, 0.1]", r"no option in \[methods.baseline.tune\] `rl`; did you mean `lr`"),
         ("tune.lr = [0.01, 0.1]", "tune.lr = 0.1", r"\[methods.baseline.tune\].*`lr` is 0.1; a list"),
@@ -259,6 +268,17 @@ def test_a_mistake_is_said_before_anything_is_written(old, new, says, recipe, tm
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
 
 
+def test_a_file_in_the_way_is_said_before_anything_is_trained(recipe, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results").write_text("mine")
+    with pytest.raises(UserError, match="results is a file"):
+        reproduce.reproduce(recipe(SMALL), tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results"]
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UserError, match="file/teacher could not be written"):
+        reproduce.reproduce(recipe(SMALL), tmp_path / "file")
+
+
 def test_what_a_recipe_lacks_is_said(recipe, tmp_path):
     for text, says in (
         ("", "has no methods"),
@@ -267,6 +287,7 @@ def test_what_a_recipe_lacks_is_said(recipe, tmp_path):
         ('[store]\nlayers = ["fc"]\n[methods.x]', r"\[store\].*there is no \[teacher\]"),
         ("methods = 3", r"\[methods\].*it is 3; a table is needed"),
         ("[methods]\nx = 3", r"\[methods.x\].*it is 3; a table is needed"),
+        ("quick = 3\n[methods.x]", "`quick` is 3; a table is needed"),
     ):
         with pytest.raises(UserError, match=f"(?s){says}"):
             read(recipe(text), tmp_path / "out")
