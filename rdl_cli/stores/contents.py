@@ -104,11 +104,11 @@ def main_of(arrays: dict[str, Extent]) -> Extent:
 
 
 def _contents(path: Path, file: h5py.File) -> Contents:
-    stimuli = {name: _extent(path, dataset) for name, dataset in file["stimuli"].items()}
+    stimuli = _extents(path, file["stimuli"])
     n = stimuli["digest"].shape[0]
     layers: dict[str, dict[str, Extent]] = {}
     for group in file["layers"].values():
-        arrays = {name: _extent(path, dataset) for name, dataset in group.items()}
+        arrays = _extents(path, group)
         for kind, axis, length in (("activations", 1, n), ("rdm", 1, n * (n - 1) // 2), ("kernel", 0, n * (n + 1) // 2)):
             if kind in arrays and arrays[kind].shape[axis : axis + 1] != (length,):
                 raise ValueError(f"{group.name}/{kind} has shape {arrays[kind].shape}, which does not fit {n:,} stimuli")
@@ -117,6 +117,10 @@ def _contents(path: Path, file: h5py.File) -> Contents:
         layers[main_of(arrays).attrs["name"]] = arrays
     whole = {DIGEST: _extent(path, file[DIGEST])} if DIGEST in file else {}
     return Contents(json.loads(file.attrs["provenance"]), stimuli, layers, whole)
+
+
+def _extents(path: Path, group: h5py.Group) -> dict[str, Extent]:
+    return {str(name): _extent(path, dataset) for name, dataset in group.items()}  # a name with a flipped bit comes as bytes
 
 
 def _extent(path: Path, dataset: h5py.Dataset) -> Extent:

@@ -152,8 +152,12 @@ def key_of(fingerprint: str, plan: list[Planned]) -> str:
 
 
 def lay_out(path: Path, plan: list[Planned], provenance: dict[str, Any]) -> None:
-    """The HDF5 file with every array in its place and no value in any: contiguous, allocated early, never filled."""
-    with h5py.File(path, "w", alignment_threshold=1, alignment_interval=PAGE, locking=False) as file:
+    """The HDF5 file with every array in its place and no value in any: contiguous, allocated early, never filled.
+
+    HDF5's format of 2008 has checksums in its own parts. Of the older one, which h5py writes unasked, 1 of 100 flipped bits
+    is a segmentation fault for whoever opens it.
+    """
+    with h5py.File(path, "w", alignment_threshold=1, alignment_interval=PAGE, locking=False, libver="v108") as file:
         file.attrs.update(format=FORMAT, version=VERSION, provenance=json.dumps(provenance))
         for name in ("stimuli", "layers"):
             ordered = h5p.create(h5p.GROUP_CREATE)

@@ -94,6 +94,8 @@ class Run:
             raise UserError(f"{path} is damaged: {error}") from error
         if not isinstance(found, dict):
             raise UserError(f"{path} is damaged: it holds a {type(found).__name__}, not a record")
+        if not all({"kind", "path", "fingerprint"} <= set(parent) for parent in found.get("parents", ())):
+            raise UserError(f"{path} is damaged: it names a parent without its kind, path or fingerprint")
         return found
 
     @property
@@ -154,7 +156,7 @@ class Run:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
             for row in rows:
-                float(row["validation_error"])
+                float(row["validation_error"]), float(row["epoch"])
         except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged: {first_line(error)}",

@@ -181,6 +181,14 @@ def test_a_file_without_a_seal_is_not_said_to_be_what_was_written(family: Family
     assert said in capfd.readouterr().err
 
 
+@pytest.mark.parametrize(("file", "old", "new"), [("metrics.csv", "epoch", "epocj"), ("provenance.json", '"path"', '"paph"')])
+def test_a_run_with_a_damaged_name_is_named(family: Family, file: str, old: str, new: str) -> None:
+    path = family.student / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(UserError, match=rf"{file} is damaged"):
+        show(family.student)
+
+
 def test_a_run_with_damaged_weights_is_named(family: Family) -> None:
     (family.student / "model.safetensors").write_bytes(b"weights" + OPEN.encode())
     with pytest.raises(UserError, match=r"model\.safetensors is damaged"):

@@ -293,6 +293,29 @@ def test_a_store_from_before_there_were_digests_is_read_and_has_the_same_fingerp
     np.testing.assert_array_equal(store.rdm("V1").values, np.arange(42.0).reshape(2, 21))
 
 
+FLIPS = """
+import sys
+from pathlib import Path
+from rdl_cli.core.errors import UserError
+from rdl_cli.stores.store import Store
+path = Path(sys.argv[1])
+content, texts = path.read_bytes(), path.read_bytes().find(b"GCOL")  # where HDF5 keeps texts, without a checksum
+for place in range(len(content)):
+    if content[place] and not texts <= place < texts + 4096:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 4]) + content[place + 1 :])
+        try:
+            Store.open(path).verify()
+        except UserError:
+            pass
+"""
+
+
+def test_no_flipped_bit_brings_hdf5_down(path):
+    rdm = RdmSpec("V1", 1, "float32", "mse", subjects=("BE",)), np.ones((1, 1))
+    write(path, Stimuli(np.array([b"0" * 64] * 2, "S64")), rdms=[rdm])
+    assert subprocess.run([sys.executable, "-c", FLIPS, str(path)], timeout=60).returncode == 0
+
+
 def test_what_a_layer_is_like_is_told_without_reading_it(path):
     both(path)
     with h5py.File(path, "r+") as file:
