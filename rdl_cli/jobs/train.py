@@ -58,6 +58,7 @@ def train(out: Path, settings: Training, resume: bool = False, dry_run: bool = F
         if splits and seed in waiting:
             _train_one(run.path, each[seed], splits, dry_run)
         else:
+            _refuse_other_store(run, settings)
             say(f"{run.path} is finished already")
     return list(runs.values())
 
@@ -221,6 +222,16 @@ def _refuse_changed(run: Run, parents: list[Parent]) -> None:
         if before["fingerprint"] != now["fingerprint"]:
             fact = f"the {now['kind']} {now['path']} has changed since {run.path} was begun"
             raise UserError(fact, hint="put it back, or begin again at another path")
+
+
+def _refuse_other_store(run: Run, settings: Training) -> None:
+    """UserError where a finished run learned from something else than its store holds now; one that is gone, or older, says nothing."""
+    if not (isinstance(settings, Student) and Path(settings.targets).is_file()):
+        return
+    before, now = run.provenance["parents"][1], parent_of(settings)
+    if before.get("layers") == now["layers"] and before["fingerprint"] != now["fingerprint"]:
+        fact = f"the store {now['path']} has changed since {run.path} learned from it"
+        raise UserError(fact, hint="put it back, or begin again at another path")
 
 
 @contextmanager

@@ -441,6 +441,21 @@ def test_a_run_does_not_go_on_with_a_teacher_that_has_changed(tiny, teacher, tmp
         tiny.train(out, resume=True, **settings)
 
 
+def test_a_finished_run_whose_store_has_changed_is_not_passed_over(tiny, teacher, tmp_path):
+    """A recipe's store in another distance: its students would be shown as having learned from it."""
+    out, store = tmp_path / "run", tmp_path / "teacher.h5"
+    tiny.export(teacher, store)
+    settings = {"targets": str(store), "match": ["fc"]}
+    tiny.train(out, **settings)
+    tiny.export(teacher, store, layers=["logits"])
+    tiny.train(out, resume=True, **settings)
+    tiny.export(teacher, store, distance="cosine")
+    with pytest.raises(UserError, match=r"has changed since .* learned from it"):
+        tiny.train(out, resume=True, **settings)
+    store.unlink()
+    tiny.train(out, resume=True, **settings)
+
+
 def test_the_logits_that_kd_follows_unasked_are_remembered(tiny, teacher, tmp_path):
     store = tmp_path / "teacher.h5"
     tiny.export(teacher, store, layers=["fc", "logits"])
