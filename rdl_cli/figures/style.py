@@ -114,8 +114,8 @@ def error_axis(axes: Axes, percent: np.ndarray) -> None:
 
 
 def name_ends(axes: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], gap: float) -> None:
-    """The names beside the ends of their curves, moved apart where these end together, each with a line to its own."""
+    """The names beside the ends of their curves, moved apart where these end together, each with a dotted line to its own."""
     heights = axes.transAxes.inverted().transform(axes.transData.transform(ends))[:, 1]
     for look, name, end, height in zip(looks(len(names)), names, ends, apart(heights.tolist(), gap), strict=True):
-        line = {"arrowstyle": "-", "color": look.colour, "linewidth": 0.8, "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
+        line = {"arrowstyle": "-", "color": look.colour, "linewidth": 0.8, "linestyle": ":", "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
         axes.annotate(name, end, (1.09, height), textcoords="axes fraction", va="center", arrowprops=line, annotation_clip=False)

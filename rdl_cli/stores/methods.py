@@ -34,8 +34,13 @@ def _names(groups: list[list[Run]]) -> list[str]:
     """The shortest name of each method that no other has: its label or folder without the seed, its whole path, its first run's."""
     short = []
     for group in groups:
-        names = {run.name if len(group) == 1 else re.sub(r"[-_.]?(seed)?[-_.]?\d+$", "", run.name) for run in group}
+        names = {run.name if len(group) == 1 else _without_seed(run) for run in group}
         short.append(names.pop() if len(names) == 1 else group[0].name)
     folders = [str(group[0].path if len(group) == 1 else group[0].path.parent) for group in groups]
     firsts = [str(group[0].path) for group in groups]
     return [next(names[i] for names in (short, folders, firsts) if names.count(names[i]) == 1) for i in range(len(groups))]
+
+
+def _without_seed(run: Run) -> str:
+    """The label as it is, for `rdl-100` may be its whole name, or the folder without the seed at its end."""
+    return run.label or re.sub(r"[-_.]?(seed)?[-_.]?\d+$", "", run.name)

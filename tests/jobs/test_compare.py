@@ -326,3 +326,8 @@ assert not {{"torch", "scipy.stats", "matplotlib"}} & set(sys.modules), "compari
     assert done.returncode == 0, done.stderr
     assert "McNemar" in done.stdout
     assert done.stderr == ""
+
+
+def test_a_number_at_the_end_of_a_label_is_no_seed(make: Make) -> None:
+    runs = [make(f"{label}/seed{seed}", [seed], seed=seed, label=label) for label in ("rdl-100", "rdl-300") for seed in (0, 1)]
+    assert [method.name for method in compare(runs).methods] == ["rdl-100", "rdl-300"]
