@@ -33,8 +33,8 @@ def export_over_stimuli(run: Path, brain: Path, out: Path, settings: Export, dry
     The pictures are brought to the network's input as in training; they keep the digests and names that they have in `brain`,
     so that both stores are of the same stimuli. UserError for bad input, before anything is written.
     """
-    for name in ("dataset", "image_size"):
-        if getattr(settings, name):
+    for name in ("dataset", "image_size", "split"):
+        if getattr(settings, name) != getattr(Export, name):
             raise UserError(f"--{name.replace('_', '-')} names other pictures than --stimuli {brain}", hint="say one of them")
     if settings.views != "none":
         raise UserError(f"a brain saw its stimuli as they are, not the views of `{settings.views}`", hint="leave out --views")

@@ -277,6 +277,7 @@ def test_layers_exported_over_the_stimuli_are_as_alike_as_the_run_says(run, meas
     "changes, message",
     [
         ({"dataset": "digits"}, "--dataset names other pictures than --stimuli"),
+        ({"split": "test"}, "--split names other pictures than --stimuli"),
         ({"views": "hflip"}, "not the views of `hflip`"),
         ({"as_": "rdm"}, "--as rdm is for a data set"),
         ({"layers": []}, "no layers are named"),
