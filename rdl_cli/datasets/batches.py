@@ -56,11 +56,10 @@ class Batches:
     """Batches of a labelled split, or of a labelled and an unlabelled one: then each holds as many of both, labelled first.
 
     An epoch is one pass over the larger split, without its last partial batch, or `steps` steps where they are given; after
-    `total` steps there are no more. The
-    shorter one starts again with a fresh shuffle as often as it takes, and no picture comes twice in a batch: a shuffle is
-    dealt out in whole batches, and a split smaller than a batch is one batch. What is drawn from the labelled split depends
-    on seed, epoch and step alone, so a baseline without the unlabelled pictures gets the same draws, and a resumed run goes
-    on as if it had never stopped.
+    `total` steps there are no more. The shorter split starts again with a fresh shuffle as often as it takes, and no picture
+    comes twice in a batch: a shuffle is dealt out in whole batches, and a split smaller than a batch is one batch. What is
+    drawn from the labelled split depends on seed, epoch and step alone, so a baseline without the unlabelled pictures gets the
+    same draws, and a resumed run goes on as if it had never stopped.
 
     The pictures live as uint8 on the device where they fit. Files, and what would take more than a quarter of an
     accelerator's free memory, stream through a DataLoader.

@@ -24,7 +24,7 @@ from rdl_cli.geometry.rdm import upper
 from rdl_cli.geometry.similarity import MEASURES, Measure, input_of, traits
 from rdl_cli.jobs.comparing import Comparing
 from rdl_cli.jobs.console import say
-from rdl_cli.jobs.devices import device_of
+from rdl_cli.jobs.devices import device_of, keep_freed_memory
 from rdl_cli.jobs.drawn import Block, Compared, intervals, unrelated
 from rdl_cli.jobs.sources import Layer, layers_of, open_sources
 from rdl_cli.statistics.multiplicity import holm
@@ -107,6 +107,7 @@ class Representations:
 def compare_rdms(sources: Sequence[Path], settings: Comparing) -> Representations:
     """Every two layers of the stores and runs by every measure. UserError for bad input, and where stimuli are not the same."""
     measures = {spec: MEASURES.find(spec) for spec in dict.fromkeys(settings.measure)}
+    keep_freed_memory(device_of(settings.device))
     layers = read(sources, settings)
     if len(layers) < 2 and not any(len(layer.people) > 1 for layer in layers):
         raise UserError(f"there is nothing to compare `{layers[0].name}` with", hint="name a second store or run, or more --layers")

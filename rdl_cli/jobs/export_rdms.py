@@ -15,9 +15,11 @@ from torch import nn
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.provenance import Parent, provenance
+from rdl_cli.core.shapes import Reps
 from rdl_cli.datasets.batches import Batches, digests, fingerprint
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.splits import Split, Splits
+from rdl_cli.datasets.subsets import Rows
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.kernels import check_told
@@ -67,6 +69,21 @@ class Teacher:
     def stimuli(self) -> Stimuli:
         names = None if self.split.names is None else np.array(self.split.names)
         return Stimuli(digests(self.split.images), names, self.split.labels.numpy())
+
+    @torch.no_grad()
+    def read(self, layers: Sequence[str], rows: Rows) -> dict[str, Reps]:
+        """Some layers over some of the pictures, without augmentation, on the CPU."""
+        if not layers:
+            return {}
+        found = [read_only(self.network, batch.images, layers) for batch in self._batches(rows).in_order(0, self.batch_size)]
+        return {layer: torch.cat([each[layer].float().cpu() for each in found]) for layer in layers}
+
+    def from_row(self, row: int) -> Batches:
+        """The pictures from a row on."""
+        return self._batches(torch.arange(row, len(self.split))) if row else self.pictures
+
+    def _batches(self, rows: Rows) -> Batches:
+        return Batches(self.split.at(rows), None, self.batch_size, self.views, self.preprocess, self.device)
 
 
 def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -> Store | None:
@@ -243,7 +260,7 @@ def _write_activations(writer: Writer, teacher: Teacher, layers: Sequence[str]) 
     n, start = len(teacher.split), writer.rows
     if start == n:
         return
-    rest = _from(teacher, start) if start else teacher.pictures
+    rest = teacher.from_row(start)
     with ticking(n, f"{writer.path.name}") as ticker:
         ticker.advance(start)
         views = (rest.in_order(view, teacher.batch_size) for view in range(len(teacher.views)))
@@ -256,8 +273,3 @@ def _write_activations(writer: Writer, teacher: Teacher, layers: Sequence[str]) 
             start = stop
             if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
                 writer.checkpoint(stop)
-
-
-def _from(teacher: Teacher, row: int) -> Batches:
-    rest = teacher.split.at(torch.arange(row, len(teacher.split)))
-    return Batches(rest, None, teacher.batch_size, teacher.views, teacher.pictures.preprocess, teacher.device)

@@ -27,7 +27,7 @@ from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.embedding import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
 from rdl_cli.jobs.console import say, ticking
 from rdl_cli.jobs.plot_settings import Drawn, Heatmaps, Map
-from rdl_cli.jobs.representations import Layer, Opened, Source, Wanted, of_run, of_store, pixels, rdm, read
+from rdl_cli.jobs.representations import Layer, Opened, Source, Wanted, of_run, of_store, pixels, rdm
 from rdl_cli.stores.methods import methods
 from rdl_cli.stores.run import Run, find
 
@@ -111,7 +111,7 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: Map) -> Fig
                 teacher = opened(run)
                 _check_same(runs[0], first, run, teacher.split)
                 layers[run.path] = wanted.of(list(teacher.shapes), run.path)
-                yield from read(teacher, layers[run.path], used).values()
+                yield from teacher.read(layers[run.path], used).values()
                 ticker.advance()
 
     far = mean_distances(representations(), distance, between, [torch.searchsorted(used, rows) for rows in samples])

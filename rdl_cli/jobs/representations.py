@@ -11,10 +11,9 @@ import torch
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Images, Labels, Reps
-from rdl_cli.datasets.batches import Batches, digests
+from rdl_cli.datasets.batches import digests
 from rdl_cli.datasets.splits import Splits
 from rdl_cli.datasets.subsets import Rows
-from rdl_cli.datasets.views import VIEWS
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.kernels import among, distances_of
 from rdl_cli.geometry.rdm import pair_index, upper
@@ -23,7 +22,7 @@ from rdl_cli.jobs.export_rdms import Teacher, open_teacher, with_pictures_of
 from rdl_cli.jobs.pictures import load
 from rdl_cli.jobs.plot_settings import Drawn, Heatmaps
 from rdl_cli.jobs.settings import Export
-from rdl_cli.networks.taps import choose, read_only
+from rdl_cli.networks.taps import choose
 from rdl_cli.stores.run import Run
 from rdl_cli.stores.store import Store
 
@@ -88,7 +87,7 @@ def of_run(name: str, teacher: Teacher, settings: Heatmaps, wanted: Wanted) -> S
     """The run's network on some pictures of every class."""
     split = teacher.split
     rows = exemplars(split.labels, settings.per_class or PER_CLASS, Seeds(settings.seed)("exemplars"))
-    reps = read(teacher, wanted.of(list(teacher.shapes), teacher.run.path), rows)
+    reps = teacher.read(wanted.of(list(teacher.shapes), teacher.run.path), rows)
     images = split.read(rows)
     classes = tuple(split.classes[label] for label in split.labels[rows].tolist())
     return Source(name, tuple(rdm(layer, reps[layer], settings.distance) for layer in reps), digests(images), classes, images)
@@ -126,15 +125,6 @@ def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
     classes = () if stimuli.labels is None else tuple(called[k] if called else str(k) for k in stimuli.labels[picked].tolist())
     images = None if stimuli.images is None else torch.from_numpy(store.pictures(picked))
     return Source(path.stem, tuple(layers), stimuli.digests[picked], classes, images)
-
-
-@torch.no_grad()
-def read(teacher: Teacher, layers: Sequence[str], rows: Rows) -> dict[str, Reps]:
-    """The layers' representations of some of the teacher's pictures, without augmentation."""
-    split = teacher.split.at(rows)
-    pictures = Batches(split, None, teacher.batch_size, VIEWS.make("none"), teacher.pictures.preprocess, teacher.device)
-    found = [read_only(teacher.network, batch.images, layers) for batch in pictures.in_order()]
-    return {layer: torch.cat([each[layer].float().cpu() for each in found]) for layer in layers}
 
 
 def rdm(name: str, reps: Reps, distance: str) -> Layer:

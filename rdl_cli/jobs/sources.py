@@ -10,15 +10,15 @@ import torch
 
 from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.core.shapes import Images, Reps
-from rdl_cli.datasets.batches import Batches, occurrences
+from rdl_cli.datasets.batches import occurrences
 from rdl_cli.geometry.distances import rows as flat_rows
 from rdl_cli.geometry.kernels import Kernel, among
 from rdl_cli.geometry.rdm import count, pair_index, upper
 from rdl_cli.jobs.comparing import Comparing
 from rdl_cli.jobs.console import say
-from rdl_cli.jobs.export_rdms import Teacher, open_teacher, with_pictures_of
+from rdl_cli.jobs.export_rdms import open_teacher, with_pictures_of
 from rdl_cli.jobs.settings import Export
-from rdl_cli.networks.taps import LOGITS, read_only
+from rdl_cli.networks.taps import LOGITS
 from rdl_cli.stores.parts import by_subject, select
 from rdl_cli.stores.run import Run, find
 from rdl_cli.stores.store import Stimuli, Store
@@ -192,7 +192,7 @@ def _run(name: str, run: Run, settings: Comparing) -> Source:
 
     def read(layers: Sequence[str], rows: np.ndarray) -> list[Layer]:
         at = torch.from_numpy(rows)
-        reps = _taps(teacher, [layer for layer in layers if layer != PIXELS], at)
+        reps = teacher.read([layer for layer in layers if layer != PIXELS], at)
         return [_pixels(teacher.split.read(at)) if layer == PIXELS else Layer(layer, layer, "mse", reps=reps[layer]) for layer in layers]
 
     def usual(layers: list[Layer]) -> list[Layer]:
@@ -211,15 +211,6 @@ def _run(name: str, run: Run, settings: Comparing) -> Source:
 
 def _pixels(images: Images) -> Layer:
     return Layer(PIXELS, PIXELS, "mse", reps=images.float() / 255)
-
-
-@torch.no_grad()
-def _taps(teacher: Teacher, layers: Sequence[str], rows: torch.Tensor) -> dict[str, Reps]:
-    if not layers:
-        return {}
-    shown = Batches(teacher.split.at(rows), None, teacher.batch_size, teacher.views, teacher.pictures.preprocess, teacher.device)
-    read = [read_only(teacher.network, batch.images, layers) for batch in shown.in_order(0, teacher.batch_size)]
-    return {layer: torch.cat([each[layer].float().cpu() for each in read]) for layer in layers}
 
 
 def _known(layer: Layer, others: list[Layer]) -> bool:
