@@ -3,11 +3,10 @@
 import csv
 import io
 from collections.abc import Sequence
-from itertools import groupby
 from math import isfinite
 from typing import Any
 
-from rdl_cli.cli.tables import as_list, as_markdown, legend, likeness_as_markdown, percent
+from rdl_cli.cli.tables import as_list, as_markdown, legend, likeness_as_markdown, markdown, percent
 from rdl_cli.jobs.reproduce import Reproduced, Tried
 
 
@@ -50,13 +49,12 @@ def tried(trials: Sequence[Tried]) -> str:
 
 
 def _table(trials: Sequence[Tried]) -> str:
-    lines = ["| method | tried | validation error % | |", "|---|---|---|---|"]
-    for method, mine in groupby(trials, lambda trial: trial.method):
-        for trial in mine:
-            settings = ", ".join(f"{name} = {_said(value)}" for name, value in trial.settings.items())
-            error = percent(trial.error) if isfinite(trial.error) else "diverged"
-            lines.append(f"| {method} | {settings} | {error} | {'chosen' if trial.chosen else ''} |")
-    return "\n".join(lines)
+    rows = [["method", "tried", "validation error %", ""], ["---"] * 4]
+    for trial in trials:
+        settings = ", ".join(f"{name} = {_said(value)}" for name, value in trial.settings.items())
+        error = percent(trial.error) if isfinite(trial.error) else "diverged"
+        rows.append([trial.method, settings, error, "chosen" if trial.chosen else ""])
+    return markdown(rows)
 
 
 def _said(value: Any) -> str:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import sys
+from collections.abc import Iterable, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -92,13 +93,17 @@ def as_markdown(final: Comparison, best: Comparison, published: dict[str, float]
         line = [method.name, str(len(method.runs)), *_scored(final, method), *_scored(best, other)]
         known = f"{published[method.name]:.2f}" if method.name in published else "–"
         lines.append([*line, known] if published else line)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown(lines)
 
 
 def likeness_as_markdown(found: Comparison) -> str:
     """How like a brain the students of each method became."""
-    lines = [LIKENESS, ["---"] * len(LIKENESS), *_likeness_rows(found)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown([LIKENESS, ["---"] * len(LIKENESS), *_likeness_rows(found)])
+
+
+def markdown(rows: Iterable[Sequence[str]]) -> str:
+    """A table, its second row the line below the header; a bar in a cell is no new cell."""
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
 
 
 def as_list(found: Comparison) -> str:

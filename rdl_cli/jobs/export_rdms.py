@@ -105,7 +105,7 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
         return held
     error = _say_error(run, teacher, settings)
     stimuli = teacher.stimuli()
-    specs = [_spec(layer, teacher, settings) for layer in missing]
+    specs = [spec_of(layer, teacher.shapes[layer], teacher.views, settings) for layer in missing]
     kept = specs_of(held, without=missing) if held else []
     scratch = out.with_name(f".{out.name}.activations") if settings.as_ != "activations" else None
     scratch_specs: list[Spec] = [ActivationSpec(m, teacher.shapes[m], "float32", teacher.views.names) for m in missing] if scratch else []
@@ -130,11 +130,7 @@ def export_rdms(run: Path, out: Path, settings: Export, dry_run: bool = False) -
         with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer, _or_nothing(out):
             copy(writer, held, kept)
             for layer in missing:
-                reps = activations.activations(layer)[0]
-                if settings.as_ == "kernel":
-                    write_kernel(writer, layer, reps, teacher.device)
-                else:
-                    write_rdm(writer, layer, reps, settings.distance, teacher.device)
+                write_compared(writer, layer, activations.activations(layer)[0], settings, teacher.device)
         scratch.unlink()
     else:
         with create(out, stimuli, made, [*kept, *specs], key, overwrite=held is not None) as writer:
@@ -236,12 +232,21 @@ def _or_nothing(out: Path) -> Iterator[None]:
         raise
 
 
-def _spec(layer: str, teacher: Teacher, settings: Export) -> Spec:
+def spec_of(layer: str, shape: tuple[int, ...], views: Views, settings: Export) -> Spec:
+    """What the store is to hold of a layer of this shape."""
     if settings.as_ == "kernel":
-        return KernelSpec(layer, settings.dtype, settings.distance, math.prod(teacher.shapes[layer]))
+        return KernelSpec(layer, settings.dtype, settings.distance, math.prod(shape))
     if settings.as_ == "rdm":
         return RdmSpec(layer, 1, settings.dtype, settings.distance)
-    return ActivationSpec(layer, teacher.shapes[layer], settings.dtype, teacher.views.names, {"distance": settings.distance})
+    return ActivationSpec(layer, shape, settings.dtype, views.names, {"distance": settings.distance})
+
+
+def write_compared(writer: Writer, layer: str, reps: np.ndarray, settings: Export, device: torch.device) -> None:
+    """The layer's kernel or RDM, whichever is to be stored, of its activations (n ...)."""
+    if settings.as_ == "kernel":
+        write_kernel(writer, layer, reps, device)
+    else:
+        write_rdm(writer, layer, reps, settings.distance, device)
 
 
 def _say_size(out: Path, need: int, stimuli: int, layers: Sequence[str], settings: Export) -> None:

@@ -1,32 +1,87 @@
-"""What can be known of a recipe before anything is trained: that its data and devices are there, and its layers are layers."""
+"""What can be known of a recipe before anything is trained: its data, devices and layers are there, and its objectives can use them."""
 
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
+from rdl_cli.core.shapes import Batch
+from rdl_cli.datasets.batches import digests
 from rdl_cli.datasets.splits import Split
+from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.jobs.devices import device_of
-from rdl_cli.jobs.export_rdms import check
+from rdl_cli.jobs.export_rdms import check, spec_of, write_compared
+from rdl_cli.jobs.held import holds
 from rdl_cli.jobs.pictures import load
 from rdl_cli.jobs.plan import Plan
 from rdl_cli.jobs.recipe import Recipe
 from rdl_cli.jobs.representations import Wanted
-from rdl_cli.jobs.settings import Data, Training
-from rdl_cli.jobs.teachers import followed, read_matches
+from rdl_cli.jobs.settings import Data, Export, Student, Training
+from rdl_cli.jobs.teachers import assembled, followed, read_matches
+from rdl_cli.learning.objective import Setting
+from rdl_cli.learning.targets import StoreTarget, Target
 from rdl_cli.networks.networks import Pictures, build
 from rdl_cli.networks.taps import choose, shapes
 from rdl_cli.stores.run import Run
+from rdl_cli.stores.store import Stimuli, Store
+from rdl_cli.stores.writer import create
+
+FEW = 8
+"""Pictures in the store that objectives are tried on."""
+
+
+class Network(NamedTuple):
+    """What is known of a network before it is trained: its layers with their shapes, and the pictures that it is to learn from."""
+
+    layers: dict[str, tuple[int, ...]]
+    split: Split
 
 
 def rehearse(recipe: Recipe, out: Path) -> None:
-    """UserError for a data set, file or device that is not there, more images than there are, and a layer that no network has.
+    """UserError for a data set, file or device that is not there, a layer that no network has, and what an objective can't work with.
 
-    Nothing is written. Where every method is finished already, nothing is needed any more.
+    Objectives are made as in training, from a store of random numbers for a few pictures. Nothing is written below `out`. Where every
+    method is finished already, nothing is needed any more.
     """
     if all(_finished(out / name, settings) for name, settings in recipe.methods.items()):
         return
     if (out / "results").is_file():
         raise UserError(f"{out / 'results'} is a file; the tables and figures need a folder there", hint="choose another --out")
+    known = _networks(recipe)
+    stored: list[str] = []
+    if recipe.store:
+        check(recipe.store)
+        device_of(recipe.store.device)
+        stored = choose(recipe.store.layer_names(), list(known["teacher"].layers))
+        _refuse_other_store(recipe.store, stored, out, recipe.methods)
+    for name, settings in recipe.methods.items():
+        for path in (settings.targets, settings.init):
+            if path and Path(path) not in (out / "store.h5", out / "teacher") and not Path(path).exists():
+                raise UserError(f"[methods.{name}]: there is no {path}", hint="the recipe's header may say how it is made")
+    with TemporaryDirectory() as folder:
+        stores: dict[str, Store] = {}
+        if recipe.store:
+            stores[str(out / "store.h5")] = _few(recipe.store, stored, known["teacher"], Path(folder) / "store.h5")
+        tried = [(name, each) for name, settings in recipe.methods.items() for each in _variants(settings, recipe.tune[name])]
+        live = str(out / "teacher")
+        if layers := {match.theirs for _, each in tried if each.targets == live for match in followed(each)}:
+            there = [layer for layer in known["teacher"].layers if layer in layers]
+            stores[live] = _few(Export(), there, known["teacher"], Path(folder) / "teacher.h5")
+        for name, each in tried:
+            _try(name, each, known[name], stores)
+    if recipe.figures.layers:
+        drawn = Wanted(recipe.figures.layers)
+        for name in recipe.figures.methods or known:
+            drawn.of(list(known[name].layers), out / name)
+        drawn.check()
+
+
+def _networks(recipe: Recipe) -> dict[str, Network]:
+    """Those of the methods and the teacher, by name. UserError for data, a device or a network that there is not, and too few images."""
     splits: dict[tuple, Split] = {}
 
     def shown(data: Data) -> Split:
@@ -35,34 +90,78 @@ def rehearse(recipe: Recipe, out: Path) -> None:
             splits[which] = load(data).train
         return splits[which]
 
-    def layers(settings: Training) -> list[str]:
+    def network(settings: Training) -> Network:
         split = shown(settings)
         device_of(settings.device)
         Plan.of(settings, split, Seeds(settings.seed))
         pictures = Pictures(*split.images.shape[1:])
-        return list(shapes(build(settings.network, pictures, len(split.classes)), pictures))
+        return Network(shapes(build(settings.network, pictures, len(split.classes)), pictures), split)
 
-    known = {name: layers(settings) for name, settings in recipe.methods.items()}
-    known |= {"teacher": layers(recipe.teacher)} if recipe.teacher else {}
-    stored = choose(recipe.store.layer_names(), known["teacher"]) if recipe.store else []
-    if recipe.store:
-        check(recipe.store)
-        device_of(recipe.store.device)
-        if recipe.store.dataset:
-            shown(recipe.store)
-    for name, settings in recipe.methods.items():
-        for path in (settings.targets, settings.init):
-            if path and Path(path) not in (out / "store.h5", out / "teacher") and not Path(path).exists():
-                raise UserError(f"[methods.{name}]: there is no {path}", hint="the recipe's header may say how it is made")
+    if recipe.store and recipe.store.dataset:
+        shown(recipe.store)
+    return {name: network(settings) for name, settings in (recipe.methods | {"teacher": recipe.teacher}).items() if settings}
+
+
+def _variants(settings: Student, trials: list[dict[str, Any]] | str) -> list[Student]:
+    """The settings that training may be asked for, those that differ to the objectives alone."""
+    found = [replace(settings, **trial) for trial in trials] if isinstance(trials, list) and trials else [settings]
+    return list({(*each.match, "", *each.objective, "", *each.share): each for each in found}.values())
+
+
+def _few(settings: Export, layers: list[str], teacher: Network, path: Path) -> Store:
+    """A store in the form that the recipe's is to have, of random numbers for a few pictures."""
+    views: Views = VIEWS.make(settings.views)
+    stimuli = Stimuli(digests(teacher.split.read(slice(FEW))))
+    draw = Seeds(0)("rehearsal")
+    specs = [spec_of(layer, teacher.layers[layer], views, settings) for layer in layers]
+    with create(path, stimuli, {}, specs, "rehearsal") as writer:
+        for layer in layers:
+            reps = torch.randn(len(stimuli.digests), *teacher.layers[layer], generator=draw).numpy()
+            if settings.as_ == "activations":
+                for view in range(len(views)):
+                    writer.write(layer, 0, reps, view)
+            else:
+                write_compared(writer, layer, reps, settings, torch.device("cpu"))
+    return Store.open(path)
+
+
+def _try(name: str, settings: Student, student: Network, stores: dict[str, Store]) -> None:
+    """Make the method's objectives; UserError, with the method's name, where that is refused. What others left on disk is not asked."""
+    store = stores.get(settings.targets)
+    if settings.targets and not store:
+        return
+    few = min(FEW, len(student.split))
+    zeros = torch.zeros(few, dtype=torch.long)
+    calibration = Batch(student.split.read(slice(few)), zeros, torch.arange(few), zeros)
+    try:
         matches = read_matches(settings.match)
-        choose([match.mine for match in matches], known[name])
-        if settings.targets == str(out / "store.h5"):
-            choose([match.theirs for match in followed(settings)], stored, "layer of the store")
-    if recipe.figures.layers:
-        drawn = Wanted(recipe.figures.layers)
-        for name in recipe.figures.methods or known:
-            drawn.of(known[name], out / name)
-        drawn.check()
+        choose([match.mine for match in matches], list(student.layers), "layer of the student")
+        target = _target(settings, store) if store else None
+        assembled(settings, Setting(matches, target, student.layers, len(student.split.classes), calibration, Seeds(0)))
+    except UserError as error:
+        said = str(error).replace(str(store.path), settings.targets) if store else str(error)
+        raise UserError(f"[methods.{name}]: {said}", hint=error.hint) from error
+
+
+def _target(settings: Student, store: Store) -> Target:
+    layers = [match.theirs for match in followed(settings)]
+    choose(layers, list(store.layers), "layer of the teacher")
+    views: Views = VIEWS.make("none" if Path(settings.targets).name == "teacher" else settings.views)
+    return StoreTarget(store, layers, torch.arange(FEW), views.names, torch.device("cpu"))
+
+
+def _refuse_other_store(settings: Export, layers: list[str], out: Path, methods: dict[str, Student]) -> None:
+    """UserError where a store would be made anew that students have learned from already."""
+    path = out / "store.h5"
+    held = Store.open(path) if path.is_file() else None
+    views: Views = VIEWS.make(settings.views)
+    other = [layer for layer in layers if held and layer in held.layers and not holds(held, layer, settings, views)]
+    learned = [name for name, student in methods.items() if student.targets == str(path) and (out / name).exists()]
+    if other and learned:
+        raise UserError(
+            f"{path} holds `{other[0]}` in another form than [store] says now, and {learned[0]} learned from it",
+            hint="put [store] back as it was, or choose another --out",
+        )
 
 
 def _finished(out: Path, settings: Training) -> bool:

@@ -75,23 +75,29 @@ def read_matches(given: Sequence[str]) -> tuple[Match, ...]:
 
 
 def objectives(settings: Student, student: nn.Module, pictures: Pictures, classes: int, shown: Shown, seeds: Seeds) -> list[Objective]:
-    """The objectives that the settings name, or RDL where they name only a teacher."""
-    specs = settings.objective or (["rdl"] if settings.targets else [])
-    _refuse_twins(specs)
+    """The objectives that the settings name, with the teacher that they name."""
     own = shapes(student, pictures)
     matches = read_matches(settings.match)
     choose([match.mine for match in matches], list(own), "layer of the student")
-    if matches and not settings.targets:
-        raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
     target = open_target(settings, followed(settings), shown, pictures, seeds) if settings.targets else None
-    if isinstance(target, StimulusTarget) and not settings.objective:
+    calibration = target.calibration if isinstance(target, StimulusTarget) else shown.sample(seeds, CALIBRATION)
+    return assembled(settings, Setting(matches, target, own, classes, calibration, seeds))
+
+
+def assembled(settings: Student, setting: Setting) -> list[Objective]:
+    """The objectives that the settings name, or those of a student that names only a teacher: RDL, and RSA after a brain."""
+    specs = settings.objective
+    if setting.matches and setting.target is None:
+        raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
+    if not specs and isinstance(setting.target, StimulusTarget):
         specs = ["rsa"]
         say("objective rsa, the default for measured RDMs, whose unit means nothing")
-    calibration = target.calibration if isinstance(target, StimulusTarget) else shown.sample(seeds, CALIBRATION)
-    setting = Setting(matches, target, own, classes, calibration, seeds)
+    elif not specs and setting.target is not None:
+        specs = ["rdl"]
+    _refuse_twins(specs)
     made = []
     for index, spec in enumerate(specs):
-        seeds.fix("objectives", index)
+        setting.seeds.fix("objectives", index)
         made.append(OBJECTIVES.make(spec, setting))
     for name, share in settings.shares().items():
         names = [spec.partition(":")[0] for spec in specs]

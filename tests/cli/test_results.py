@@ -54,6 +54,11 @@ def test_a_page_has_the_errors_of_both_epochs_beside_the_published_ones(tmp_path
     assert "tried" not in told and "Holm's correction" in best
 
 
+def test_a_bar_in_a_name_is_no_new_cell(tmp_path):
+    told = page(reproduced(tmp_path, {"a|b": [(10, 8)]}, (Tried("a|b", {"lr": 0.1}, 0.02, True),)))
+    assert r"| a\|b | 1 | 10.00 | 10 | 8.00 | 8 |" in told and r"| a\|b | lr = 0.1 | 2.00 | chosen |" in told
+
+
 def test_nothing_is_said_of_what_there_is_not(tmp_path):
     told = page(reproduced(tmp_path, {"rdl": [(5, 4)]}, title=""))
     assert told.startswith("# mine\n") and "published" not in told and "##" not in told

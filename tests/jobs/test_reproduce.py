@@ -212,8 +212,26 @@ def test_what_is_finished_is_not_trained_again_and_needs_no_data(whole, monkeypa
         ("epochs = 2", 'label = "x"', r"no option in \[students\] `label`"),
         ("epochs = 2", 'precision = "8-bit"', r"`precision` is '8-bit'; '32-true' or"),
         ('match = ["pool1", "fc"]', 'match = "pool1,fc"', r"\[methods.rdl\].*`match` is 'pool1,fc'; a list of texts"),
-        ('match = ["pool1", "fc"]', 'match = ["pool1", "fd"]', r"no layer `fd`; did you mean `fc`"),
-        ('match = ["pool1", "fc"]', 'match = ["pool1", "fc=pool2"]', r"no layer of the store `pool2`"),
+        ('match = ["pool1", "fc"]', 'match = ["pool1", "fd"]', r"no layer of the student `fd`; did you mean `fc`"),
+        (
+            'layers = ["pool1", "fc"]',
+            'layers = ["fc"]\nas = "kernel"\n[methods.x]\ntargets = "store"\nmatch = ["fc"]\nobjective = ["hints"]',
+            r"\[methods.x\]: the store .*out/store.h5 holds only a kernel of `fc`",
+        ),
+        (
+            'layers = ["pool1", "fc"]',
+            'layers = ["fc", "pool1"]\n[methods.x]\ntargets = "store"\nmatch = ["fc"]\nobjective = ["at"]',
+            r"\[methods.x\]: `at` compares maps",
+        ),
+        ('targets = "store"', 'targets = "store"\nviews = "shift:1"', r"\[methods.rdl\]: the store .*out/store.h5 holds the views"),
+        ('targets = "store"', 'targets = "store"\nshare = ["rsa=0.1"]', r"\[methods.rdl\]: there is no objective of this run `rsa`"),
+        ('targets = "store"', 'targets = "teacher"\nobjective = ["at"]', r"\[methods.rdl\]: `at` compares maps"),
+        (
+            'targets = "store"',
+            'targets = "store"\ntune.objective = [["rdl"], ["rdl", "rdl"]]',
+            r"\[methods.rdl\]: --objective names `rdl` 2",
+        ),
+        ('match = ["pool1", "fc"]', 'match = ["pool1", "fc=pool2"]', r"no layer of the teacher `pool2`"),
         ('layers = ["pool1", "fc"]', "layers = []", r"\[store\].*no layers are named"),
         ('layers = ["pool1", "fc"]', 'layers = ["pol1"]', r"no layer `pol1`; did you mean `pool1`"),
         ('layers = ["pool1", "fc"]', 'layer = ["pool1"]', r"no option in \[store\] `layer`"),
@@ -231,7 +249,7 @@ def test_what_is_finished_is_not_trained_again_and_needs_no_data(whole, monkeypa
         ("[methods.rdl]", '[methods."a\\u0000b"]', r"a method is called as its folder"),
         ("[methods.rdl]", f"[methods.{'x' * 300}]", r"a method is called as its folder"),
         ('targets = "store"', 'targets = "store"\nlike = ["baseline"]', r"`like` is \['baseline'\]; a text"),
-        ('targets = "store"', 'targets = "store"\nobjective = ["kd"]', r"no layer of the store `logits`"),
+        ('targets = "store"', 'targets = "store"\nobjective = ["kd"]', r"no layer of the teacher `logits`"),
         ('targets = "store"', 'targets = "store"\ntrain_size = 2000', r"2,000 labelled images were asked for"),
         ('targets = "store"', 'targets = "store"\ndevice = "cude"', r"no device `cude`"),
         ('layers = ["pool1", "fc"]', 'layers = ["fc"]\nas = "kernel"\ndtype = "float16"', "float16 is too narrow for a kernel"),
@@ -277,6 +295,17 @@ def test_a_file_in_the_way_is_said_before_anything_is_trained(recipe, tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match="file/teacher could not be written"):
         reproduce.reproduce(recipe(SMALL), tmp_path / "file")
+
+
+def test_a_store_that_students_learned_from_is_not_made_anew(whole, monkeypatch):
+    monkeypatch.chdir(whole)
+    before = Path("out/store.h5").read_bytes()
+    Path("more.toml").write_text(
+        SMALL.replace('layers = ["pool1", "fc"]', 'layers = ["pool1", "fc"]\ndtype = "float16"').replace("3..4", "3..5")
+    )
+    with pytest.raises(UserError, match=r"holds `pool1` in another form than \[store\] says now, and rdl learned from it"):
+        reproduce.reproduce("more.toml", Path("out"))
+    assert Path("out/store.h5").read_bytes() == before
 
 
 def test_what_a_recipe_lacks_is_said(recipe, tmp_path):
