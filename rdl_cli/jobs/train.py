@@ -1,6 +1,5 @@
 """Training a teacher or a student: everything around the loop, from settings to a finished run."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -10,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from rdl_cli.core.errors import UserError, first_line
@@ -20,19 +17,14 @@ from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch
 from rdl_cli.datasets.batches import Batches, digests, fingerprint, shared
-from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
-from rdl_cli.datasets.splits import Split, Splits
-from rdl_cli.datasets.views import VIEWS, Views
+from rdl_cli.datasets.splits import Splits
 from rdl_cli.jobs.console import Ticker, say, ticking
-from rdl_cli.jobs.devices import device_of, keep_freed_memory
+from rdl_cli.jobs.lesson import Lesson, lesson_of
 from rdl_cli.jobs.pictures import load, place
-from rdl_cli.jobs.plan import Plan
 from rdl_cli.jobs.settings import Student, Training, record
-from rdl_cli.jobs.stimuli import Likeness
-from rdl_cli.jobs.teachers import Shown, may_rest, objectives, parent_of
-from rdl_cli.learning.fit import Learner, evaluate, fit
+from rdl_cli.jobs.teachers import parent_of
+from rdl_cli.learning.fit import evaluate, fit
 from rdl_cli.learning.objective import Objective
-from rdl_cli.learning.schedule import SCHEDULES, Schedule
 from rdl_cli.learning.stimuli import StimulusTarget
 from rdl_cli.networks import weights
 from rdl_cli.networks.networks import Pictures, build
@@ -82,55 +74,35 @@ def _check_place(path: Path, settings: Training, resume: bool) -> None:
 
 
 def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) -> None:
-    fabric = _fabric(settings)
-    seeds = Seeds(settings.seed)
-    plan = Plan.of(settings, splits.train, seeds)
-    views: Views = VIEWS.make(settings.views)
-    preprocess: Preprocess = PREPROCESSING.make(settings.preprocessing, splits.train)
-    pictures, classes = Pictures(*splits.train.images.shape[1:]), len(splits.train.classes)
-    student = _student(settings, pictures, classes, seeds)
-    shown = Shown(splits.train, plan.ids, views, preprocess, fabric.device)
-    teaching: list[Objective] = []
-    if isinstance(settings, Student):
-        teaching = objectives(settings, student, pictures, classes, shown, seeds)
-    schedule: Schedule = SCHEDULES.make(settings.schedule, max(1, plan.epochs))
-    task_weight = settings.task_weight if isinstance(settings, Student) else 1.0
-    plain = Learner(student.to(memory_format=torch.channels_last), teaching, task_weight)  # 1.4 times as fast on a CPU
-    likeness = Likeness.of(teaching, settings, plan.epochs) if isinstance(settings, Student) else None
-    train = Batches(
-        plan.labelled, plan.unlabelled if teaching else None, settings.batch_size, views, preprocess, fabric.device, plan.steps, plan.total
-    )
-    held_out, test = (
-        Batches(split, None, settings.batch_size, VIEWS.make("none"), preprocess, fabric.device)
-        for split in (splits.validation, splits.test)
-    )
-    for objective in teaching:
-        target = objective.target
-        if remark := objective.remark(target.per_step if isinstance(target, StimulusTarget) else sum(train.sizes)):
-            say(remark)
+    lesson = lesson_of(settings, splits)
     overlap = shared(splits.train, splits.test)
-    _announce(path, settings, plan, student, overlap)
-    if dry_run:
-        return
-    run = Run(path)
-    made = [folder for folder in (path, *path.parents) if not folder.exists()]
-    best: dict[str, Any] | None = None
+    _announce(path, lesson, overlap)
+    if not dry_run:
+        _learn(Run(path), lesson, overlap)
+
+
+def _learn(run: Run, lesson: Lesson, overlap: int) -> None:
+    """From the run's first epoch, or the one after its checkpoint, to its predictions."""
+    settings, plan, fabric, plain, likeness = lesson.settings, lesson.plan, lesson.fabric, lesson.learner, lesson.likeness
+    made = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
     if fabric.global_rank == 0:
-        _begin(run, settings, splits, fabric, overlap)
+        _begin(run, lesson, overlap)
     optimizer = torch.optim.SGD(plain.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
     learner, optimizer = fabric.setup(plain, optimizer)
-    checkpoint = _checkpoint(path)
+    checkpoint = _checkpoint(run.path)
     rows: list[dict[str, float]] = checkpoint["rows"] if checkpoint else []
-    best = checkpoint["best"] if checkpoint else None
+    best: dict[str, Any] | None = checkpoint["best"] if checkpoint else None
     if checkpoint:
-        say(f"{path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
+        say(f"{run.path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
         if fabric.global_rank == 0:
             run.write_metrics(rows)  # a kill may have come between checkpoint and table
-    with _or_nothing(path, made):
-        with ticking(plan.total, str(path)) as ticker:
+    with _or_nothing(run.path, made):
+        with ticking(plan.total, str(run.path)) as ticker:
             ticker.advance(len(rows) * plan.steps)
-            watched = _Watched(train, ticker)
-            for epoch in fit(learner, optimizer, watched, held_out, schedule, plan.epochs, seeds, fabric, resume=checkpoint):
+            train = _Watched(lesson.train, ticker)
+            for epoch in fit(
+                learner, optimizer, train, lesson.held_out, lesson.schedule, plan.epochs, lesson.seeds, fabric, resume=checkpoint
+            ):
                 _report(epoch.row, plan.epochs, ticker)
                 rows.append(epoch.row | (likeness.row(plain, epoch.number) if likeness else {}))
                 if best is None or epoch.row["validation_error"] < best["validation_error"]:
@@ -140,48 +112,24 @@ def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) ->
                         "student": _student_state(epoch.state),
                     }
                 if fabric.global_rank == 0:
-                    with whole(path / "checkpoint.pt") as beside:
+                    with whole(run.path / "checkpoint.pt") as beside:
                         torch.save(epoch.state | {"rows": rows, "best": best}, beside)
                     run.write_metrics(rows)
                 fabric.barrier()
         if likeness and fabric.global_rank == 0:
             likeness.write(run, plain)
-        _finish(
-            run, fabric, learner, test, splits.test, best, weights.About(settings.network, str(pictures), str(classes), preprocess.spec)
-        )
+        _finish(run, lesson, learner, best)
 
 
-def _fabric(settings: Training) -> Fabric:
-    """Fabric on the device that was asked for; under torchrun or Slurm one of its processes."""
-    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
-    fabric = Fabric(
-        accelerator=device_of(settings.device),
-        devices=local,
-        num_nodes=world // local,
-        strategy=DDPStrategy(find_unused_parameters=may_rest(settings)) if world > 1 else "auto",
-        precision=settings.precision,
-    )
-    fabric.launch()
-    keep_freed_memory(fabric.device)
-    return fabric
-
-
-def _student(settings: Training, pictures: Pictures, classes: int, seeds: Seeds) -> nn.Module:
-    """The network with its first weights: those of the seed, then what --init holds that fits."""
-    seeds.fix("initialisation")
-    student = build(settings.network, pictures, classes)
-    if settings.init:
-        copied, left = weights.copy_fitting(student, weights.read(Path(settings.init)))
-        if not copied:
-            raise UserError(f"nothing in {settings.init} fits the network `{settings.network}`", hint="names and shapes must be the same")
-        say(f"{len(copied)} tensors begin as in {settings.init}" + (f"; new: {', '.join(left)}" if left else ""))
-    elif settings.epochs == 0:
-        raise UserError("--epochs 0 evaluates given weights, but none are given", hint="say --init RUN or --init FILE")
-    return student
-
-
-def _announce(path: Path, settings: Training, plan: Plan, student: nn.Module, overlap: int) -> None:
-    count = sum(p.numel() for p in student.parameters())
+def _announce(path: Path, lesson: Lesson, overlap: int) -> None:
+    """Say what is going to be trained, on what, for how long."""
+    settings, plan = lesson.settings, lesson.plan
+    for objective in lesson.learner.objectives:
+        assert isinstance(objective, Objective), "a learner is taught by objectives"
+        target = objective.target
+        if remark := objective.remark(target.per_step if isinstance(target, StimulusTarget) else sum(lesson.train.sizes)):
+            say(remark)
+    count = sum(p.numel() for p in lesson.learner.student.parameters())
     images = f"{len(plan.labelled):,} labelled" + (f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else "")
     images += " image" if len(plan.ids) == 1 else " images"
     length = f"{plan.epochs} epochs of {plan.steps} steps" if settings.steps is None else f"{plan.total:,} steps in {plan.epochs} epochs"
@@ -190,15 +138,16 @@ def _announce(path: Path, settings: Training, plan: Plan, student: nn.Module, ov
         say(f"note: {overlap:,} test images are also training images, to the pixel")
 
 
-def _begin(run: Run, settings: Training, splits: Splits, fabric: Fabric, overlap: int) -> None:
+def _begin(run: Run, lesson: Lesson, overlap: int) -> None:
     """The run's folder with its configuration and provenance; a resumed run keeps its own. UserError where a parent has changed since."""
     sweep(run.path)
-    parents = _parents(settings, splits)
+    settings = lesson.settings
+    parents = _parents(settings, lesson.splits)
     if (run.path / "config.toml").is_file():
         _refuse_changed(run, parents)
         return
     make_folder(run.path)
-    made = provenance(record(settings), parents, str(fabric.device), torch.get_num_threads())
+    made = provenance(record(settings), parents, str(lesson.fabric.device), torch.get_num_threads())
     run.write_provenance(made | {"test_images_seen_in_training": overlap})
     run.write_config(record(settings))
 
@@ -272,28 +221,28 @@ def _report(row: dict[str, float], epochs: int, ticker: Ticker) -> None:
         say(line)
 
 
-def _finish(
-    run: Run, fabric: Fabric, learner: nn.Module, test: Batches, split: Split, best: dict[str, Any] | None, about: weights.About
-) -> None:
+def _finish(run: Run, lesson: Lesson, learner: nn.Module, best: dict[str, Any] | None) -> None:
     """The test split, read once: predictions with the final weights and with those that were best on validation."""
     final_state = _student_state({"learner": learner.state_dict()})
-    final, labels = evaluate(learner, test)
+    final, labels = evaluate(learner, lesson.test)
     at_best = final
     if best is not None:
         learner.load_state_dict({f"student.{name}": tensor for name, tensor in best["student"].items()}, strict=False)
-        at_best, _ = evaluate(learner, test)
-    if fabric.global_rank == 0:
+        at_best, _ = evaluate(learner, lesson.test)
+    if lesson.fabric.global_rank == 0:
+        about = lesson.about
         network = build(about.network, Pictures.read(about.pictures), int(about.classes))
         network.load_state_dict(final_state)
         weights.save(network, run.weights, about)
         if any(tensor.dtype == torch.float64 for tensor in final_state.values()):
             say(f"{run.path}: the weights are kept as float32; the errors are those of float64")
-        run.write_predictions(digests(split.images), np.asarray(labels), {"final": final.numpy(), "best": at_best.numpy()})
+        pictures = lesson.splits.test.images
+        run.write_predictions(digests(pictures), np.asarray(labels), {"final": final.numpy(), "best": at_best.numpy()})
         for name, logits in (("final", final), ("best", at_best)):
             wrong = int((logits.argmax(1) != labels).sum())
             which = "final epoch" if name == "final" or best is None else f"epoch {best['epoch'] + 1}, best on validation"
             say(f"{run.path}: test error {100 * wrong / len(labels):.2f} % ({wrong} of {len(labels):,}; {which})")
-    fabric.barrier()
+    lesson.fabric.barrier()
 
 
 class _Watched:

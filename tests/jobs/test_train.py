@@ -17,9 +17,11 @@ from safetensors.torch import load_file
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.splits import Splits
+from rdl_cli.jobs import lesson as lessons
 from rdl_cli.jobs import train as job
 from rdl_cli.jobs.settings import Student
 from rdl_cli.jobs.show import show
+from rdl_cli.learning.schedule import SCHEDULES
 from rdl_cli.networks.networks import Pictures, build
 from rdl_cli.stores.run import Run
 
@@ -280,14 +282,14 @@ class TestLabels:
     def shown(self, monkeypatch, tiny, out, **changes):
         """Every batch that training was shown."""
         batches = []
-        epoch = job.Batches.epoch
+        epoch = lessons.Batches.epoch
 
         def watched(self, *args, **kwargs):
             for batch in epoch(self, *args, **kwargs):
                 batches.append(batch)
                 yield batch
 
-        monkeypatch.setattr(job.Batches, "epoch", watched)
+        monkeypatch.setattr(lessons.Batches, "epoch", watched)
         tiny.train(out, **changes)
         return batches
 
@@ -306,7 +308,7 @@ class TestLabels:
 
     def test_labels_of_unlabelled_images_change_nothing(self, tiny, follow, tmp_path, monkeypatch):
         semi = tiny.train(tmp_path / "semi", **self.few, **follow)
-        load, of = job.load, job.Plan.of
+        load, of = job.load, lessons.Plan.of
         truth = of(tiny.settings(**self.few), load(tiny.settings()).train, Seeds(0))
 
         def permuted(settings: Student) -> Splits:
@@ -322,7 +324,7 @@ class TestLabels:
             return replace(truth, labelled=train.at(known.nonzero().flatten()), unlabelled=train.at((~known).nonzero().flatten()))
 
         monkeypatch.setattr(job, "load", permuted)
-        monkeypatch.setattr(job.Plan, "of", drawn)
+        monkeypatch.setattr(lessons.Plan, "of", drawn)
         assert tiny.same(tiny.train(tmp_path / "run", **self.few, **follow), semi)
 
     def test_more_labels_than_images_are_refused(self, tiny, tmp_path):
@@ -352,8 +354,8 @@ class TestNotFinite:
         assert [path.name for path in tmp_path.iterdir()] == ["nan.pt"]
 
     def test_keeps_the_epochs_before_it(self, tiny, tmp_path, monkeypatch):
-        monkeypatch.setitem(job.SCHEDULES._members, "explosive", lambda epochs: lambda time: 1e30 if time >= 1 else 1.0)
-        job.SCHEDULES.names()
+        monkeypatch.setitem(SCHEDULES._members, "explosive", lambda epochs: lambda time: 1e30 if time >= 1 else 1.0)
+        SCHEDULES.names()
         with pytest.raises(UserError, match="in epoch 1, step 1"):
             tiny.train(tmp_path / "run", schedule="explosive")
         assert len(tiny.metrics(tmp_path / "run")) == 1 and not Run(tmp_path / "run").finished
@@ -366,9 +368,9 @@ from rdl_cli.jobs import train as job
 if environment["RANK"] != "0":
     os.replace = os.mkdir = None  # only the first process writes
 finish = job._finish
-def keeping(run, fabric, learner, *rest):
-    torch.save(learner.state_dict(), f"{out}.{fabric.global_rank}.pt")
-    finish(run, fabric, learner, *rest)
+def keeping(run, lesson, learner, *rest):
+    torch.save(learner.state_dict(), f"{out}.{lesson.fabric.global_rank}.pt")
+    finish(run, lesson, learner, *rest)
 job._finish = keeping
 """
 
