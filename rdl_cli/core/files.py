@@ -4,10 +4,15 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rdl_cli.core.errors import UserError
+
+try:
+    import fcntl
+except ImportError:  # Windows: two writers at once are not noticed there
+    fcntl = None  # type: ignore[assignment]
 
 PART = ".part"
 
@@ -36,6 +41,47 @@ def make_folder(path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise cannot_write(path, error) from error
+
+
+@contextmanager
+def alone(opened: int, path: Path) -> Iterator[None]:
+    """A block during which an open file or folder is this process's own. UserError, which names `path`, where another has it.
+
+    Nothing to do where the system has no flock, or a network disk no locks.
+    """
+    if fcntl is not None:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise in_use(path) from None
+        except OSError:
+            pass
+    try:
+        yield
+    finally:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(opened, fcntl.LOCK_UN)  # closing is not enough: forked data loaders hold the file as well
+
+
+@contextmanager
+def own_folder(path: Path) -> Iterator[None]:
+    """A folder at the path that is this process's own as long as the block lasts. UserError where another process has it."""
+    make_folder(path)
+    if os.name != "posix":  # where folders can't be opened
+        yield
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        with alone(folder, path):
+            yield
+    finally:
+        os.close(folder)
+
+
+def in_use(path: Path) -> UserError:
+    """The error of two processes that want to write the same."""
+    return UserError(f"{path} is being written by another process", hint="wait until it ends, or choose another path")
 
 
 def is_free(path: Path) -> bool:

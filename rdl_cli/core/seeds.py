@@ -1,7 +1,9 @@
 """Randomness is asked for by purpose, so adding a stream moves no other and nothing random is saved in a checkpoint."""
 
 import hashlib
+import random
 
+import numpy as np
 import torch
 
 
@@ -20,5 +22,8 @@ class Seeds:
         return torch.Generator().manual_seed(self.number(purpose, *when))
 
     def fix(self, purpose: str, *when: int | str) -> None:
-        """Seed the global generator, for code that takes no generator (dropout, initialisation); the only place that does."""
-        torch.manual_seed(self.number(purpose, *when))
+        """Seed the global generators, for code that takes none (dropout, initialisation, a user's own); the only place that does."""
+        number = self.number(purpose, *when)
+        torch.manual_seed(number)
+        np.random.seed(number % 2**32)  # noqa: NPY002
+        random.seed(number)

@@ -30,6 +30,8 @@ Ratios = Annotated[Tensor, "2 N"]
 
 def noise_share(n: int, b: float, a: float | None) -> float:
     """a, the noise's share of the variance: as given, or nb/(1+nb), where nb is noise over signal. UserError where it leaves no room."""
+    if a is None and not b > 0:
+        raise UserError(f"the noise's variance over the signal's is b={b:g}; it lies above 0", hint="b=0.01 is the paper's choice")
     share = n * b / (1 + n * b) if a is None else a
     if not 1e-6 <= share < 1:
         given = f"b={b:g} with {n:,} stimuli gives" if a is None else "the option gives"

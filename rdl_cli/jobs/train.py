@@ -2,7 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from rdl_cli.core.errors import UserError, first_line
-from rdl_cli.core.files import is_free, make_folder, sweep, whole
+from rdl_cli.core.files import is_free, own_folder, sweep, whole
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Batch
@@ -48,7 +48,7 @@ def train(out: Path, settings: Training, resume: bool = False, dry_run: bool = F
     splits = load(settings) if waiting else None
     for seed, run in runs.items():
         if splits and seed in waiting:
-            _train_one(run.path, each[seed], splits, dry_run)
+            _train_one(run, each[seed], splits, resume, dry_run)
         else:
             _refuse_other_store(run, settings)
             say(f"{run.path} is finished already")
@@ -73,20 +73,24 @@ def _check_place(path: Path, settings: Training, resume: bool) -> None:
         raise UserError(f"{path} was begun with other settings: {values}", hint="resume with the same settings, or choose another path")
 
 
-def _train_one(path: Path, settings: Training, splits: Splits, dry_run: bool) -> None:
+def _train_one(run: Run, settings: Training, splits: Splits, resume: bool, dry_run: bool) -> None:
     lesson = lesson_of(settings, splits)
     overlap = shared(splits.train, splits.test)
-    _announce(path, lesson, overlap)
-    if not dry_run:
-        _learn(Run(path), lesson, overlap)
+    _announce(run.path, lesson, overlap)
+    if dry_run:
+        return
+    made = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
+    with _left_as_found(made), own_folder(run.path) if lesson.fabric.global_rank == 0 else nullcontext():
+        if lesson.fabric.global_rank == 0:
+            _check_place(run.path, settings, resume)  # again: another process may have been here in the meantime
+            _begin(run, lesson, overlap)
+        with _or_nothing(run.path):
+            _learn(run, lesson)
 
 
-def _learn(run: Run, lesson: Lesson, overlap: int) -> None:
+def _learn(run: Run, lesson: Lesson) -> None:
     """From the run's first epoch, or the one after its checkpoint, to its predictions."""
     settings, plan, fabric, plain, likeness = lesson.settings, lesson.plan, lesson.fabric, lesson.learner, lesson.likeness
-    made = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
-    if fabric.global_rank == 0:
-        _begin(run, lesson, overlap)
     optimizer = torch.optim.SGD(plain.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
     learner, optimizer = fabric.setup(plain, optimizer)
     checkpoint = _checkpoint(run.path)
@@ -96,29 +100,26 @@ def _learn(run: Run, lesson: Lesson, overlap: int) -> None:
         say(f"{run.path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
         if fabric.global_rank == 0:
             run.write_metrics(rows)  # a kill may have come between checkpoint and table
-    with _or_nothing(run.path, made):
-        with ticking(plan.total, str(run.path)) as ticker:
-            ticker.advance(len(rows) * plan.steps)
-            train = _Watched(lesson.train, ticker)
-            for epoch in fit(
-                learner, optimizer, train, lesson.held_out, lesson.schedule, plan.epochs, lesson.seeds, fabric, resume=checkpoint
-            ):
-                _report(epoch.row, plan.epochs, ticker)
-                rows.append(epoch.row | (likeness.row(plain, epoch.number) if likeness else {}))
-                if best is None or epoch.row["validation_error"] < best["validation_error"]:
-                    best = {
-                        "epoch": epoch.number,
-                        "validation_error": epoch.row["validation_error"],
-                        "student": _student_state(epoch.state),
-                    }
-                if fabric.global_rank == 0:
-                    with whole(run.path / "checkpoint.pt") as beside:
-                        torch.save(epoch.state | {"rows": rows, "best": best}, beside)
-                    run.write_metrics(rows)
-                fabric.barrier()
-        if likeness and fabric.global_rank == 0:
-            likeness.write(run, plain)
-        _finish(run, lesson, learner, best)
+    with ticking(plan.total, str(run.path)) as ticker:
+        ticker.advance(len(rows) * plan.steps)
+        train = _Watched(lesson.train, ticker)
+        for epoch in fit(learner, optimizer, train, lesson.held_out, lesson.schedule, plan.epochs, lesson.seeds, fabric, resume=checkpoint):
+            _report(epoch.row, plan.epochs, ticker)
+            rows.append(epoch.row | (likeness.row(plain, epoch.number) if likeness else {}))
+            if best is None or epoch.row["validation_error"] < best["validation_error"]:
+                best = {
+                    "epoch": epoch.number,
+                    "validation_error": epoch.row["validation_error"],
+                    "student": _student_state(epoch.state),
+                }
+            if fabric.global_rank == 0:
+                with whole(run.path / "checkpoint.pt") as beside:
+                    torch.save(epoch.state | {"rows": rows, "best": best}, beside)
+                run.write_metrics(rows)
+            fabric.barrier()
+    if likeness and fabric.global_rank == 0:
+        likeness.write(run, plain)
+    _finish(run, lesson, learner, best)
 
 
 def _announce(path: Path, lesson: Lesson, overlap: int) -> None:
@@ -146,7 +147,6 @@ def _begin(run: Run, lesson: Lesson, overlap: int) -> None:
     if (run.path / "config.toml").is_file():
         _refuse_changed(run, parents)
         return
-    make_folder(run.path)
     made = provenance(record(settings), parents, str(lesson.fabric.device), torch.get_num_threads())
     run.write_provenance(made | {"test_images_seen_in_training": overlap})
     run.write_config(record(settings))
@@ -184,16 +184,29 @@ def _refuse_other_store(run: Run, settings: Training) -> None:
 
 
 @contextmanager
-def _or_nothing(path: Path, made: list[Path]) -> Iterator[None]:
-    """A run that fails before its first epoch is whole leaves no folder behind, nor those that were made for it."""
+def _left_as_found(made: list[Path]) -> Iterator[None]:
+    """Folders that were made for a run and are empty when it fails are removed again."""
     try:
         yield
-    except UserError:
+    except Exception:
+        for folder in made:
+            with suppress(OSError):  # something lies there by now
+                folder.rmdir()
+        raise
+
+
+@contextmanager
+def _or_nothing(path: Path) -> Iterator[None]:
+    """A run that fails before its first epoch is whole leaves nothing behind; one that is killed can be resumed."""
+    try:
+        yield
+    except Exception as error:
         if not (path / "checkpoint.pt").exists():
             shutil.rmtree(path, ignore_errors=True)
-            for folder in made:
-                with suppress(OSError):  # other runs may lie there by now
-                    folder.rmdir()
+        if "more than 1 value per channel" in str(error):  # PyTorch's, from the depth of a network
+            raise UserError(
+                "batch normalisation has no variance to divide by: a layer has one value for each channel", hint="say a larger --batch-size"
+            ) from error
         raise
 
 

@@ -47,8 +47,13 @@ def build(spec: str, pictures: Pictures, classes: int) -> nn.Module:
         else:
             count = next((name for name in ("num_classes", "classes", "n_classes") if name in takes), None)
             network = factory(**({count: classes} if count else {}))
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"the network `{spec}` could not be built for {pictures} pictures and {classes} classes: {error}") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever a user's own factory raises
+        raise UserError(
+            f"the network `{spec}` could not be built for {pictures} pictures and {classes} classes: {_said(error)}",
+            hint="a factory takes (pictures, classes), or num_classes= or classes=, or nothing",
+        ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"`{spec}` made a {type(network).__name__}, not a torch.nn.Module")
     _check_output(spec, network, pictures, classes)
@@ -60,12 +65,18 @@ def _check_output(spec: str, network: nn.Module, pictures: Pictures, classes: in
     try:
         with torch.no_grad():
             logits = network.eval()(torch.zeros(2, *pictures))
-    except (RuntimeError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever a user's own network raises
         raise UserError(
-            f"the network `{spec}` does not take {pictures} pictures: {error}", hint="choose another network, or another --image-size"
+            f"the network `{spec}` does not take {pictures} pictures: {_said(error)}",
+            hint="choose another network, or another --image-size",
         ) from error
     finally:
         network.train(was_training)
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, classes):
         shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise UserError(f"the network `{spec}` gives {shape} for two pictures; (2, {classes}) is needed for {classes} classes")
+
+
+def _said(error: Exception) -> str:
+    """An error's text, with its kind where that alone would not tell what went wrong."""
+    return str(error) if isinstance(error, (TypeError, ValueError, RuntimeError)) else f"{type(error).__name__}: {error}"

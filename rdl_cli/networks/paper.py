@@ -20,6 +20,7 @@ def mnist_cnn(pictures: Pictures, classes: int, *, preset: Literal["table1", "au
 
     Max pooling comes before the ReLU: the same function, since both are monotone, on a ninth of the values.
     """
+    check_width("mnist-cnn", width)
     padding, ceil = (2, True) if preset == "table1" else (0, False)
     first, second, hidden = (max(1, round(n * width)) for n in (32, 64, 200))
     features = OrderedDict(
@@ -37,6 +38,12 @@ def mnist_cnn(pictures: Pictures, classes: int, *, preset: Literal["table1", "au
             readout=nn.Linear(hidden, classes),
         )
     )
+
+
+def check_width(network: str, width: float) -> None:
+    """UserError for a network without features."""
+    if not 0 < width < float("inf"):
+        raise UserError(f"`{network}:width={width:g}` leaves no features", hint="width multiplies those of the paper: 0.5, 2")
 
 
 def _flattened(features: "OrderedDict[str, nn.Module]", pictures: Pictures) -> int:
@@ -57,6 +64,7 @@ def nin(pictures: Pictures, classes: int, *, readout: bool = False, last: int | 
     def block(into: int, out: int, kernel: int) -> nn.Sequential:
         return nn.Sequential(nn.Conv2d(into, out, kernel, padding=kernel // 2), nn.BatchNorm2d(out, eps=1e-3), nn.ReLU())
 
+    check_width("nin", width)
     if last is not None and (last < 1 or not readout):
         raise UserError(f"`nin:last={last}` has to be 1 or more, and asks for a readout behind it", hint=f"nin:readout=true,last={classes}")
     features = last or classes

@@ -32,7 +32,8 @@ AGAIN = "copy it again from where it was whole; or delete predictions.h5 beside 
 
 
 def save(network: nn.Module, path: Path, about: About) -> None:
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    # copies, because safetensors takes no tensor twice: tied weights are kept under each of their names
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
     with whole(path) as beside:
         save_file(tensors, beside, metadata={ABOUT: json.dumps(about._asdict() | {"seal": OPEN})})
         seal(beside)

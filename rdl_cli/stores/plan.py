@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import h5py
 import numpy as np
-from h5py import h5d, h5g, h5p, h5s, h5t
+from h5py import h5d, h5f, h5g, h5p, h5s, h5t
 
 from rdl_cli.stores.contents import DIGEST, FORMAT, VERSION
 from rdl_cli.stores.store import Stimuli
@@ -157,20 +157,41 @@ def lay_out(path: Path, plan: list[Planned], provenance: dict[str, Any]) -> None
     HDF5's format of 2008 has checksums in its own parts. Of the older one, which h5py writes unasked, 1 of 100 flipped bits
     is a segmentation fault for whoever opens it.
     """
-    with h5py.File(path, "w", alignment_threshold=1, alignment_interval=PAGE, locking=False, libver="v108") as file:
+    with _new_file(path) as file:
         file.attrs.update(format=FORMAT, version=VERSION, provenance=json.dumps(provenance))
-        for name in ("stimuli", "layers"):
-            ordered = h5p.create(h5p.GROUP_CREATE)
-            ordered.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
-            ordered.set_obj_track_times(False)
-            h5g.create(file.id, name.encode(), gcpl=ordered)
         for planned in plan:
             folder, _, name = planned.place.rpartition("/")
             whole = h5p.create(h5p.DATASET_CREATE)
             whole.set_layout(h5d.CONTIGUOUS)
             whole.set_alloc_time(h5d.ALLOC_TIME_EARLY)
             whole.set_fill_time(h5d.FILL_TIME_NEVER)
-            whole.set_obj_track_times(False)  # equal stores are equal bytes
+            whole.set_obj_track_times(False)
             kind = h5t.py_create(planned.dtype, logical=True)
-            made = h5d.create(file.require_group(folder or "/").id, name.encode(), kind, h5s.create_simple(planned.shape), whole)
+            made = h5d.create(_folder(file, folder).id, name.encode(), kind, h5s.create_simple(planned.shape), whole)
             h5py.Dataset(made).attrs.update(planned.attrs)
+
+
+def _new_file(path: Path) -> h5py.File:
+    """An empty file without times, so that equal stores are equal bytes: h5py writes some into it before version 3.14."""
+    how, access = h5p.create(h5p.FILE_CREATE), h5p.create(h5p.FILE_ACCESS)
+    how.set_obj_track_times(False)
+    access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V18)
+    access.set_alignment(1, PAGE)
+    access.set_file_locking(False, True)  # the writer has locks of its own, and some disks have none
+    file = h5py.File(h5f.create(str(path).encode(), h5f.ACC_TRUNC, how, access))
+    for name in ("stimuli", "layers"):
+        _folder(file, name)
+    return file
+
+
+def _folder(file: h5py.File, path: str) -> h5py.Group:
+    """The group at a path, made where there is none, with those above it; members keep the order in which they came."""
+    group = file["/"]
+    for name in filter(None, path.split("/")):
+        if name not in group:
+            ordered = h5p.create(h5p.GROUP_CREATE)
+            ordered.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
+            ordered.set_obj_track_times(False)
+            h5g.create(group.id, name.encode(), gcpl=ordered)
+        group = group[name]
+    return group

@@ -17,15 +17,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import cannot_write, commit, make_folder, write_text
+from rdl_cli.core.files import alone, cannot_write, commit, in_use, make_folder, write_text
 from rdl_cli.stores.contents import DIGEST, Contents, Extent, contents, digest_of, digest_of_whole
 from rdl_cli.stores.plan import Planned, Specs, bytes_of, encoded, key_of, lay_out, plan_of
 from rdl_cli.stores.store import Stimuli, partial
-
-try:
-    import fcntl
-except ImportError:  # Windows: two writers at once are not noticed there
-    fcntl = None  # type: ignore[assignment]
 
 BLOCK = 1 << 24  # bytes copied at a time
 NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
@@ -176,7 +171,7 @@ class Writer:
             if error.errno not in NO_ROOM:
                 raise cannot_write(self.path, error) from error
             fact = f"{self.path} needs {self.need:,} bytes; {room(self.path):,} are free ({error.strerror})"
-            hint = "free space, choose another disk, or store less: fewer layers, float16, --as rdm or --project"
+            hint = "free space, choose another disk, or store less: fewer layers, or --dtype float16"
             raise UserError(fact, hint=hint) from error
 
     def _abandon(self) -> None:
@@ -212,29 +207,16 @@ def create(
 
 @contextmanager
 def _alone(path: Path) -> Iterator[None]:
-    """The partial file is this process's own as long as the block lasts. Nothing to do where the system has no flock."""
-    if fcntl is None:
-        yield
-        return
+    """The partial file is this process's own as long as the block lasts."""
     beside = partial(path)
     try:
         held = beside.open("ab")
     except OSError as error:
         raise cannot_write(path, error) from error
-    with held:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not beside.exists() or not os.path.samestat(os.fstat(held.fileno()), beside.stat()):
-                raise BlockingIOError  # its owner has just finished and renamed it
-        except BlockingIOError:
-            raise UserError(f"{path} is being written by another process", hint="wait until it ends, or choose another path") from None
-        except OSError:
-            pass  # a network disk without locks
-        try:
-            yield
-        finally:
-            with suppress(OSError):
-                fcntl.flock(held, fcntl.LOCK_UN)  # closing is not enough: forked data loaders hold the file as well
+    with held, alone(held.fileno(), path):
+        if not beside.exists() or not os.path.samestat(os.fstat(held.fileno()), beside.stat()):
+            raise in_use(path)  # its owner has just finished and renamed it
+        yield
 
 
 def _reserve(path: Path, size: int) -> None:

@@ -62,7 +62,7 @@ def test_what_scipy_finds(compressed, tmp_path):
 
 
 def test_what_is_no_rdm_is_none(tmp_path):
-    scipy.io.savemat(tmp_path / "x.mat", {"c": np.array([[1j]]), "s": scipy.sparse.eye_array(3).tocsc(), "x": np.eye(2)})
+    scipy.io.savemat(tmp_path / "x.mat", {"c": np.array([[1j]]), "s": scipy.sparse.csc_matrix(np.eye(3)), "x": np.eye(2)})
     ours = matlab5.variables((tmp_path / "x.mat").read_bytes())
     assert ours["c"] is None and ours["s"] is None and np.array_equal(ours["x"], np.eye(2))
 

@@ -244,7 +244,7 @@ def test_a_disk_without_reserving_or_locks_is_written_all_the_same(tmp_path, mon
     monkeypatch.setattr(os, "posix_fallocate", unsupported)
     monkeypatch.setattr("fcntl.flock", unsupported)
     export(tmp_path / "b.h5")
-    monkeypatch.setattr("rdl_cli.stores.writer.fcntl", None)
+    monkeypatch.setattr("rdl_cli.core.files.fcntl", None)
     export(tmp_path / "c.h5")
     assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()
 
