@@ -102,8 +102,8 @@ class Batches:
 
     def epoch(self, seeds: Seeds, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of one epoch; of `world` processes each takes every `world`-th row of every batch, from row `rank` on."""
-        if sum(self.sizes) < world:
-            raise UserError(f"a batch of {sum(self.sizes)} can't be shared among {world} processes", hint="choose a larger batch size")
+        if min(self.sizes) < world:
+            raise UserError(f"a batch of {min(self.sizes)} can't be shared among {world} processes", hint="choose a larger batch size")
         rows = [self._dealt(0, seeds, "shuffle", epoch)]
         views = [self._drawn(rows[0], seeds("views", epoch))]
         if len(self.splits) == 2:

@@ -158,6 +158,8 @@ def compare(paths: Iterable[Path], epoch: str = "final", baseline: str | None = 
     `epoch` is one of `stores.run.EPOCHS`. UserError where runs did not see the same test images or the same labels.
     """
     by_method = methods(find(paths))
+    if not by_method:
+        raise UserError("no run is named", hint="rdl compare RUN...")
     if baseline is not None:
         if baseline not in by_method:
             raise unknown("method", baseline, by_method)

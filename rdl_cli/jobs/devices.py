@@ -23,6 +23,12 @@ def device_of(asked: str) -> str:
     return asked
 
 
+def prepare(device: torch.device | str) -> None:
+    """Let work on the device be exact and repeatable on a GPU, where cuDNN would round to ten bits, and quick on a CPU."""
+    torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
+    keep_freed_memory(device)
+
+
 def keep_freed_memory(device: torch.device | str) -> bool:
     """Whether glibc was told to keep what is freed; it is where work is on the CPU of a Linux with glibc.
 

@@ -16,7 +16,7 @@ from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.splits import Splits
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.jobs.console import say
-from rdl_cli.jobs.devices import device_of, keep_freed_memory
+from rdl_cli.jobs.devices import device_of, prepare
 from rdl_cli.jobs.plan import Plan
 from rdl_cli.jobs.settings import Student, Training
 from rdl_cli.jobs.stimuli import Likeness
@@ -24,6 +24,7 @@ from rdl_cli.jobs.teachers import Shown, may_rest, objectives
 from rdl_cli.learning.fit import Learner
 from rdl_cli.learning.objective import Objective
 from rdl_cli.learning.schedule import SCHEDULES, Schedule
+from rdl_cli.learning.stimuli import StimulusTarget
 from rdl_cli.networks import weights
 from rdl_cli.networks.networks import Pictures, build
 
@@ -44,6 +45,10 @@ class Lesson(NamedTuple):
     likeness: Likeness | None
     about: weights.About
 
+    def compared(self, objective: Objective) -> int:
+        """Images that a step compares with the objective's teacher."""
+        return objective.target.per_step if isinstance(objective.target, StimulusTarget) else sum(self.train.sizes)
+
 
 def lesson_of(settings: Training, splits: Splits) -> Lesson:
     """The lesson, its teacher opened and its images on the device. UserError for what can't be taught; nothing is written."""
@@ -61,6 +66,8 @@ def lesson_of(settings: Training, splits: Splits) -> Lesson:
         teaching = objectives(settings, student, pictures, classes, shown, seeds)
         task_weight, likeness = settings.task_weight, Likeness.of(teaching, settings, plan.epochs)
     learner = Learner(student.to(memory_format=torch.channels_last), teaching, task_weight)  # 1.4 times as fast on a CPU
+    if task_weight == 0 and not teaching:
+        raise UserError("--task-weight is 0 and there is no objective: nothing is left to learn", hint="say --objective, or leave it out")
     if not any(p.requires_grad for p in learner.parameters()) and plan.epochs:
         raise UserError(f"the network `{settings.network}` has no weights that could be trained", hint="--epochs 0 evaluates it as it is")
     train = Batches(
@@ -70,7 +77,7 @@ def lesson_of(settings: Training, splits: Splits) -> Lesson:
         Batches(split, None, settings.batch_size, VIEWS.make("none"), preprocess, fabric.device)
         for split in (splits.validation, splits.test)
     )
-    return Lesson(
+    lesson = Lesson(
         settings,
         splits,
         plan,
@@ -84,10 +91,13 @@ def lesson_of(settings: Training, splits: Splits) -> Lesson:
         likeness,
         weights.About(settings.network, str(pictures), str(classes), preprocess.spec),
     )
+    for objective in teaching:
+        objective.check(plan.epochs, lesson.compared(objective))
+    return lesson
 
 
 def _fabric(settings: Training) -> Fabric:
-    """Fabric on the device that was asked for; under torchrun or Slurm one of its processes."""
+    """Fabric on the device that was asked for; under torchrun one of its processes."""
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
         accelerator=device_of(settings.device),
@@ -97,7 +107,7 @@ def _fabric(settings: Training) -> Fabric:
         precision=settings.precision,
     )
     fabric.launch()
-    keep_freed_memory(fabric.device)
+    prepare(fabric.device)
     return fabric
 
 

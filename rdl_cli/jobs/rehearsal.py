@@ -32,6 +32,8 @@ from rdl_cli.stores.writer import create
 
 FEW = 8
 """Pictures in the store that objectives are tried on."""
+LIVE = "live"
+"""The store that stands for a teacher that is to run along, for whom every view is a picture like any other."""
 
 
 class Network(NamedTuple):
@@ -66,11 +68,13 @@ def rehearse(recipe: Recipe, out: Path) -> None:
         stores: dict[str, Store] = {}
         if recipe.store:
             stores[str(out / "store.h5")] = _few(recipe.store, stored, known["teacher"], Path(folder) / "store.h5")
-        tried = [(name, each) for name, settings in recipe.methods.items() for each in _variants(settings, recipe.tune[name])]
+        tried = [
+            (name, each) for name, settings in recipe.methods.items() for each in _variants(settings, recipe.tune[name], recipe.tuning)
+        ]
         live = str(out / "teacher")
         if layers := {match.theirs for _, each in tried if each.targets == live for match in followed(each)}:
             there = [layer for layer in known["teacher"].layers if layer in layers]
-            stores[live] = _few(Export(), there, known["teacher"], Path(folder) / "teacher.h5")
+            stores[live] = _few(Export(), there, known["teacher"], Path(folder) / f"{LIVE}.h5")
         for name, each in tried:
             _try(name, each, known[name], stores)
     if recipe.figures.layers:
@@ -102,10 +106,12 @@ def _networks(recipe: Recipe) -> dict[str, Network]:
     return {name: network(settings) for name, settings in (recipe.methods | {"teacher": recipe.teacher}).items() if settings}
 
 
-def _variants(settings: Student, trials: list[dict[str, Any]] | str) -> list[Student]:
-    """The settings that training may be asked for, those that differ to the objectives alone."""
-    found = [replace(settings, **trial) for trial in trials] if isinstance(trials, list) and trials else [settings]
-    return list({(*each.match, "", *each.objective, "", *each.share): each for each in found}.values())
+def _variants(settings: Student, trials: list[dict[str, Any]] | str, tuning: dict[str, Any]) -> list[Student]:
+    """What training may be asked for: the settings with each of the trials, and where there is a choice the tuning runs."""
+    if isinstance(trials, str) or not trials:
+        return [settings]
+    tried = [replace(settings, **tuning | trial) for trial in trials] if len(trials) > 1 else []
+    return [replace(settings, **trial) for trial in trials] + tried
 
 
 def _few(settings: Export, layers: list[str], teacher: Network, path: Path) -> Store:
@@ -137,7 +143,9 @@ def _try(name: str, settings: Student, student: Network, stores: dict[str, Store
         matches = read_matches(settings.match)
         choose([match.mine for match in matches], list(student.layers), "layer of the student")
         target = _target(settings, store) if store else None
-        assembled(settings, Setting(matches, target, student.layers, len(student.split.classes), calibration, Seeds(0)))
+        epochs = Plan.of(settings, student.split, Seeds(settings.seed)).epochs
+        for objective in assembled(settings, Setting(matches, target, student.layers, len(student.split.classes), calibration, Seeds(0))):
+            objective.check(epochs, settings.batch_size)
     except UserError as error:
         said = str(error).replace(str(store.path), settings.targets) if store else str(error)
         raise UserError(f"[methods.{name}]: {said}", hint=error.hint) from error
@@ -146,7 +154,7 @@ def _try(name: str, settings: Student, student: Network, stores: dict[str, Store
 def _target(settings: Student, store: Store) -> Target:
     layers = [match.theirs for match in followed(settings)]
     choose(layers, list(store.layers), "layer of the teacher")
-    views: Views = VIEWS.make("none" if Path(settings.targets).name == "teacher" else settings.views)
+    views: Views = VIEWS.make("none" if store.path.stem == LIVE else settings.views)
     return StoreTarget(store, layers, torch.arange(FEW), views.names, torch.device("cpu"))
 
 

@@ -1,6 +1,7 @@
 """A whole experiment from one recipe: teacher, store, every method over its seeds, comparison, figures. Stops and goes on anywhere."""
 
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from math import inf
 from pathlib import Path
 from statistics import fmean
@@ -13,6 +14,9 @@ from rdl_cli.jobs.plot_settings import Heatmaps, Map
 from rdl_cli.jobs.recipe import Recipe, read
 from rdl_cli.jobs.settings import Student, Training
 from rdl_cli.stores.run import Run
+
+LONGEST_NAME = 200
+"""Bytes of a folder's name; file systems end at 255."""
 
 # jobs that bring torch along are imported when they are run, so that a wrong word is answered at once
 
@@ -114,7 +118,7 @@ def _tried(method: str, trials: list[dict[str, Any]], settings: Student, tuning:
         return []
     errors = []
     for trial in trials:
-        place = out / ",".join(f"{key}={value}" for key, value in trial.items()).replace("/", "_")
+        place = out / _folder(trial)
         try:
             runs = train(place, replace(settings, **{"seeds": ""} | tuning | trial), resume=True)
         except Diverged as diverged:
@@ -127,6 +131,12 @@ def _tried(method: str, trials: list[dict[str, Any]], settings: Student, tuning:
     if errors[best] == inf:
         raise UserError(f"every setting that was tried for {method} diverged", hint=f"write lower values into [methods.{method}.tune]")
     return [Tried(method, trial, error, k == best) for k, (trial, error) in enumerate(zip(trials, errors, strict=True))]
+
+
+def _folder(trial: dict[str, Any]) -> str:
+    """What the folder of a trial is called: its settings, or their digest where they are too long for a name."""
+    name = ",".join(f"{key}={value}" for key, value in trial.items()).replace("/", "_")
+    return name if len(name.encode()) <= LONGEST_NAME else sha256(name.encode()).hexdigest()[:16]
 
 
 def _first(out: Path, settings: Training | None) -> Path:

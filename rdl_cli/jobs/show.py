@@ -118,7 +118,7 @@ def show(path: Path, verify: bool = False) -> RunCard | StoreCard:
     """What lies at the path. UserError where it is neither a run nor a store, or is damaged.
 
     A run's weights and predictions are always compared with their seals. `verify` reads the rest as well: every number
-    of a store, or the checkpoint of a run, and says so.
+    of a store, every file of a run, and says so.
     """
     if not path.exists():
         raise UserError(f"there is nothing at {path}")
@@ -132,7 +132,7 @@ def show(path: Path, verify: bool = False) -> RunCard | StoreCard:
     run = Run.open(path)
     card = _run(run)
     if verify:
-        _say_verified(path, "weights, predictions and checkpoint are", run.verify())
+        _say_verified(path, "every file is", run.verify())
     return card
 
 

@@ -25,7 +25,6 @@ from rdl_cli.jobs.settings import Student, Training, record
 from rdl_cli.jobs.teachers import parent_of
 from rdl_cli.learning.fit import evaluate, fit
 from rdl_cli.learning.objective import Objective
-from rdl_cli.learning.stimuli import StimulusTarget
 from rdl_cli.networks import weights
 from rdl_cli.networks.networks import Pictures, build
 from rdl_cli.stores.run import SAME_METHOD, Run
@@ -127,8 +126,7 @@ def _announce(path: Path, lesson: Lesson, overlap: int) -> None:
     settings, plan = lesson.settings, lesson.plan
     for objective in lesson.learner.objectives:
         assert isinstance(objective, Objective), "a learner is taught by objectives"
-        target = objective.target
-        if remark := objective.remark(target.per_step if isinstance(target, StimulusTarget) else sum(lesson.train.sizes)):
+        if remark := objective.remark(lesson.compared(objective)):
             say(remark)
     count = sum(p.numel() for p in lesson.learner.student.parameters())
     images = f"{len(plan.labelled):,} labelled" + (f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else "")
@@ -164,7 +162,11 @@ def _parents(settings: Training, splits: Splits) -> list[Parent]:
 
 def _refuse_changed(run: Run, parents: list[Parent]) -> None:
     """UserError where what a run was begun with is no longer what lies there: half of it would have learned from something else."""
-    for before, now in zip(run.provenance["parents"], parents, strict=True):
+    known = {parent["kind"]: parent for parent in run.provenance.get("parents", ())}
+    for now in parents:
+        before = known.get(now["kind"])
+        if before is None:
+            raise UserError(f"{run.path / 'provenance.json'} is damaged: it names no {now['kind']}", hint="begin again at another path")
         if before.get("layers") != now.get("layers"):
             fact = f"{run.path} was begun by an older rdl, which knew the store {now['path']} by another fingerprint"
             raise UserError(fact, hint="go on with that rdl, or begin again at another path")
@@ -177,8 +179,9 @@ def _refuse_other_store(run: Run, settings: Training) -> None:
     """UserError where a finished run learned from something else than its store holds now; one that is gone, or older, says nothing."""
     if not (isinstance(settings, Student) and Path(settings.targets).is_file()):
         return
-    before, now = run.provenance["parents"][1], parent_of(settings)
-    if before.get("layers") == now["layers"] and before["fingerprint"] != now["fingerprint"]:
+    before = next((parent for parent in run.provenance.get("parents", ()) if parent["kind"] == "store"), None)
+    now = parent_of(settings)
+    if before and before.get("layers") == now["layers"] and before["fingerprint"] != now["fingerprint"]:
         fact = f"the store {now['path']} has changed since {run.path} learned from it"
         raise UserError(fact, hint="put it back, or begin again at another path")
 

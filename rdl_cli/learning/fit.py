@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from rdl_cli.core.errors import Diverged
+from rdl_cli.core.errors import Diverged, UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import UNLABELLED, Batch, Images, Labels, Logits, Reps
 from rdl_cli.learning.balance import Balance
@@ -129,6 +129,7 @@ def fit(
     if resume is not None:
         learner.load_state_dict(resume["learner"])
         optimizer.load_state_dict(resume["optimizer"])
+        fabric.strategy.precision.load_state_dict(resume.get("precision", {}))
         first = resume["epoch"] + 1
     base_rates = [group.setdefault("initial_lr", group["lr"]) for group in optimizer.param_groups]
     steps = len(train)
@@ -145,7 +146,12 @@ def fit(
             if step == 0:
                 shares = {f"share/{name}": term.share for name, term in terms.items()}
             # a silent term stays out: with gradients of 0 the parameters behind it would still feel momentum and weight decay
-            loss = torch.stack([term.weight * term.value for term in terms.values() if term.weight]).sum()
+            weighted = [term.weight * term.value for term in terms.values() if term.weight]
+            if not weighted:
+                raise UserError(
+                    f"nothing has a weight in epoch {epoch + 1}: there is no loss", hint="give the task or an objective a weight"
+                )
+            loss = torch.stack(weighted).sum()
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
             optimizer.step()
@@ -154,7 +160,8 @@ def fit(
         row = {"epoch": float(epoch)} | totals.row(epoch, fabric) | shares
         logits, labels = evaluate(learner, held_out)
         row |= {"validation_loss": float(F.cross_entropy(logits, labels)), "validation_error": error_rate(logits, labels)}
-        yield Epoch(epoch, row, {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch})
+        state = {"learner": learner.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch}
+        yield Epoch(epoch, row, state | {"precision": fabric.strategy.precision.state_dict()})  # of float16 the scale of its gradients
 
 
 @torch.no_grad()
@@ -233,7 +240,7 @@ class _Totals:
             step = int(min(bad.values()))
             names = " and ".join(f"`{name}`" for name, first in bad.items() if int(first) == step)
             raise Diverged(
-                f"the loss is not finite: {names} in epoch {epoch}, step {step}",
+                f"the loss is not finite: {names} in epoch {epoch + 1}, step {step + 1}",
                 # whichever broke first, the step before it was too large for all of them together
                 hint="lower --lr" + ("" if len(self._sums) == 1 else ", or the weight of the objective (`--objective NAME:weight=...`)"),
             )

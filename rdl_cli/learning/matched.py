@@ -58,6 +58,8 @@ class Matched(Objective):
 
     only: ClassVar[Match | None] = None
     """The one layer that a family compares, where it is not --match that says so."""
+    least: int = 1
+    """Images without which there is nothing to compare."""
 
     def __init__(self, family: str, setting: Setting, weight: float):
         target = teacher_of(setting, family)
@@ -76,6 +78,10 @@ class Matched(Objective):
         if cls.only is None:
             return matches
         return tuple(match for match in matches if match.mine == cls.only.mine) or (cls.only,)
+
+    def check(self, epochs: int, images: int) -> None:
+        if images < self.least:
+            raise UserError(f"`{self.family}` compares {self.least} images at least; a step has {images}", hint="say a larger --batch-size")
 
     def terms(self, step: Step) -> dict[str, Term]:
         found = {}
@@ -118,6 +124,8 @@ class OfActivations(Matched):
 class OfKernels(Matched):
     """Compares kernels, which a teacher's activations give as well. A teacher of which only RDMs are known is refused when it is made."""
 
+    least = 2
+
     def __init__(self, family: str, setting: Setting, weight: float, center: Centring = "none"):
         super().__init__(family, setting, weight)
         self.center: Centring = center
@@ -134,6 +142,8 @@ class OfKernels(Matched):
 
 class OfDistances(Matched):
     """Compares RDMs, so that a brain of which nothing else is known can be a teacher."""
+
+    least = 3
 
     def __init__(self, family: str, setting: Setting, weight: float, distance: str | None):
         super().__init__(family, setting, weight)

@@ -82,6 +82,9 @@ class Objective(nn.Module):
         """The matches that it takes of those that --match names: all, unless a family says otherwise."""
         return matches
 
+    def check(self, epochs: int, images: int) -> None:
+        """UserError where it can't teach in so many epochs, with steps that compare so many images; asked before training."""
+
     def alone(self, progress: Progress) -> bool:
         """Whether in this epoch only this objective teaches, and the task and all others are silent (a first stage)."""
         return False

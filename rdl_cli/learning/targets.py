@@ -67,6 +67,7 @@ class StoreTarget:
         self._rdms: dict[str, RdmStack] = {}
         self._kernels: dict[str, StoredKernel] = {}
         self._places: tuple[Batch, np.ndarray, Tensor] | None = None
+        self._seen: tuple[Batch, Ids, np.ndarray] | None = None
         for layer in self.layers:
             if layer in store.layers and store.has_activations(layer):
                 held = store.views(layer)
@@ -125,8 +126,8 @@ class StoreTarget:
 
     def representations(self, layer: str, probe: Batch) -> Reps:
         self._check_activations(layer)
-        views = probe.views.cpu().numpy()
-        return torch.from_numpy(self._activations[layer][views, self._rows(probe).numpy()]).to(self.device).float()
+        rows, views = self._at(probe)
+        return torch.from_numpy(self._activations[layer][views, rows.numpy()]).to(self.device).float()
 
     def shape(self, layer: str) -> tuple[int, ...]:
         self._check_activations(layer)
@@ -142,9 +143,15 @@ class StoreTarget:
 
     def _rows(self, probe: Batch) -> Ids:
         """Where the store has the probe's images."""
-        rows = self.rows[probe.ids.cpu()]
-        assert (rows >= 0).all(), "images without a target were refused before training"
-        return rows
+        return self._at(probe)[0]
+
+    def _at(self, probe: Batch) -> tuple[Ids, np.ndarray]:
+        """The rows and views of the probe's images, once for all layers of a step: an accelerator would be waited for each time."""
+        if self._seen is None or self._seen[0] is not probe:
+            rows = self.rows[probe.ids.cpu()]
+            assert (rows >= 0).all(), "images without a target were refused before training"
+            self._seen = probe, rows, probe.views.cpu().numpy()
+        return self._seen[1], self._seen[2]
 
 
 class LiveTarget:

@@ -26,7 +26,10 @@ def read(model: nn.Module, images: Images, layers: Iterable[str]) -> tuple[Logit
     """
     layers = list(layers)
     logits, taps = _run(model, images, [layer for layer in layers if layer != LOGITS], stop=False)
-    assert logits is not None, "a full forward pass gives logits"
+    if not isinstance(logits, Tensor):  # torchvision's googlenet has auxiliary outputs while it trains, and none when it is asked
+        raise UserError(
+            f"the network gives a {type(logits).__name__} in training, not a tensor of logits", hint="switch its auxiliary outputs off"
+        )
     return logits, taps | ({LOGITS: logits} if LOGITS in layers else {})
 
 

@@ -6,7 +6,8 @@ metrics.csv        a row per epoch
 checkpoint.pt      to resume from; holds the rows, the last and the best-validation weights
 stimuli.json       of a student of a brain: which stimuli were held out, and how like the brain it became
 model.safetensors  the student alone, after the final epoch
-predictions.h5     digest, labels; final/predicted, final/logits; best/... Written last: present means finished
+predictions.h5     digest, labels; final/predicted, final/logits; best/... Written last: present means finished.
+                   It holds the digests of the other files.
 """
 
 import csv
@@ -22,6 +23,7 @@ from zipfile import BadZipFile, ZipFile
 import h5py
 import numpy as np
 import tomli_w
+from safetensors import SafetensorError, safe_open
 
 from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.core.files import file_digest, whole, write_text
@@ -29,6 +31,9 @@ from rdl_cli.core.seal import OPEN, check_seal, seal
 
 EPOCHS = ("final", "best")
 """Whose weights: after the last epoch, or after the epoch that was best on validation images."""
+
+BESIDE = ("model.safetensors", "config.toml", "provenance.json", "metrics.csv", "stimuli.json")
+"""Files whose digests a finished run's predictions hold."""
 
 SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"}
 """Settings that may differ between runs of one method."""
@@ -131,10 +136,28 @@ class Run:
         return file_digest(self.weights)
 
     def verify(self) -> tuple[str, ...]:
-        """Read weights, predictions and checkpoint. UserError where one is not what was written; those without a seal, which are older."""
-        self.check_checkpoint()
-        files = [path for path in (self.weights, self.path / "predictions.h5") if path.is_file()]
-        return tuple(path.name for path in files if not check_seal(path, f"delete {self.path} and train again"))
+        """Read every file. UserError where one is not what was written; the names of those of which nothing is known, which are older."""
+        again = f"delete {self.path} and train again"
+        if (self.path / "checkpoint.pt").is_file():  # a run of no epochs has none
+            self.check_checkpoint()
+        if not self.finished:
+            return ()
+        sealed = {path.name: check_seal(path, again) for path in (self.path / "predictions.h5", self.weights) if path.is_file()}
+        self.predictions()
+        with h5py.File(self.path / "predictions.h5") as file:
+            digests: dict[str, str] = json.loads(file.attrs.get("files", "{}"))
+        for name, digest in digests.items():
+            path = self.path / name
+            if not path.is_file() or file_digest(path) != digest:
+                raise UserError(f"{path} is {'damaged: it is not what was written' if path.is_file() else 'gone'}", hint=again)
+        known = {*digests, *(name for name, has in sealed.items() if has)}
+        unknown = [name for name in ("predictions.h5", *BESIDE) if (self.path / name).is_file() and name not in known]
+        if self.weights.name in unknown:
+            try:
+                safe_open(self.weights, "numpy").keys()
+            except (SafetensorError, OSError) as error:
+                raise UserError(f"{self.weights} is damaged: {first_line(error)}", hint=again) from error
+        return tuple(unknown)
 
     def check_checkpoint(self) -> None:
         """UserError where a bit of checkpoint.pt has flipped: torch.load reads over it, though the file has checksums (100 MB: 0.05 s)."""
@@ -211,7 +234,8 @@ class Run:
         """The last act of a run: from now on it is finished. `logits` (n, classes) by epoch name."""
         with whole(self.path / "predictions.h5") as beside:
             with h5py.File(beside, "w") as file:
-                file.attrs.update(format="rdl-predictions", seal=np.bytes_(OPEN))
+                beside_it = {name: file_digest(self.path / name) for name in BESIDE if (self.path / name).is_file()}
+                file.attrs.update(format="rdl-predictions", seal=np.bytes_(OPEN), files=json.dumps(beside_it))
                 file["digest"], file["labels"] = digests, labels
                 for epoch, values in logits.items():
                     group = file.create_group(epoch)

@@ -331,3 +331,8 @@ assert not {{"torch", "scipy.stats", "matplotlib"}} & set(sys.modules), "compari
 def test_a_number_at_the_end_of_a_label_is_no_seed(make: Make) -> None:
     runs = [make(f"{label}/seed{seed}", [seed], seed=seed, label=label) for label in ("rdl-100", "rdl-300") for seed in (0, 1)]
     assert [method.name for method in compare(runs).methods] == ["rdl-100", "rdl-300"]
+
+
+def test_nothing_to_compare_is_said():
+    with pytest.raises(UserError, match="no run is named"):
+        compare([])

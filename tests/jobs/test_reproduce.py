@@ -161,6 +161,11 @@ def test_what_was_tried_is_told_with_its_error_on_validation_images(whole):
     assert Run(whole / "out/baseline").config["lr"] == float(chosen["lr"])
 
 
+def test_a_trial_of_many_words_has_a_folder():
+    assert len(reproduce._folder({"objective": ["x" * 300], "lr": 0.1})) == 16
+    assert reproduce._folder({"lr": 0.1, "match": ["a/b"]}) == "lr=0.1,match=['a_b']"
+
+
 def test_seeds_of_a_trial_count_by_their_mean(recipe, tmp_path):
     done = reproduce.reproduce(recipe(ALIKE.replace("[tuning]", '[tuning]\nseeds = "0..1"')), tmp_path / "out")
     for trial, path in zip(done.tried, sorted((tmp_path / "out/tuning/few").iterdir()), strict=True):

@@ -10,6 +10,7 @@ from zipfile import ZipFile
 import h5py
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
@@ -171,14 +172,40 @@ def test_a_store_that_an_older_rdl_knew_otherwise_is_not_said_to_have_changed(fa
     assert (family.state("store").state, family.state("store").note) == ("not checked", "an older rdl knew stores by another fingerprint")
 
 
-def test_a_file_without_a_seal_is_not_said_to_be_what_was_written(family: Family, capfd: pytest.CaptureFixture[str]) -> None:
-    with ZipFile(family.student / "checkpoint.pt", "w") as file:
-        file.writestr("data", "0123456789")
-    show(family.student, verify=True)  # its weights are of this test
-    said = (
-        "weights, predictions and checkpoint are what was written, but of model.safetensors nothing is known: an older rdl took no digests"
-    )
-    assert said in capfd.readouterr().err
+def without_digests(run: Path) -> None:
+    """As an older rdl left it."""
+    with h5py.File(run / "predictions.h5", "r+") as file:
+        del file.attrs["files"]
+    with (run / "predictions.h5").open("r+b") as file:
+        content = file.read()
+        file.seek(content.index(OPEN.encode()[:8]))
+        file.write(b"nothing:")
+
+
+def test_a_file_without_a_digest_is_not_said_to_be_what_was_written(family: Family, capfd: pytest.CaptureFixture[str]) -> None:
+    show(family.student, verify=True)
+    assert "every file is what was written\n" in capfd.readouterr().err
+    without_digests(family.student)
+    with pytest.raises(UserError, match=r"model\.safetensors is damaged"):  # it is no safetensors
+        show(family.student, verify=True)
+    save_file({"w": np.zeros(3)}, family.student / "model.safetensors")
+    show(family.student, verify=True)
+    names = "predictions.h5, model.safetensors, config.toml, provenance.json, metrics.csv"
+    assert f"every file is what was written, but of {names} nothing is known: an older rdl took no digests" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.toml", "provenance.json", "metrics.csv"])
+def test_every_file_of_a_run_is_compared_when_asked_for(family: Family, name: str) -> None:
+    path = family.student / name
+    content = path.read_bytes()
+    path.write_bytes(content.replace(b"7", b"6").replace(b"0.25", b"0.26").replace(b"2026", b"2025").replace(b"student", b"stodent"))
+    assert path.read_bytes() != content
+    show(family.student)
+    with pytest.raises(UserError, match=f"{name} is damaged: it is not what was written"):
+        show(family.student, verify=True)
+    path.unlink()
+    with pytest.raises(UserError, match=name):
+        show(family.student, verify=True)
 
 
 @pytest.mark.parametrize(("file", "old", "new"), [("metrics.csv", "epoch", "epocj"), ("provenance.json", '"path"', '"paph"')])

@@ -1,6 +1,7 @@
 """Runs: the same again to the bit, whole after any kill, and never told more than they should know."""
 
 import json
+import os
 import shutil
 import signal
 import socket
@@ -253,9 +254,91 @@ def test_no_epochs_evaluate_what_init_gives(tiny, teacher, tmp_path):
     assert (run / "model.safetensors").read_bytes() == (teacher / "model.safetensors").read_bytes()
     for epoch in ("final", "best"):
         assert np.array_equal(Run(run).predictions(epoch).logits, Run(teacher).predictions("final").logits)
+    show(run, verify=True)
     with pytest.raises(UserError, match="--epochs 0"):
         tiny.train(tmp_path / "none", epochs=0)
     assert not (tmp_path / "none").exists()
+
+
+OWN = """
+import random
+import numpy as np
+import torch
+from torch import nn
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.into, self.hidden, self.again, self.readout = nn.Linear(64, 8), nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 10)
+        self.again.weight = self.hidden.weight
+    def forward(self, x):
+        return self.readout(self.again(self.hidden(self.into(x.flatten(1)))))
+
+class Noisy(Tied):
+    def forward(self, x):
+        return super().forward(x) + (np.random.rand() + random.random() if self.training else 0)
+
+def narrow(num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 8), nn.BatchNorm1d(8), nn.Linear(8, num_classes))
+
+class Empty(nn.Module):
+    def forward(self, x):
+        return x.flatten(1)[:, :10]
+
+class Aux(Tied):
+    def forward(self, x):
+        return (super().forward(x),) if self.training else super().forward(x)
+
+def broken():
+    return {}["weights"]
+"""
+
+
+class TestOwnNetworks:
+    @pytest.fixture(autouse=True)
+    def own(self, tmp_path_factory, monkeypatch):
+        folder = tmp_path_factory.mktemp("own")
+        (folder / "own_networks.py").write_text(OWN)
+        monkeypatch.syspath_prepend(folder)
+
+    def test_tied_weights_are_kept_under_each_name(self, tiny, tmp_path):
+        run = tiny.train(tmp_path / "run", network="own_networks:Tied")
+        tensors = load_file(run / "model.safetensors")
+        assert torch.equal(tensors["hidden.weight"], tensors["again.weight"])
+        again = tiny.train(tmp_path / "again", network="own_networks:Tied", init=str(run), epochs=0)
+        assert np.array_equal(Run(run).predictions().logits, Run(again).predictions().logits)
+
+    def test_other_generators_are_seeded_too(self, tiny, tmp_path):
+        one, other = (tiny.train(tmp_path / name, network="own_networks:Noisy") for name in ("one", "other"))
+        assert tiny.same(one, other)
+
+    @pytest.mark.parametrize(
+        ("settings", "says"),
+        [
+            ({"network": "own_networks:Empty"}, "has no weights that could be trained"),
+            ({"network": "own_networks:narrow", "batch_size": 1, "train_size": 20}, "no variance to divide by"),
+            ({"network": "own_networks:Aux"}, "gives a tuple in training"),
+            ({"network": "own_networks:broken"}, "could not be built .* KeyError: 'weights'"),
+            ({"task_weight": 0.0}, "nothing is left to learn"),
+            ({"network": "mnist-cnn:width=0"}, "leaves no features"),
+        ],
+    )
+    def test_what_can_not_be_trained_is_one_error_and_leaves_nothing(self, settings, says, tiny, tmp_path):
+        with pytest.raises(UserError, match=says):
+            tiny.train(tmp_path / "new" / "run", **settings)
+        assert not (tmp_path / "new").exists()
+
+
+def test_a_run_that_another_process_writes_is_left_alone(tiny, tmp_path):
+    fcntl = pytest.importorskip("fcntl")
+    (tmp_path / "run").mkdir()
+    folder = os.open(tmp_path / "run", os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    with pytest.raises(UserError, match="is being written by another process"):
+        tiny.train(tmp_path / "run", resume=True)
+    os.close(folder)
+    assert list((tmp_path / "run").iterdir()) == []
+    tiny.train(tmp_path / "run", resume=True)
 
 
 def test_init_copies_what_fits_and_says_what_does_not(tiny, teacher, tmp_path, capsys):
@@ -337,10 +420,10 @@ class TestLabels:
 
 class TestNotFinite:
     def test_names_epoch_term_and_option_and_leaves_nothing(self, tiny, follow, tmp_path):
-        with pytest.raises(UserError, match=r"not finite: `.*` in epoch 0, step 1") as met:
+        with pytest.raises(UserError, match=r"not finite: `.*` in epoch 1, step 2") as met:
             tiny.train(tmp_path / "run", objective=["rdl:weight=1e30"], **follow)
         assert "--objective" in met.value.hint and "--lr" in met.value.hint
-        with pytest.raises(UserError, match="not finite: `task` in epoch 0, step") as met:
+        with pytest.raises(UserError, match="not finite: `task` in epoch 1, step") as met:
             tiny.train(tmp_path / "run", lr=1e30)
         assert "--lr" in met.value.hint and "--objective" not in met.value.hint
         assert not any(tmp_path.iterdir())
@@ -356,7 +439,7 @@ class TestNotFinite:
     def test_keeps_the_epochs_before_it(self, tiny, tmp_path, monkeypatch):
         monkeypatch.setitem(SCHEDULES._members, "explosive", lambda epochs: lambda time: 1e30 if time >= 1 else 1.0)
         SCHEDULES.names()
-        with pytest.raises(UserError, match="in epoch 1, step 1"):
+        with pytest.raises(UserError, match="in epoch 2, step 2"):
             tiny.train(tmp_path / "run", schedule="explosive")
         assert len(tiny.metrics(tmp_path / "run")) == 1 and not Run(tmp_path / "run").finished
 

@@ -182,11 +182,16 @@ def test_a_loss_that_is_not_finite_is_named():
             late = step.progress.epoch == 1 and step.progress.step == 2
             return {"bad/hidden": Term(step.reps["hidden"].sum() * (math.nan if late else 1), 0.1)}
 
-    with pytest.raises(UserError, match="`bad/hidden` in epoch 1, step 2") as met:
+    with pytest.raises(UserError, match="`bad/hidden` in epoch 2, step 3") as met:
         list(run(learner(Bad())))
     assert "--objective" in met.value.hint
-    with pytest.raises(UserError, match=r"not finite: `task` in epoch 0, step [12]"):
+    with pytest.raises(UserError, match=r"not finite: `task` in epoch 1, step [23]"):
         list(run(learner(), lr=1e38))
+
+
+def test_a_loss_of_nothing_is_refused():
+    with pytest.raises(UserError, match="nothing has a weight in epoch 1"):
+        list(run(Learner(learner().student, [], task_weight=0.0)))
 
 
 def test_outputs_that_are_not_finite_are_no_predictions():

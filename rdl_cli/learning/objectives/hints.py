@@ -28,14 +28,18 @@ class Hints(OfActivations):
         self.epochs = epochs
         self.regressors = nn.ModuleList(regressor(match, *self.shapes[match]) for match in self.matches)
 
-    def alone(self, progress: Progress) -> bool:
-        epochs = self.epochs or max(1, progress.epochs // 10)
-        if epochs >= progress.epochs:
+    def check(self, epochs: int, images: int) -> None:
+        if self._first_stage(epochs) >= epochs > 0:
             raise UserError(
-                f"the first stage of `hints` takes {epochs} of the {progress.epochs} epochs and leaves none for the task",
+                f"the first stage of `hints` takes {self._first_stage(epochs)} of the {epochs} epochs and leaves none for the task",
                 hint="train for more epochs, or say fewer: hints:epochs=N",
             )
-        return progress.epoch < epochs
+
+    def alone(self, progress: Progress) -> bool:
+        return progress.epoch < self._first_stage(progress.epochs)
+
+    def _first_stage(self, epochs: int) -> int:
+        return self.epochs or max(1, epochs // 10)
 
     def terms(self, step: Step) -> dict[str, Term]:
         if self.alone(step.progress):
@@ -52,11 +56,15 @@ class Hints(OfActivations):
 def regressor(match: Match, mine: tuple[int, ...], theirs: tuple[int, ...]) -> nn.Module:
     """A linear map with bias from a layer's shape to the teacher's: a convolution where both have space, else a matrix.
 
+    Of as many tokens as the teacher's each is mapped by the same matrix.
+
     The convolution is 1 × 1 where the sizes agree; where the student's picture is larger, its kernel is what shrinks one to the
     other without padding, as in FitNets. UserError where the teacher's has space that the student's lacks.
     """
     if len(theirs) == 1:
         return nn.Sequential(nn.Flatten(), nn.Linear(math.prod(mine), theirs[0]))
+    if len(mine) == len(theirs) == 2 and mine[0] == theirs[0]:  # a transformer's tokens
+        return nn.Linear(mine[1], theirs[1])
     if len(mine) == len(theirs) == 3 and mine[1] >= theirs[1] and mine[2] >= theirs[2]:
         return nn.Conv2d(mine[0], theirs[0], (mine[1] - theirs[1] + 1, mine[2] - theirs[2] + 1))
     raise UserError(

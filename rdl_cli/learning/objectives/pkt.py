@@ -17,6 +17,8 @@ class Pkt(OfActivations):
     As in RepDistiller the mean is over all n² pairs, not over n images, hence the large weight.
     """
 
+    least = 2
+
     def __init__(self, setting: Setting, *, weight: float = 30000.0):
         super().__init__("pkt", setting, weight)
 

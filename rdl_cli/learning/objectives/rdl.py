@@ -30,6 +30,8 @@ class Rdl(Matched):
     fall to 0 over training (paper), `none` keeps it.
     """
 
+    least = 2
+
     def __init__(
         self,
         setting: Setting,

@@ -18,6 +18,8 @@ class Rkd(OfActivations):
     are RepDistiller's for classification; the paper's for metric learning are 1 : 2.
     """
 
+    least = 3
+
     def __init__(self, setting: Setting, *, distance_weight: float = 25.0, angle_weight: float = 50.0):
         super().__init__("rkd", setting, 1.0)
         checked_weight("rkd", distance_weight=distance_weight, angle_weight=angle_weight)

@@ -68,7 +68,7 @@ def test_stages(spec, epochs, first, world, mine, target):
 @pytest.mark.parametrize("spec, epochs", [("hints", 1), ("hints:epochs=5", 5), ("hints:epochs=9", 5)])
 def test_something_is_left_for_the_task(spec, epochs, world, target):
     with pytest.raises(UserError, match="leaves none"):
-        world.make(spec, target).alone(Progress(0, epochs, 0, 1))
+        world.make(spec, target).check(epochs, 100)
 
 
 def test_a_first_stage_takes_an_epoch(world, target):

@@ -48,8 +48,17 @@ def test_temperature_is_above_zero(value, world, target):
 def test_few_images_have_no_debiased_cka(world, mine, theirs):
     objective = world.make("cka:estimator=debiased", world.FakeTarget(theirs))
     assert world.values(objective, {layer: r[:4] for layer, r in mine.items()})["cka/conv"].isfinite()
-    with pytest.raises(UserError, match="4 images"):
-        world.values(objective, {layer: r[:3] for layer, r in mine.items()})
+    objective.check(1, 4)
+    with pytest.raises(UserError, match="4 images at least; a step has 3"):
+        objective.check(1, 3)
+
+
+@pytest.mark.parametrize(("spec", "least"), [("rdl", 2), ("rsa", 3), ("cosine", 3), ("cka", 2), ("bayes", 2), ("rkd", 3), ("sp", 2)])
+def test_a_geometry_of_too_few_images_is_refused(spec, least, world, target):
+    objective = world.make(spec, target)
+    objective.check(1, least)
+    with pytest.raises(UserError, match=f"`{spec}` compares {least} images at least; a step has {least - 1}"):
+        objective.check(1, least - 1)
 
 
 def test_the_student_is_measured_as_the_rdm_is(world, theirs):
