@@ -130,13 +130,31 @@ class _Reader:
         shared = self.options(Student, self.table(given, "students"), "students")
         tuning = self.options(Student, self.table(given, "tuning"), "tuning")
         places = ({"store": str(out / "store.h5")} if store else {}) | ({"teacher": str(out / "teacher")} if teacher else {})
+        methods, tune = self.methods(self.table(given, "methods"), shared, data, tuning, places)
+        if not methods:
+            raise UserError(f"the recipe {self.name} has no methods", hint="a recipe has a section [methods.NAME] for each")
+        drawn = self.made(Figures, self.options(Figures, self.table(given, "figures"), "figures"), "figures")
+        models = [*methods, *(["teacher"] if teacher else [])]
+        self.refuse_unknown(drawn.methods, models, f"method in [{self.within}figures]")
+        if drawn.per_class < 1:
+            raise self.error("figures", f"per_class is {drawn.per_class}; at least 1 is needed")
+        paper = self.table(given, "paper")
+        self.refuse_unknown(paper, models, f"method in [{self.within}paper]")
+        for model, published in paper.items():
+            self.refuse_type(model, published, float, "paper")
+        return Recipe(Path(self.name).stem, given.get("title", ""), teacher, store, methods, tune, tuning, drawn, paper)
+
+    def methods(
+        self, given: dict[str, Any], shared: dict[str, Any], data: dict[str, Any], tuning: dict[str, Any], places: dict[str, str]
+    ) -> tuple[dict[str, Student], dict[str, list[dict[str, Any]] | str]]:
+        """The settings of every method, and what is to be tried for it: `Recipe.methods` and `Recipe.tune`."""
         methods: dict[str, Student] = {}
         tune: dict[str, list[dict[str, Any]] | str] = {}
         all_options: dict[str, dict[str, Any]] = {}
-        for method in self.table(given, "methods"):
+        for method in given:
             section = f"methods.{method}"
             self.refuse_name(method, section)
-            own = dict(self.table(given["methods"], method, section))
+            own = dict(self.table(given, method, section))
             like, grid = own.pop("like", None), self.table(own, "tune", f"{section}.tune")
             own.pop("tune", None)
             options = self.options(Student, own, section)
@@ -157,18 +175,7 @@ class _Reader:
             for trial in tune[method] if isinstance(tune[method], list) else ():
                 assert isinstance(trial, dict), "a grid is of trials"
                 self.made(Student, shared | options | {"seeds": ""} | tuning | trial | {"label": method}, f"{section}.tune")
-        if not methods:
-            raise UserError(f"the recipe {self.name} has no methods", hint="a recipe has a section [methods.NAME] for each")
-        drawn = self.made(Figures, self.options(Figures, self.table(given, "figures"), "figures"), "figures")
-        models = [*methods, *(["teacher"] if teacher else [])]
-        self.refuse_unknown(drawn.methods, models, f"method in [{self.within}figures]")
-        if drawn.per_class < 1:
-            raise self.error("figures", f"per_class is {drawn.per_class}; at least 1 is needed")
-        paper = self.table(given, "paper")
-        self.refuse_unknown(paper, models, f"method in [{self.within}paper]")
-        for model, published in paper.items():
-            self.refuse_type(model, published, float, "paper")
-        return Recipe(Path(self.name).stem, given.get("title", ""), teacher, store, methods, tune, tuning, drawn, paper)
+        return methods, tune
 
     def table(self, given: dict[str, Any], key: str, section: str = "") -> dict[str, Any]:
         """A section, empty where there is none."""
