@@ -21,6 +21,7 @@ from rdl_cli.jobs.console import say
 from rdl_cli.jobs.import_settings import Import
 from rdl_cli.jobs.settings import record
 from rdl_cli.stores.categories import Categories, read_categories
+from rdl_cli.stores.containers import text_of
 from rdl_cli.stores.foreign import MEASURED, ForeignRdms, in_order, read
 from rdl_cli.stores.pictures import Pictures, pictures_from_mat
 from rdl_cli.stores.plan import RdmSpec, size_of
@@ -172,8 +173,8 @@ def _given(settings: Import) -> tuple[Pictures | None, tuple[str, ...] | None]:
         pictures = Pictures(images.numpy(), files, labels, classes)
     if settings.names:
         try:
-            lines = Path(settings.names).read_text("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = text_of(Path(settings.names)).splitlines()
+        except OSError as error:
             raise UserError(f"{settings.names} could not be read: {error}", hint="--names is a text file, a name on each line") from error
         names = tuple(line.strip() for line in lines if line.strip())
         if twice := [name for name, times in Counter(names).items() if times > 1]:
