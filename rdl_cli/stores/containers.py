@@ -10,7 +10,8 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -140,6 +141,12 @@ def whole_dataset(dataset: h5py.Dataset) -> Any:
     if size > max(2**20, 2000 * there):  # deflate packs 1032 : 1 at most; what is missing would be filled with zeros in memory
         raise ValueError(f"{dataset.name} claims {size:,} bytes in a file of {there:,}")
     return dataset[()]
+
+
+def called(paths: Collection[tuple[str, ...]]) -> list[str]:
+    """What the variables at these places of a tree are called: by their own names, or with all above them where two would be alike."""
+    ends = Counter(path[-1] for path in paths)
+    return [path[-1] if ends[path[-1]] == 1 else ".".join(path) for path in paths]
 
 
 def text(value: Any) -> str:
