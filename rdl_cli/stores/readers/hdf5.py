@@ -30,10 +30,13 @@ def plain(path: Path, container: Kind) -> list[Found] | None:
             for name, dataset in names.items()
             if (h5py.check_string_dtype(dataset.dtype) or dataset.dtype.kind == "S") and dataset.ndim == 1
         }
+        numbers = {name: dataset for name, dataset in names.items() if dataset.dtype.kind in "fiub" and dataset.size}
+        other = ", ".join(f"{name} {' × '.join(map(str, each.shape))}" for name, each in numbers.items() if not _fits(each.shape))
+        notes = (f"not of a shape that RDMs have, skipped: {other}",) if other else ()
         return [
-            Found(name, whole_dataset(dataset), texts=texts, certain=False)
-            for name, dataset in names.items()
-            if dataset.dtype.kind in "fiub" and _fits(dataset.shape)
+            Found(name, whole_dataset(dataset), texts=texts, certain=False, notes=notes)
+            for name, dataset in numbers.items()
+            if _fits(dataset.shape)
         ] or None
 
 

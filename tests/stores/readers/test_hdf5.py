@@ -38,8 +38,17 @@ def test_squares_stacks_and_triangles(array, k, tmp_path):
 @pytest.mark.parametrize("kind", [h5py.string_dtype(), "S10"])
 def test_groups_names_and_what_is_no_rdm(kind, tmp_path):
     names = np.array([name.encode() for name in NAMES]).astype(kind)
-    path = put(tmp_path / "x.hdf5", brain__IT=SQUARES, brain__V1=SQUARES[0], names=names, features=RNG.random((N, 12)), note="by me")
+    path = put(
+        tmp_path / "x.hdf5",
+        brain__IT=SQUARES,
+        brain__V1=SQUARES[0],
+        names=names,
+        features=RNG.random((N, 12)),
+        w=RNG.random((2, 3, 4, 4)),
+        note="by me",
+    )
     it, v1 = read([path])
+    assert all(any(f"skipped: features {N} × 12, w 2 × 3 × 4 × 4" in note for note in each.notes) for each in (it, v1))
     assert (it.region, v1.region, it.stimuli) == ("IT", "V1", NAMES) and np.array_equal(it.values, VECTORS)
 
 
