@@ -89,6 +89,14 @@ def test_pictures_of_no_stimulus_are_left_out_where_names_tell(folder, tmp_path,
     assert len(store.stimuli.images) == N and "1 pictures are of no stimulus" in said(capfd)
 
 
+def test_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES), "utf-16")
+    (tmp_path / "kinds.csv").write_text("\n".join(f"{name},{kind}" for name, kind in zip(NAMES, "abaab", strict=True)), "utf-16")
+    given = Import(names=str(tmp_path / "names.txt"), labels=str(tmp_path / "kinds.csv"))
+    store = import_rdms([subjects], tmp_path / "s.h5", given)
+    assert tuple(store.stimuli.names) == NAMES and store.stimuli.labels.tolist() == [0, 1, 0, 0, 1]
+
+
 def test_numbers_that_disagree_are_refused(subjects, folder, tmp_path):
     (folder / "tree.png").unlink()
     with pytest.raises(UserError, match="of 5 stimuli, and there are 4 pictures"):
