@@ -15,7 +15,7 @@ from rdl_cli.cli.reproduce import reproduce
 from rdl_cli.cli.show import show
 from rdl_cli.core.errors import UserError
 from rdl_cli.jobs.import_settings import Import
-from rdl_cli.jobs.settings import Export, Student, Training
+from rdl_cli.jobs.settings import FORMATS, Export, Student, Training
 
 app = typer.Typer(
     name="rdl",
@@ -56,7 +56,7 @@ def export_rdms(
     source: Annotated[Path, typer.Argument(help="the teacher's run; or a store, whose RDMs go out to another program", show_default=False)],
     out: Annotated[Path, typer.Argument(help="the store to make or to add layers to; or .h5, .mat, .npz", show_default=False)],
     settings: Export,
-    format: Annotated[str, typer.Option(help="with a store: rsatoolbox, matlab, npz [default: by the suffix]")] = "",
+    format: Annotated[str, typer.Option(help=f"with a store: {', '.join(dict.fromkeys(FORMATS.values()))} [default: by the suffix]")] = "",
     stimuli: Annotated[
         Path | None, typer.Option(help="in place of a data set: a brain's store, whose own pictures the run is shown")
     ] = None,
@@ -68,7 +68,7 @@ def export_rdms(
             raise UserError(f"--stimuli is for a run; {source} is a file", hint="name a run, or leave out --stimuli")
         from rdl_cli.jobs.import_rdms import export_foreign
 
-        export_foreign(source, out, format, settings.layer_names())
+        export_foreign(source, out, settings, format, dry_run)
         return
     if format:
         raise UserError(f"--format {format} is for the RDMs of a store; {source} is not one", hint="name a store, or leave out --format")

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.jobs.settings import flag
 
 
 def command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
@@ -45,9 +46,8 @@ def command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
 
 def _option(name: str, hint: Any, field: dataclasses.Field) -> inspect.Parameter:
     kind, help_text = typing.get_args(hint)[:2]
-    flag = "--" + name.rstrip("_").replace("_", "-")
     default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-    names = (f"{flag}/--no-{flag[2:]}",) if kind is bool else (flag,)
+    names = (f"{flag(name)}/--no-{flag(name)[2:]}",) if kind is bool else (flag(name),)
     shown = default not in ("", [], None, False)
     option = typer.Option(*names, help=help_text, show_default=shown)
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])

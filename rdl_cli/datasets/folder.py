@@ -59,7 +59,7 @@ def _labelled(home: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
     found = []
     for each in _folders(home):
         if each.name not in classes:
-            raise unknown("class with training pictures called", each.name, classes)
+            raise unknown("training class", each.name, classes)
         files = (Path(at) / name for at, _, names in os.walk(each, followlinks=True) for name in names)
         found += [(file, classes.index(each.name)) for file in naturally(filter(is_picture, files))]
     if not found:

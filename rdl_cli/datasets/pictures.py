@@ -107,9 +107,12 @@ def _readable() -> set[str]:
 
 
 def _glance(file: Path) -> tuple[tuple[int, int], bool]:
-    """Width and height, and whether the picture is grey, from the head of its file."""
+    """Width and height, and whether the picture is grey, from the head of its file. UserError where white has no number of its own."""
     with _opened(file) as image:
-        return image.size, image.mode in ("1", "L", "LA") or _is_deep(image)
+        size, mode, deep = image.size, image.mode, _is_deep(image)
+    if mode == "F":  # Pillow's conversion rounds 0..1 to all but black
+        raise UserError(f"the picture {file} has fractions for pixels, and nothing says which is white", hint="save it in 8 or 16 bits")
+    return size, deep or mode in ("1", "L", "LA")
 
 
 def _is_deep(image: Image.Image) -> bool:

@@ -39,6 +39,12 @@ def noise_share(n: int, b: float, a: float | None) -> float:
     return share
 
 
+def check_samples(samples: int) -> None:
+    """UserError where there is no draw to take a mean over."""
+    if samples < 1:
+        raise UserError(f"samples={samples} draws tell nothing; at least 1 is needed", hint="10,000 are usual to measure, 256 to train")
+
+
 def prior(kernel: Kernel, *, b: float = 0.01, a: float | None = None, center: Centring = "none") -> Covariance:
     """Σ, the covariance of what readouts say of the stimuli, with trace n.
 
@@ -174,4 +180,5 @@ def _scales(mine: Kernel, theirs: Kernel, b: float, a: float | None, center: Cen
 
 
 def _drawn(mine: Kernel, theirs: Kernel, b: float, a: float | None, center: Centring, samples: int, seed: int) -> Ratios:
+    check_samples(samples)
     return log_ratios(_scales(mine, theirs, b, a, center), samples, torch.Generator().manual_seed(seed))

@@ -99,7 +99,7 @@ def _checked(responses: Responses, runs: int) -> Responses:
         raise UserError(f"responses are runs × stimuli × channels, not {' × '.join(map(str, responses.shape))}")
     if len(responses) < runs:
         fact = f"{len(responses)} run is not enough: its noise can't be told from its signal"
-        raise UserError(fact, hint="give 2 runs or more; with one, correlation, or mahalanobis with a noise covariance of its own")
+        raise UserError(fact, hint="give 2 runs or more; --responses correlation needs one")
     missing = (~responses.isfinite()).nonzero()
     if len(missing):
         run, stimulus, channel = (int(v) + 1 for v in missing[0])

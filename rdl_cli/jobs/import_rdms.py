@@ -3,7 +3,7 @@
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path, PurePath
 from typing import NamedTuple
@@ -19,8 +19,10 @@ from rdl_cli.datasets.pictures import pictures as pictures_in
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.import_settings import Import
-from rdl_cli.jobs.settings import record
+from rdl_cli.jobs.settings import FORMATS, Export, record, refuse_given
+from rdl_cli.networks.taps import choose
 from rdl_cli.stores.categories import Categories, read_categories
+from rdl_cli.stores.containers import text_of
 from rdl_cli.stores.foreign import MEASURED, ForeignRdms, in_order, read
 from rdl_cli.stores.pictures import Pictures, pictures_from_mat
 from rdl_cli.stores.plan import RdmSpec, size_of
@@ -30,7 +32,6 @@ from rdl_cli.stores.writer import create
 from rdl_cli.stores.writers import WRITERS, write
 
 UNITS = {"correlation": "1 - r"}
-FORMATS = {".h5": "rsatoolbox", ".hdf5": "rsatoolbox", ".mat": "mat", ".npz": "npz"}
 
 
 class Bound(NamedTuple):
@@ -48,6 +49,7 @@ def import_rdms(files: Sequence[Path], out: Path, settings: Import, dry_run: boo
     Stimuli are bound by the names in the files or in `names`, otherwise by their order. UserError for bad input, before
     anything is written.
     """
+    settings.check()
     if not files:
         raise UserError("no file is named", hint="rdl import-rdms FILE... STORE")
     if settings.distance not in ("", *DISTANCES.names(), *MEASURED):
@@ -88,15 +90,23 @@ def import_rdms(files: Sequence[Path], out: Path, settings: Import, dry_run: boo
     return Store.open(out)
 
 
-def export_foreign(store: Path, out: Path, format: str = "", layers: Sequence[str] = ()) -> None:
-    """The store's RDMs at `out`, in a format of WRITERS or the one that `out`'s suffix stands for. Upper triangles go out as they are."""
+def export_foreign(store: Path, out: Path, settings: Export, format: str = "", dry_run: bool = False) -> None:
+    """The store's RDMs at `out`, in a format of WRITERS or the one that `out`'s suffix stands for. Upper triangles go out as they are.
+
+    Of the settings only `layers` can be said: the rest is for a run.
+    """
+    others = [each.name for each in fields(settings) if each.name != "layers"]
+    refuse_given(settings, others, f"is for a run; {store} is a store, whose RDMs go out as they are", hint="leave it out")
     held = Store.open(store)
     format = format or FORMATS.get(out.suffix.lower(), "")
     if not format:
         raise UserError(f"{out} has no suffix that names a format", hint=f"{', '.join(FORMATS)}; or say --format {'|'.join(WRITERS)}")
-    wanted = list(layers) or [layer for layer in held.layers if held.has_rdm(layer)]
+    WRITERS.find(format)
+    asked = settings.layer_names()
+    wanted = [layer for layer in held.layers if held.has_rdm(layer) or layer in asked]
     if not wanted:
         raise UserError(f"{store} holds no RDM", hint="export the teacher again with --as rdm")
+    wanted = choose(asked, wanted) if asked else wanted
     names = None if held.stimuli.names is None else tuple(map(str, held.stimuli.names))
     rdms = []
     for layer in wanted:
@@ -105,8 +115,9 @@ def export_foreign(store: Path, out: Path, format: str = "", layers: Sequence[st
         rdms.append(ForeignRdms(layer, stack.values, n, stack.subject, stack.session, stack.time, stack.distance, names))
     if out.exists():
         raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
-    write(out, rdms, format)
     say(f"{out}: {sum(len(each.values) for each in rdms)} RDMs of {len(rdms)} regions for {format}")
+    if not dry_run:
+        write(out, rdms, format)
 
 
 def bind(rdms: list[ForeignRdms], pictures: Pictures | None, names: tuple[str, ...] | None) -> Bound:
@@ -172,8 +183,8 @@ def _given(settings: Import) -> tuple[Pictures | None, tuple[str, ...] | None]:
         pictures = Pictures(images.numpy(), files, labels, classes)
     if settings.names:
         try:
-            lines = Path(settings.names).read_text("utf-8-sig").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            lines = text_of(Path(settings.names)).splitlines()
+        except OSError as error:
             raise UserError(f"{settings.names} could not be read: {error}", hint="--names is a text file, a name on each line") from error
         names = tuple(line.strip() for line in lines if line.strip())
         if twice := [name for name, times in Counter(names).items() if times > 1]:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated
 
+from rdl_cli.jobs.settings import refuse_below
+
 
 @dataclass(frozen=True, kw_only=True)
 class Import:
@@ -20,3 +22,7 @@ class Import:
     repair: Annotated[list[str], "repair by name what is wrong with an RDM; each error names its repair"] = field(default_factory=list)
     format: Annotated[str, "insist on one format (rdl list formats)"] = ""
     responses: Annotated[str, "the files hold responses: their RDMs by correlation, mahalanobis or crossnobis"] = ""
+
+    def check(self) -> None:
+        """UserError for a value that no import can have."""
+        refuse_below(self, image_size=1)

@@ -12,7 +12,7 @@ from rdl_cli.datasets.splits import Split
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.devices import device_of
-from rdl_cli.jobs.settings import Export, record
+from rdl_cli.jobs.settings import Export, record, refuse_given
 from rdl_cli.jobs.stimuli import fitted
 from rdl_cli.networks.networks import Pictures
 from rdl_cli.networks.taps import choose, read_only, shapes
@@ -22,9 +22,6 @@ from rdl_cli.stores.run import Run
 from rdl_cli.stores.store import Stimuli, Store, fingerprint
 from rdl_cli.stores.writer import create
 
-BLOCK = 250
-"""Stimuli in a forward pass."""
-
 
 @torch.no_grad()
 def export_over_stimuli(run: Path, brain: Path, out: Path, settings: Export, dry_run: bool = False) -> Store | None:
@@ -33,13 +30,11 @@ def export_over_stimuli(run: Path, brain: Path, out: Path, settings: Export, dry
     The pictures are brought to the network's input as in training; they keep the digests and names that they have in `brain`,
     so that both stores are of the same stimuli. UserError for bad input, before anything is written.
     """
-    for name in ("dataset", "image_size", "split"):
-        if getattr(settings, name) != getattr(Export, name):
-            raise UserError(f"--{name.replace('_', '-')} names other pictures than --stimuli {brain}", hint="say one of them")
-    if settings.views != "none":
-        raise UserError(f"a brain saw its stimuli as they are, not the views of `{settings.views}`", hint="leave out --views")
-    if settings.as_ != "activations":
-        raise UserError(f"--as {settings.as_} is for a data set; of so few stimuli activations are kept", hint="leave out --as")
+    settings.check()
+    of_data = ("dataset", "data_root", "download", "image_size", "split")
+    refuse_given(settings, of_data, f"names other pictures than --stimuli {brain}", hint="say one of them")
+    refuse_given(settings, ["views"], "is for a data set; a brain saw its stimuli as they are", hint="leave it out")
+    refuse_given(settings, ["as_"], "is for a data set; of so few stimuli activations are kept", hint="leave it out")
     DISTANCES.find(settings.distance)
     trained, held = Run.open_finished(run), Store.open(brain)
     if held.stimuli.images is None:
@@ -56,7 +51,7 @@ def export_over_stimuli(run: Path, brain: Path, out: Path, settings: Export, dry
     ids = torch.arange(len(images))
     preprocess = PREPROCESSING.make(about.preprocessing, Split(images, torch.full_like(ids, UNLABELLED), ids, ()))
     network = network.to(device)
-    blocks = [read_only(network, preprocess(block.to(device)), layers) for block in images.split(BLOCK)]
+    blocks = [read_only(network, preprocess(block.to(device)), layers) for block in images.split(settings.batch_size)]
     reps = {layer: torch.cat([block[layer].float().cpu() for block in blocks]).numpy() for layer in layers}
     say(f"{run}: {', '.join(layers)} over the {len(images)} stimuli of {brain}, {done}")
     if dry_run:

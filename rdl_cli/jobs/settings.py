@@ -1,10 +1,14 @@
 """What an experiment can be told: each setting once, as flag, as TOML key and as what config.toml records. No torch."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any, Literal
 
 from rdl_cli.core.errors import UserError
+
+FORMATS = {".h5": "rsatoolbox", ".hdf5": "rsatoolbox", ".mat": "mat", ".npz": "npz"}
+"""Suffix of a file of RDMs for another program → the writer that it stands for."""
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
 
@@ -47,7 +51,7 @@ class Training(Data):
         refuse_below(self, epochs=0, steps=1, batch_size=1, train_size=1, image_size=1, seed=0)
         for name in ("lr", "momentum", "weight_decay", "task_weight"):
             if not 0 <= getattr(self, name, 0) < float("inf"):
-                raise UserError(f"--{name.replace('_', '-')} is {getattr(self, name)}; it cannot be negative or infinite")
+                raise UserError(f"{flag(name)} is {getattr(self, name)}; it cannot be negative or infinite")
         if self.momentum >= 1:
             raise UserError(f"--momentum is {self.momentum}; from 1 on, steps grow without end", hint="0.9 is usual")
         if self.unlabelled and self.train_size is None:
@@ -144,7 +148,20 @@ def refuse_below(settings: Any, **least: int) -> None:
     """UserError for a setting that is smaller than it can be."""
     for name, smallest in least.items():
         if (value := getattr(settings, name)) is not None and value < smallest:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; at least {smallest} is needed")
+            raise UserError(f"{flag(name)} is {value}; at least {smallest} is needed")
+
+
+def refuse_given(settings: Any, names: Iterable[str], why: str, hint: str) -> None:
+    """UserError for a setting that is not its default, where it would have no effect."""
+    usual = type(settings)()
+    for name in names:
+        if (value := getattr(settings, name)) != getattr(usual, name):
+            raise UserError(f"{flag(name)}{'' if value is True else f' {value}'} {why}", hint=hint)
+
+
+def flag(name: str) -> str:
+    """What a setting is called on the command line."""
+    return "--" + name.rstrip("_").replace("_", "-")
 
 
 def record(settings: Any) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def choose(patterns: Iterable[str], layers: Sequence[str], kind: str = "layer") 
     """
     chosen = set()
     for pattern in patterns:
-        fitting = [layer for layer in layers if fnmatchcase(layer, pattern)]
+        fitting = [pattern] if pattern in layers else [layer for layer in layers if fnmatchcase(layer, pattern)]
         if not fitting:
             raise unknown(kind, pattern, layers)
         chosen.update(fitting)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.stores.containers import text_of
 from rdl_cli.stores.pictures import pictures_from_mat
 
 HEADS = ("category", "categories", "class", "label")
@@ -32,9 +33,9 @@ def read_categories(path: Path) -> Categories:
         return Categories(tuple(pictures.classes[label] for label in pictures.labels))
     mark = {".csv": ",", ".tsv": "\t"}.get(path.suffix.lower())
     try:
-        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip()]
+        lines = [line.strip() for line in text_of(path).splitlines() if line.strip()]
         rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark)] if mark else [[line] for line in lines]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except (OSError, csv.Error) as error:
         raise UserError(f"{path} could not be read: {error}", hint="--labels is a text file, a .csv, a .tsv or a .mat") from error
     if rows and rows[0][-1].lower() in HEADS:
         del rows[0]

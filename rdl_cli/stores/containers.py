@@ -4,11 +4,14 @@ A suffix lies (`.mat` is two formats, `.h5` five), the first bytes do not. Whate
 becomes a UserError here, and nothing that could run code (pickle) is ever given to a parser.
 """
 
+import codecs
 import io
 import pickle
+import re
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -54,15 +57,36 @@ def kind(path: Path) -> Kind:
         return "hdf5"
     if path.suffix == ".mat":
         return "matlab"  # version 4 has no signature
-    try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError:
-        text = "\0"
+    text = text_of(path)
     if "\0" in text:
-        raise UserError(
-            f"{path} is in no format that is known here", hint="known: .npy .npz .csv .tsv .mat .h5 and Meadows .json; text must be UTF-8"
-        )
+        raise _no_format(path)
     return "json" if text.lstrip()[:1] == "{" else "text"
+
+
+def text_of(path: Path) -> str:
+    """The text of a file in UTF-8, or in UTF-16 where its first bytes say so, as spreadsheets save it. UserError for another encoding."""
+    data = path.read_bytes()
+    try:
+        return data.decode("utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig")
+    except UnicodeDecodeError as error:
+        if re.search(rb"[\0-\x08\x0e-\x1f]", data) or 2 * len(re.findall(rb"[ -~]", data)) < len(data):
+            raise _no_format(path) from error
+        raise UserError(
+            f"{path} is text in another encoding than UTF-8: byte {error.start + 1:,} is {data[error.start]:#04x}",
+            hint=f"save it as UTF-8; if it is Latin-1: iconv -f latin1 -t utf-8 {path.name} > NEW",
+        ) from error
+
+
+def separator(line: str) -> str | None:
+    """What keeps the cells of a table's line apart: tab, semicolon or comma; None where spaces do. Within quotes each is text."""
+    outside = re.sub(r'"[^"]*"', "", line)
+    return next((mark for mark in "\t;," if mark in outside), None)
+
+
+def _no_format(path: Path) -> UserError:
+    return UserError(
+        f"{path} is in no format that is known here", hint="known: .npy .npz .csv .tsv .mat .h5 and Meadows .json; text must be UTF-8"
+    )
 
 
 @contextmanager
@@ -117,6 +141,12 @@ def whole_dataset(dataset: h5py.Dataset) -> Any:
     if size > max(2**20, 2000 * there):  # deflate packs 1032 : 1 at most; what is missing would be filled with zeros in memory
         raise ValueError(f"{dataset.name} claims {size:,} bytes in a file of {there:,}")
     return dataset[()]
+
+
+def called(paths: Collection[tuple[str, ...]]) -> list[str]:
+    """What the variables at these places of a tree are called: by their own names, or with all above them where two would be alike."""
+    ends = Counter(path[-1] for path in paths)
+    return [path[-1] if ends[path[-1]] == 1 else ".".join(path) for path in paths]
 
 
 def text(value: Any) -> str:

@@ -57,18 +57,12 @@ def condensed(squares: np.ndarray, titles: list[str], repairs: Collection[str]) 
         squares = np.where(wrong, (squares + np.swapaxes(squares, 1, 2)) / 2, squares)
         said.append(f"{wrong.sum() // 2:,} asymmetric pairs averaged")
     off = np.abs(diagonal) > tolerance(squares)
-    if off.any() and "one-minus" not in repairs:
-        if "zero-diagonal" in repairs:
-            said.append("the diagonal was not zero and was ignored")
-        else:
-            k, a = np.argwhere(off)[0]
-            value = diagonal[k, a]
-            like = (np.ptp(diagonal[k]) <= tolerance(squares)) and value >= np.nanmax(squares[k])
-            raise UserError(
-                f"{titles[k]} has {value:.6g} on its diagonal at stimulus {a + 1} ({off.sum():,} such values);"
-                " a stimulus is at distance 0 from itself",
-                hint="these look like similarities: --repair one-minus" if like else "--repair zero-diagonal ignores the diagonal",
-            )
+    if "one-minus" in repairs:  # where the diagonal was left out it is 0 or NaN
+        off &= np.abs(diagonal - 1) > tolerance(squares)
+    if off.any():
+        if "zero-diagonal" not in repairs:
+            raise _of_diagonal(off, diagonal, squares, titles, "one-minus" in repairs)
+        said.append("the diagonal was not zero and was ignored")
     return np.ascontiguousarray(squares[:, i, j]), said
 
 
@@ -104,11 +98,29 @@ def checked(values: np.ndarray, titles: list[str], n: int, distance: str, repair
         k = int(np.argmax(constant))
         raise UserError(
             f"{titles[k]} is constant: every distance is {np.nanmax(values[k]):.6g}",
-            hint="an RDM without differences has no geometry to teach; --repair keep-constant imports it all the same",
+            hint="an RDM without differences has no geometry to teach; --regions names those that are wanted,"
+            " --repair keep-constant imports it all the same",
         )
     if missing := int((~measured).sum()):
         said.append(f"{missing:,} of {values.size:,} distances not measured (NaN), kept")
     return values, said
+
+
+def _of_diagonal(off: np.ndarray, diagonal: np.ndarray, squares: np.ndarray, titles: list[str], similarities: bool) -> UserError:
+    """The error for a diagonal `k n` that is none of a distance, or none of a similarity, where `off` says."""
+    k, a = np.argwhere(off)[0]
+    found = f"{titles[k]} has {diagonal[k, a]:.6g} on its diagonal at stimulus {a + 1} ({off.sum():,} such values)"
+    if similarities:
+        return UserError(
+            f"{found}; a stimulus has similarity 1 to itself",
+            hint="covariances and counts are no similarities: divide by the root of both stimuli's diagonal values first;"
+            " --repair zero-diagonal as well ignores the diagonal",
+        )
+    like = (np.abs(diagonal[k] - 1) <= tolerance(squares)).all() and np.nanmax(squares[k]) <= 1 + tolerance(squares)
+    return UserError(
+        f"{found}; a stimulus is at distance 0 from itself",
+        hint="these look like similarities: --repair one-minus" if like else "--repair zero-diagonal ignores the diagonal",
+    )
 
 
 def _without_infinities(values: np.ndarray, titles: list[str], repairs: Collection[str], said: list[str]) -> np.ndarray:

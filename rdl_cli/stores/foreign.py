@@ -22,6 +22,9 @@ from rdl_cli.stores.layout import lay_out, looks_like_rdms, square_axes, triangl
 READERS = Registry("RDM format", home="rdl_cli.stores.readers", external=False)
 """A member is `function(path: Path, container: Kind) -> list[Found] | None`; None where the content is of another format."""
 
+ANY = "hdf5"
+"""The reader of what no tool wrote; it is asked last."""
+
 MEASURED = {
     "crossnobis": "cross-validated squared Mahalanobis distance of responses",
     "mahalanobis": "squared Mahalanobis distance of responses, over the number of channels",
@@ -153,7 +156,7 @@ class Chosen:
 def find(path: Path, format: str | None = None) -> list[Found]:
     """What a file holds, by the one reader that knows it. UserError where none does."""
     container = kind(path)
-    for name in [format] if format else READERS:
+    for name in [format] if format else sorted(READERS, key=ANY.__eq__):
         found = READERS.find(name)(path, container)
         if found:
             return found

@@ -78,6 +78,8 @@ def tolerance(values: np.ndarray) -> float:
 
 
 def _stimulus_axes(array: np.ndarray, what: str, n: int | None) -> tuple[int, ...]:
+    if array.size == 1:
+        raise UserError(f"{what} is a single number, {array.item():.6g}, and no RDM", hint="an RDM is n × n, or n(n-1)/2 distances")
     shape = " × ".join(map(str, array.shape))
     pairs = square_axes(array, n)
     symmetric = [at for at in pairs if looks_like_rdms(array, at)]
@@ -94,7 +96,7 @@ def _stimulus_axes(array: np.ndarray, what: str, n: int | None) -> tuple[int, ..
     near = max(array.shape, default=0)
     root = round((2 * near) ** 0.5)
     raise UserError(
-        f"{what} ({shape or 'one number'}) is no RDM of {wanted}",
+        f"{what} ({shape}) is no RDM of {wanted}",
         hint=f"it needs two equal axes (n × n), or an axis of n(n-1)/2 pairs; its longest axis is {near:,},"
         f" and {root} stimuli have {root * (root - 1) // 2:,} pairs",
     )

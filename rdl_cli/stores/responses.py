@@ -9,7 +9,7 @@ import torch
 from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.geometry.responses import RESPONSE_DISTANCES
 from rdl_cli.stores import matlab_files
-from rdl_cli.stores.containers import kind, numpy_arrays, parsing
+from rdl_cli.stores.containers import kind, numpy_arrays, parsing, separator, text_of
 from rdl_cli.stores.foreign import Chosen, ForeignRdms
 
 AXES = {2: ("stimulus", "channel"), 3: ("run", "stimulus", "channel")}
@@ -54,9 +54,8 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         held = {key: value for key, value in matlab_files.variables(path).items() if isinstance(value, np.ndarray)}
     elif container == "text":
         with parsing(path, "a table of numbers"):
-            first = path.read_text("utf-8-sig").partition("\n")[0]
-            mark = next((m for m in ("\t", ";", ",") if m in first), None)
-            held = {path.stem: np.loadtxt(path, delimiter=mark, encoding="utf-8-sig", ndmin=2)}
+            lines = text_of(path).splitlines()
+            held = {path.stem: np.loadtxt(lines, delimiter=separator(lines[0]), ndmin=2)}
     arrays = {key: array for key, array in held.items() if array.dtype.kind in "fiu" and array.ndim in AXES and min(array.shape) > 0}
     if not arrays:
         hint = "responses are runs × stimuli × channels, or stimuli × channels, in .npy, .npz, .mat or a table without names"

@@ -3,7 +3,7 @@
     /                        attrs: format, version, provenance (JSON)
     /sha256                  [1] of the provenance, and of which arrays there are, see `digest_of_whole`
     /stimuli/                digest [n] · name [n] · label [n] · images [n,c,h,w] uint8 · sha256 [1] of the first three
-    /layers/NAME/activations [views,n,...]     attrs: name, views, and what the writer adds (projection and its distortion)
+    /layers/NAME/activations [views,n,...]     attrs: name, views, distance
     /layers/NAME/rdm         [k, n(n-1)/2]     attrs: name, distance, region, unit; beside it subject, session, time [k]
     /layers/NAME/kernel      [n(n+1)/2]        attrs: name, distance, units; inner products, the upper triangle with its diagonal by rows
     /layers/NAME/sha256      [1]               of all of the layer, see `digest_of`
@@ -148,7 +148,7 @@ class Store:
         return StoredKernel(extent.read(self.path), extent.attrs["distance"], extent.attrs["units"])
 
     def attrs(self, layer: str) -> dict[str, Any]:
-        """What is noted on the layer: views, projection and its distortion; distance, region and unit of its RDMs; units of its kernel."""
+        """What is noted on the layer: views; distance, region and unit of its RDMs; units of its kernel."""
         found = self._layer(layer)
         return {key: value for array in ("rdm", "kernel", "activations") if array in found for key, value in found[array].attrs.items()}
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import h5py
 import numpy as np
@@ -102,8 +103,10 @@ def npz(path: Path, rdms: Sequence[ForeignRdms]) -> None:
         held[f"{each.region}.distance"] = np.array(each.distance)
     if rdms[0].stimuli:
         held["stimuli"] = np.array(rdms[0].stimuli)
-    with path.open("wb") as file:
-        np.savez_compressed(file, **held)  # type: ignore[arg-type]
+    with ZipFile(path, "w", ZIP_DEFLATED) as archive:  # np.savez takes names as keywords, and `file` is one of its own
+        for name, array in held.items():
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, array, allow_pickle=False)
 
 
 def _name(each: ForeignRdms, k: int) -> str:

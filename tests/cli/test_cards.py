@@ -66,14 +66,14 @@ def test_a_student_of_a_brain_shows_how_like_it_is() -> None:
 
 def test_a_store_shows_its_layers() -> None:
     layers = (
-        LayerCard("pool1", (32, 10, 10), ("identity", "hflip"), 0, "float16", "mse", {"projection": 512}),
+        LayerCard("pool1", (32, 10, 10), ("identity", "hflip"), 0, "float16", "mse", {}),
         LayerCard("fc", None, (), 0, "float32", "mse", {}, units=1024),
         LayerCard("V1", None, (), 12, "float32", "correlation", {"region": "V1"}),
     )
     printed = text(StoreCard("t.h5", 4096, 50_000, (1, 28, 28), False, True, layers, 0.0056, "f", MADE, ()))
     assert "50,000, pictures 1 × 28 × 28 uint8, with labels" in printed
     assert "error 0.56 % on these stimuli" in printed
-    assert re.search(r"pool1 +32 × 10 × 10 +identity, hflip +– +– +float16 +mse +projection 512", printed)
+    assert re.search(r"pool1 +32 × 10 × 10 +identity, hflip +– +– +float16 +mse", printed)
     assert re.search(r"fc +– +– +of 1,024 units +– +float32 +mse", printed)
     assert re.search(r"V1 +– +– +– +12 +float32 +correlation +region V1", printed)
     assert "t.h5 names nothing that it was made from" in printed

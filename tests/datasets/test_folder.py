@@ -98,6 +98,13 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path):
     assert pictures(tmp_path)[0].tolist() == [[[[0, 0, 1], [128, 255, 255]]]]
 
 
+def test_fractions_do_not_become_black(tmp_path: Path):
+    put(tmp_path / "cat/light.tif", np.random.default_rng(0).random((6, 6)).astype(np.float32))
+    with pytest.raises(UserError, match=r"cat/light\.tif has fractions for pixels") as caught:
+        pictures(tmp_path)
+    assert "8 or 16 bits" in str(caught.value.hint)
+
+
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_what_does_not_fit_in_memory_streams_in_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     classes_of(tmp_path, 12)
@@ -161,7 +168,7 @@ def test_classes_and_folders_must_agree(tmp_path: Path):
     classes_of(tmp_path / "train", 5)
     classes_of(tmp_path / "test", 5)
     (tmp_path / "test/dog").rename(tmp_path / "test/dogs")
-    assert "did you mean `dog`" in refusal(tmp_path)
+    assert "there is no training class `dogs`; did you mean `dog`" in refusal(tmp_path)
     (tmp_path / "train").rename(tmp_path / "trian")
     assert f"no {tmp_path}/train" in refusal(tmp_path)
 

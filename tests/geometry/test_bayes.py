@@ -217,3 +217,11 @@ def test_many_draws_are_made_in_blocks():
     scales = torch.linspace(-1, 1, 5000, dtype=torch.float64)
     ratios = bayes.log_ratios(scales, 1000, generator())
     assert ratios.shape == (2, 1000) and len(ratios[0].unique()) == 1000
+
+
+@pytest.mark.parametrize("name", ["tv", "jsd", "js-distance"])
+@pytest.mark.parametrize("samples", [0, -1])
+def test_no_draws_tell_nothing(name, samples):
+    one, other = (kernel(reps(5, seed=seed)) for seed in (0, 1))
+    with pytest.raises(UserError, match=f"samples={samples} draws tell nothing"):
+        MEASURES.find(f"{name}:samples={samples}")(one, other)

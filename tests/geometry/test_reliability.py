@@ -50,5 +50,13 @@ def test_one_subject_cannot_tell():
         reliability(subjects(1))
 
 
+def test_pairs_that_no_two_subjects_share_cannot_tell():
+    rdms = subjects(2, pairs=3)
+    rdms[0, :4], rdms[1, 4:] = torch.nan, torch.nan
+    with pytest.raises(UserError, match="none of the 9 pairs of stimuli was measured in 2 of the 2 subjects") as error:
+        reliability(rdms)
+    assert "pairs=equal" in error.value.hint
+
+
 def test_subjects_who_agree_on_everything_make_all_pairs_equal():
     assert reliability(subjects(1).expand(3, -1)).allclose(torch.ones(300).double())

@@ -115,6 +115,14 @@ def test_responses_that_have_no_rdm_say_why(distance, change, fact):
         RESPONSE_DISTANCES.make(distance, change(responses))
 
 
+def test_what_one_run_allows_is_named_and_does():
+    responses, *_ = simulated()
+    with pytest.raises(UserError) as error:
+        mahalanobis(responses[:1])
+    assert "--responses correlation" in error.value.hint and "covariance" not in error.value.hint
+    assert RESPONSE_DISTANCES.make("correlation", responses[:1]).shape == (15,)
+
+
 def test_one_run_has_a_mahalanobis_distance_where_the_noise_is_given():
     responses, _, noise = simulated()
     assert mahalanobis(responses[:1], noise).shape == (15,)

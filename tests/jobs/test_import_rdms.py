@@ -16,7 +16,9 @@ from rdl_cli.jobs.import_rdms import export_foreign, import_rdms
 from rdl_cli.jobs.import_settings import Import
 from rdl_cli.jobs.plot_settings import Heatmaps
 from rdl_cli.jobs.representations import Wanted, of_store
+from rdl_cli.jobs.settings import FORMATS, Export
 from rdl_cli.stores.foreign import read
+from rdl_cli.stores.writers import WRITERS
 
 BRAIN = Path(__file__).resolve().parents[2] / "../shared/data/brain"
 real = pytest.mark.skipif(not BRAIN.exists(), reason="the measured data sets are not beside the project")
@@ -85,6 +87,14 @@ def test_pictures_of_no_stimulus_are_left_out_where_names_tell(folder, tmp_path,
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(NAMES))
     store = import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import(stimuli=str(folder)))
     assert len(store.stimuli.images) == N and "1 pictures are of no stimulus" in said(capfd)
+
+
+def test_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES), "utf-16")
+    (tmp_path / "kinds.csv").write_text("\n".join(f"{name},{kind}" for name, kind in zip(NAMES, "abaab", strict=True)), "utf-16")
+    given = Import(names=str(tmp_path / "names.txt"), labels=str(tmp_path / "kinds.csv"))
+    store = import_rdms([subjects], tmp_path / "s.h5", given)
+    assert tuple(store.stimuli.names) == NAMES and store.stimuli.labels.tolist() == [0, 1, 0, 0, 1]
 
 
 def test_numbers_that_disagree_are_refused(subjects, folder, tmp_path):
@@ -230,17 +240,64 @@ def test_responses_become_rdms(folder, tmp_path, capfd):
 @pytest.mark.parametrize("suffix", [".h5", ".mat", ".npz"])
 def test_a_store_goes_out_and_comes_back(suffix, subjects, folder, tmp_path):
     import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder)))
-    export_foreign(tmp_path / "s.h5", tmp_path / f"out{suffix}")
+    export_foreign(tmp_path / "s.h5", tmp_path / f"out{suffix}", Export())
     (back,) = read([tmp_path / f"out{suffix}"])
     assert np.array_equal(back.values, VECTORS) and back.subjects == ("1", "2", "3") and back.stimuli[0] == "face.png"
     with pytest.raises(UserError, match="exists already"):
-        export_foreign(tmp_path / "s.h5", tmp_path / f"out{suffix}")
+        export_foreign(tmp_path / "s.h5", tmp_path / f"out{suffix}", Export())
 
 
 def test_an_export_needs_a_format(subjects, tmp_path):
     import_rdms([subjects], tmp_path / "s.h5", Import())
     with pytest.raises(UserError, match="no suffix that names a format"):
-        export_foreign(tmp_path / "s.h5", tmp_path / "out")
+        export_foreign(tmp_path / "s.h5", tmp_path / "out", Export())
+
+
+def test_every_writer_has_a_suffix():
+    assert set(FORMATS.values()) == set(WRITERS)
+
+
+def test_a_dry_run_of_an_export_writes_nothing(subjects, tmp_path, capfd):
+    import_rdms([subjects], tmp_path / "s.h5", Import())
+    export_foreign(tmp_path / "s.h5", tmp_path / "out.h5", Export(), dry_run=True)
+    assert not (tmp_path / "out.h5").exists() and "3 RDMs of 1 regions for rsatoolbox" in said(capfd)
+    with pytest.raises(UserError, match="did you mean `mat`"):
+        export_foreign(tmp_path / "s.h5", tmp_path / "out.h5", Export(), "matlab", dry_run=True)
+
+
+@pytest.mark.parametrize("asked,got", [(["pool*"], {"pool1", "pool2"}), (["fc,pool1"], {"fc", "pool1"}), (["V1 [left]"], {"V1 [left]"})])
+def test_an_export_takes_globs_of_layers(asked, got, tmp_path):
+    np.savez(tmp_path / "rdms.npz", **dict.fromkeys(("pool1", "pool2", "fc", "V1 [left]"), SQUARES))
+    import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import())
+    export_foreign(tmp_path / "s.h5", tmp_path / "out.npz", Export(layers=asked))
+    assert {each.region for each in read([tmp_path / "out.npz"])} == got
+    with pytest.raises(UserError, match="did you mean `fc`"):
+        export_foreign(tmp_path / "s.h5", tmp_path / "out.mat", Export(layers=["fd"]))
+
+
+@pytest.mark.parametrize(
+    "given,said",
+    [
+        ({"as_": "rdm"}, "--as rdm"),
+        ({"dataset": "digits"}, "--dataset digits"),
+        ({"distance": "mse2"}, "--distance mse2"),
+        ({"views": "hflip"}, "--views hflip"),
+        ({"dtype": "float16"}, "--dtype float16"),
+        ({"batch_size": 5}, "--batch-size 5"),
+        ({"download": True}, "--download"),
+    ],
+)
+def test_settings_of_a_run_are_refused_for_a_store(given, said, subjects, tmp_path):
+    import_rdms([subjects], tmp_path / "s.h5", Import())
+    with pytest.raises(UserError, match=f"^{said} is for a run"):
+        export_foreign(tmp_path / "s.h5", tmp_path / "out.h5", Export(**given))
+    assert not (tmp_path / "out.h5").exists()
+
+
+@pytest.mark.parametrize("size", [-3, 0])
+def test_an_image_size_that_no_picture_has_is_refused(size, subjects, folder, tmp_path):
+    with pytest.raises(UserError, match=f"--image-size is {size}; at least 1"):
+        import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder), image_size=size))
 
 
 @real

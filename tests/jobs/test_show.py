@@ -44,7 +44,7 @@ def write_store(path: Path, parents: list[dict[str, str]], value: float = 1.0) -
     images = np.zeros((5, 1, 4, 4), np.uint8)
     stimuli = Stimuli(picture_digests(images), None, np.arange(5), images)
     specs = [
-        ActivationSpec("pool1", (3, 2), "float16", ("identity", "hflip"), {"distance": "mse", "projection": 512}),
+        ActivationSpec("pool1", (3, 2), "float16", ("identity", "hflip"), {"distance": "mse"}),
         RdmSpec("V1", 2, "float32", "correlation", region="V1"),
     ]
     provenance = {"command": "rdl export-rdms", "config": {"dataset": "mnist"}, "parents": parents, "teacher_error": 0.25}
@@ -121,7 +121,7 @@ def test_a_store_says_what_it_holds(family: Family) -> None:
     assert (card.bytes, card.teacher_error, card.fingerprint) == (family.store.stat().st_size, 0.25, fingerprint(Store.open(family.store)))
     pool1, v1 = card.layers
     assert (pool1.name, pool1.shape, pool1.views, pool1.rdms, pool1.dtype) == ("pool1", (3, 2), ("identity", "hflip"), 0, "float16")
-    assert (pool1.distance, pool1.notes) == ("mse", {"projection": 512})
+    assert (pool1.distance, pool1.notes) == ("mse", {})
     assert (v1.shape, v1.views, v1.rdms, v1.dtype, v1.distance, v1.notes) == (None, (), 2, "float32", "correlation", {"region": "V1"})
 
 

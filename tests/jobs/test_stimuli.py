@@ -14,10 +14,12 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.batches import digests
 from rdl_cli.geometry.distances import sqeuclidean
 from rdl_cli.geometry.rdm import upper
+from rdl_cli.jobs import over_stimuli
 from rdl_cli.jobs.over_stimuli import export_over_stimuli
 from rdl_cli.jobs.settings import Export
 from rdl_cli.jobs.stimuli import fitted
 from rdl_cli.networks.networks import Pictures
+from rdl_cli.networks.taps import read_only
 from rdl_cli.stores.plan import RdmSpec
 from rdl_cli.stores.run import Run
 from rdl_cli.stores.store import Stimuli, Store
@@ -276,9 +278,11 @@ def test_layers_exported_over_the_stimuli_are_as_alike_as_the_run_says(run, meas
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"dataset": "digits"}, "--dataset names other pictures than --stimuli"),
-        ({"split": "test"}, "--split names other pictures than --stimuli"),
-        ({"views": "hflip"}, "not the views of `hflip`"),
+        ({"dataset": "digits"}, "--dataset digits names other pictures than --stimuli"),
+        ({"split": "test"}, "--split test names other pictures than --stimuli"),
+        ({"download": True}, "--download names other pictures than --stimuli"),
+        ({"views": "hflip"}, "--views hflip is for a data set; a brain saw its stimuli as they are"),
+        ({"batch_size": 0}, "--batch-size is 0; at least 1"),
         ({"as_": "rdm"}, "--as rdm is for a data set"),
         ({"layers": []}, "no layers are named"),
         ({"layers": ["pool9"]}, "pool9"),
@@ -289,6 +293,17 @@ def test_what_no_export_over_stimuli_can_be_is_refused(changes, message, run, me
     with pytest.raises(UserError, match=message):
         export_over_stimuli(run, measured, tmp_path / "out.h5", Export(**{"layers": ["pool2"]} | changes))
     assert not any(tmp_path.iterdir())
+
+
+def test_an_export_over_stimuli_takes_so_many_at_a_time(run, measured, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        over_stimuli, "read_only", lambda network, images, layers: seen.append(len(images)) or read_only(network, images, layers)
+    )
+    several = export_over_stimuli(run, measured, tmp_path / "out.h5", Export(layers=["pool2"], batch_size=16))
+    assert seen == [16, 16, 8]
+    once = export_over_stimuli(run, measured, tmp_path / "once.h5", Export(layers=["pool2"]))
+    np.testing.assert_allclose(several.activations("pool2"), once.activations("pool2"), atol=1e-5)
 
 
 def test_an_export_over_stimuli_needs_their_pictures_and_a_free_place(run, measured, store, tmp_path):

@@ -155,3 +155,7 @@ def test_choose_follows_the_networks_order_and_teaches():
         choose(["fc", "pool_2"], layers)
     with pytest.raises(UserError, match=r"no layer `x\*`"):
         choose(["x*"], layers)
+
+
+def test_a_name_with_brackets_is_chosen_by_itself():
+    assert choose(["V1 [left]"], ["V1 [left]", "V1 l"]) == ["V1 [left]"]

@@ -1,6 +1,7 @@
 """What goes out comes back bit for bit, and rsatoolbox itself opens it."""
 
 import math
+import zipfile
 
 import numpy as np
 import pytest
@@ -108,6 +109,24 @@ def test_numpy_needs_no_pickle(tmp_path):
     write(tmp_path / "x.npz", out, "npz")
     with np.load(tmp_path / "x.npz", allow_pickle=False) as held:
         assert np.array_equal(held["IT"], out[0].values) and held["IT.subject"].tolist() == ["s0", "s0", "s1", "s1"]
+
+
+@pytest.mark.parametrize("name", ["file", "allow_pickle"])
+def test_numpy_takes_layers_called_as_its_own_keywords(name, tmp_path):
+    out = [rdms(name)]
+    (back,) = there_and_back(tmp_path, out, "npz")
+    assert same(back, out[0])
+
+
+def test_numpy_is_written_as_savez_compressed_does(tmp_path):
+    out = rdms()
+    write(tmp_path / "x.npz", [out], "npz")
+    with np.load(tmp_path / "x.npz") as held:
+        np.savez_compressed(tmp_path / "numpys.npz", **held)
+    ours, numpys = (zipfile.ZipFile(tmp_path / name) for name in ("x.npz", "numpys.npz"))
+    assert [(i.filename, i.CRC, i.compress_type, i.file_size) for i in ours.infolist()] == [
+        (i.filename, i.CRC, i.compress_type, i.file_size) for i in numpys.infolist()
+    ]
 
 
 def test_different_numbers_of_stimuli_are_refused(tmp_path):

@@ -4,9 +4,8 @@ from typing import Literal
 
 import torch
 
-from rdl_cli.core.errors import UserError
 from rdl_cli.core.shapes import Scalar
-from rdl_cli.geometry.bayes import divergence, log_ratios, log_scales, noise_share, prior, symmetric_kl, total_variation
+from rdl_cli.geometry.bayes import check_samples, divergence, log_ratios, log_scales, noise_share, prior, symmetric_kl, total_variation
 from rdl_cli.geometry.kernels import Centring, Kernel
 from rdl_cli.learning.matched import OfKernels
 from rdl_cli.learning.objective import OBJECTIVES, Setting, Step, Term
@@ -33,8 +32,7 @@ class Bayes(OfKernels):
         samples: int = 256,
     ):
         super().__init__("bayes", setting, weight, center)
-        if samples < 1:
-            raise UserError(f"`bayes` cannot draw samples={samples}", hint="256 are enough for training")
+        check_samples(samples)
         noise_share(1, b, a)
         self.measure, self.b, self.a, self.samples = measure, b, a, samples
         self.rng = torch.Generator()

@@ -1,5 +1,7 @@
 """MATLAB files of every version: rsatoolbox_matlab's struct arrays with a field RDM, and bare matrices and stacks (Algonauts)."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,21 +9,24 @@ import numpy as np
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.stores import matlab_files
-from rdl_cli.stores.containers import Kind
+from rdl_cli.stores.containers import Kind, called
 from rdl_cli.stores.foreign import READERS, Found, milliseconds
 
+TIME = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(?:ms)?")
 TIMES = ("t", "time", "times", "timepoints", "time_ms", "times_ms")
 
 
 @READERS.register("matlab")
 def matlab(path: Path, container: Kind) -> list[Found] | None:
-    """A region for each mask or name of a struct array, and for each variable that is an RDM or a stack of them.
+    """A region for each mask or name of a struct array, and for each variable that is an RDM, a stack or a cell array of them.
 
-    A variable `time` (`times`, `t`, ...) names the time points; a cell of n strings names the stimuli.
+    A field of a struct counts as a variable. One called `time` (`times`, `t`, ...) names the time points; a cell of n strings names
+    the stimuli, a cell of n matrices holds those of n subjects.
     """
     if container != "matlab" or any(name.startswith("rdmutv") for name in matlab_files.names(path)):
         return None
-    variables = matlab_files.variables(path)
+    leaves = dict(_leaves(matlab_files.variables(path)))
+    variables = dict(zip(called(leaves), leaves.values(), strict=True))
     texts = {key: strings for key, value in variables.items() if (strings := matlab_files.strings(value))}
     times = next((milliseconds(np.ravel(variables[key]).tolist()) for key in TIMES if _numbers(variables.get(key))), ())
     out: list[Found] = []
@@ -30,11 +35,32 @@ def matlab(path: Path, container: Kind) -> list[Found] | None:
             out += _structs(name, value, texts, path)
         elif _numbers(value) and name.lower() not in TIMES:
             out.append(Found(name, value, times=times, texts=texts, certain=False))
+        elif (stack := _stacked(value)) is not None:
+            out.append(Found(name, stack, ("subject", *_axes(value.flat[0])), times=times, texts=texts, certain=False))
     if not out:
         raise UserError(
             f"{path} holds no RDM; its variables: {', '.join(variables)}", hint="an RDM is a matrix, a vector, or a struct with a field RDM"
         )
     return out
+
+
+def _leaves(held: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The variables, and in place of each lone struct without RDM its fields, each with its place."""
+    for name, value in held.items():
+        if matlab_files.structs(value) and value.size == 1 and "RDM" not in value.flat[0]:
+            yield from _leaves(value.flat[0], (*above, name))
+        else:
+            yield (*above, name), value
+
+
+def _stacked(cell: Any) -> np.ndarray | None:
+    """The matrices or vectors of a cell array, one behind the other; None where they are of several sizes or something else."""
+    if not isinstance(cell, np.ndarray) or cell.dtype != object or cell.size < 2 or max(cell.shape) < cell.size:
+        return None
+    each = list(cell.flat)
+    if not all(map(_numbers, each)) or len({one.shape for one in each}) > 1 or not _axes(each[0]):
+        return None
+    return np.stack(each)
 
 
 def _numbers(value: Any) -> bool:
@@ -80,10 +106,10 @@ def _parsed(name: str) -> tuple[str, str, str, float]:
         key, colon, value = (p.strip() for p in part.partition(":"))
         if colon and key.lower() == "session":
             session = value
-        elif colon and key.lower() == "time":
-            time = float(value.removesuffix("ms"))
-        elif not subject:
-            subject = part
+        elif colon and key.lower() == "time" and (found := TIME.fullmatch(value)):
+            time = float(found[1])
+        elif subject or (colon and key.lower() == "time"):
+            session = " | ".join(filter(None, (session, part)))
         else:
-            session = part
+            subject = part
     return region, subject, session, time

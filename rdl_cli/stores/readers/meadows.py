@@ -8,7 +8,7 @@ import numpy as np
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.stores import matlab_files
-from rdl_cli.stores.containers import Kind, parsing
+from rdl_cli.stores.containers import Kind, parsing, text_of
 from rdl_cli.stores.foreign import READERS, Found
 
 NAME = re.compile(r"Meadows_(?P<experiment>.+)_v_v[^_]+_(?P<rest>.+)_(?:1D|2D|tree)$")
@@ -42,7 +42,7 @@ def meadows(path: Path, container: Kind) -> list[Found] | None:
 
 def _tree(path: Path) -> list[Found] | None:
     with parsing(path, "JSON"):
-        tree = json.loads(path.read_text("utf-8-sig"))
+        tree = json.loads(text_of(path))
     if not isinstance(tree, dict) or not isinstance(tree.get("tasks"), list):
         return None
     named = NAME.match(path.stem)

@@ -1,12 +1,13 @@
 """Tables of text: squares with or without names, vectors, and long form (one line for each pair)."""
 
 import csv
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.stores.containers import DAMAGED, Kind
+from rdl_cli.stores.containers import DAMAGED, Kind, separator, text_of
 from rdl_cli.stores.foreign import READERS, Found, milliseconds
 from rdl_cli.stores.layout import looks_like_rdms
 
@@ -27,14 +28,13 @@ def table(path: Path, container: Kind) -> list[Found] | None:
         return None
     rows, comma = _rows(path)
     numbers = np.array([[_number(cell, comma) for cell in row] for row in rows])
-    bare = np.isnan(np.diagonal(numbers)).all()  # a diagonal left blank, not a blank corner beside names
-    corner = not np.isfinite(numbers[0, 0])
+    named = not np.isfinite(numbers[0, 0]) and not _blank_diagonal(numbers)
     long = numbers.shape[1] == 3 or any(cell.lower() in VALUE for cell in rows[0])
     for head, side in ((0, 0), (1, 1), (1, 0), (0, 1)):
         body = numbers[head:, side:]
         if len(body) < 2 or body.shape[0] != body.shape[1] or np.isneginf(body).any():
             continue
-        if (head == side and (corner and not bare) != bool(head)) or (long and not looks_like_rdms(body, (0, 1))):
+        if (head == side and named != bool(head)) or (long and not looks_like_rdms(body, (0, 1))):
             continue
         names = tuple(rows[0][side:]) if head else tuple(row[0] for row in rows) if side else None
         if head and side and names != tuple(row[0] for row in rows[1:]):
@@ -46,12 +46,23 @@ def table(path: Path, container: Kind) -> list[Found] | None:
     return _long(path, rows, comma)
 
 
+def _blank_diagonal(numbers: np.ndarray) -> bool:
+    """Whether a first cell is blank because the diagonal is, and not because names stand beside it.
+
+    Names may be numbers, and the diagonal behind them blank as well: 0, 1, 2 ... or 1, 2, 3 ... in the first line and column is
+    pandas' numbering, for no one measures such distances.
+    """
+    line, column = numbers[0, 1:], numbers[1:, 0]
+    numbered = np.array_equal(line, column) and any(np.array_equal(line, np.arange(len(line)) + start) for start in (0, 1))
+    return bool(np.isnan(np.diagonal(numbers)).all()) and not numbered and not np.isneginf([*line, *column]).any()
+
+
 def _rows(path: Path) -> tuple[Rows, bool]:
     """The cells of a table, and whether numbers have a decimal comma. UserError where lines differ in length."""
-    lines = [(at, line) for at, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1) if line.strip() and not line.startswith("#")]
+    lines = [(at, line) for at, line in enumerate(text_of(path).splitlines(), 1) if line.strip() and not line.startswith("#")]
     if not lines:
         raise UserError(f"{path} holds no table", hint=DAMAGED)
-    mark = next((m for m in ("\t", ";", ",") if m in lines[0][1]), None)
+    mark = separator(lines[0][1])
     try:
         rows = (
             [[c.strip() for c in cells] for cells in csv.reader((line for _, line in lines), delimiter=mark)]
@@ -90,8 +101,8 @@ def _long(path: Path, rows: Rows, comma: bool) -> list[Found]:
                 f" long form: two columns of stimuli and one called {' or '.join(VALUE[:3])}",
             )
         value = 2
-    first, second = _items(path, head, len(rows[0]), {value, *(c for c in column.values() if c is not None)})
     body = rows[1:] if head else rows
+    first, second = _items(path, head, body, {value, *(c for c in column.values() if c is not None)})
     order = list(dict.fromkeys(item for row in body for item in (row[first], row[second])))
     whole = all(item.lstrip("-").isdigit() for item in order)
     order = sorted(order, key=int) if whole else order
@@ -124,15 +135,31 @@ def _known() -> str:
     return "; ".join(f"{what}: {', '.join(words)}" for what, words in _ROLES.items())
 
 
-def _items(path: Path, head: list[str], width: int, taken: set[int]) -> tuple[int, int]:
-    """The two columns that name the stimuli: `X_1` and `X_2` where there are (rsatoolbox), else the first two that are free."""
+def _items(path: Path, head: list[str], body: Rows, taken: set[int]) -> tuple[int, int]:
+    """The two columns that name the stimuli: `X_1` and `X_2` where there are (rsatoolbox), else the two that are free.
+
+    Of more than two, those that take their values from one list: where each pair is listed once, one lacks the last stimulus
+    and the other the first. UserError where two such columns can't be told.
+    """
     twins = [(head.index(h), head.index(h[:-1] + "2")) for h in head if h.endswith("_1") and h[:-1] + "2" in head]
     if twins:
         return next((pair for pair in twins if head[pair[0]] != "pattern_index_1"), twins[0])
-    free = [c for c in range(width) if c not in taken]
+    free = [c for c in range(len(head or body[0])) if c not in taken]
     if len(free) < 2:
         raise UserError(f"{path} has no two columns for the stimuli of a pair", hint=f"known columns: {_known()}")
-    return free[0], free[1]
+    if len(free) > 2:
+        running = [str(line) for line in range(len(body))]  # pandas' to_csv puts the lines' numbers first
+        free = [c for c in free if head[c] not in ("", "index", "unnamed: 0") or [row[c] for row in body] != running]
+    if len(free) == 2:
+        return free[0], free[1]
+    values = {c: {row[c] for row in body} for c in free}
+    alike = [(a, b) for a, b in combinations(free, 2) if len(values[a] & values[b]) >= len(values[a] | values[b]) - 2]
+    if len(alike) != 1:
+        raise UserError(
+            f"{path} has {len(free)} columns of which two could name the stimuli of a pair: {', '.join(f'`{head[c]}`' for c in free)}",
+            hint="call these two stimulus_1 and stimulus_2, or take the other columns away",
+        )
+    return alike[0]
 
 
 def _found(path: Path, key: tuple[str, ...], time: float, square: np.ndarray, stimuli: tuple[str, ...] | None) -> Found:

@@ -114,6 +114,33 @@ def test_a_repair_that_is_not_there_teaches(tmp_path):
         read([tmp_path / "it.npy"], repairs=("symmetrize",))
 
 
+@pytest.mark.parametrize("change", [lambda s: s * 0.7, lambda s: s + np.diag([0, 0.5, 0, 0, 0, 0])], ids=["all", "one"])
+def test_what_is_no_similarity_is_not_taken_from_1(change, tmp_path):
+    np.save(tmp_path / "it.npy", change(1 - SOUND))
+    with pytest.raises(UserError, match=r"on its diagonal at stimulus \d \(\d such values\); a stimulus has similarity 1") as error:
+        read([tmp_path / "it.npy"], repairs=("one-minus",))
+    assert "zero-diagonal" in error.value.hint
+    (found,) = read([tmp_path / "it.npy"], repairs=("one-minus", "zero-diagonal"))
+    assert np.allclose(found.values, 1 - change(1 - SOUND)[UPPER])
+    with pytest.raises(UserError, match="a stimulus is at distance 0 from itself") as error:
+        read([tmp_path / "it.npy"])
+    assert "one-minus" not in error.value.hint
+
+
+@pytest.mark.parametrize("blank", [0, np.nan])
+def test_similarities_may_leave_their_diagonal_out(blank, tmp_path):
+    np.save(tmp_path / "it.npy", np.where(np.eye(N), blank, 1 - SOUND))
+    assert np.allclose(read([tmp_path / "it.npy"], repairs=("one-minus",))[0].values, SOUND[UPPER])
+
+
+def test_a_constant_matrix_among_others_can_be_left_out(tmp_path):
+    np.savez(tmp_path / "brain.npz", V1=SOUND, mask=np.zeros((N, N)))
+    with pytest.raises(UserError, match="mask is constant: every distance is 0") as error:
+        read([tmp_path / "brain.npz"])
+    assert "--regions" in error.value.hint and "keep-constant" in error.value.hint
+    assert read([tmp_path / "brain.npz"], regions=("V1",))[0].region == "V1"
+
+
 def test_crossnobis_may_be_negative(tmp_path):
     np.save(tmp_path / "it.npy", damaged(negative))
     (found,) = read([tmp_path / "it.npy"], distance="crossnobis")

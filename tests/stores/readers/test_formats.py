@@ -426,7 +426,7 @@ def _examples(tmp_path: Path) -> list[Path]:
     """One sound file of each format."""
     paths = [
         tmp_path / name
-        for name in ("a.npy", "b.npz", "c.mat", "d.csv", "e.h5", "f.rdm.h5", "Meadows_x_v_v1_calm-owl_tree.json", "g.npz", "h.pt")
+        for name in ("a.npy", "b.npz", "c.mat", "d.csv", "e.h5", "f.rdm.h5", "Meadows_x_v_v1_calm-owl_tree.json", "g.npz", "h.pt", "i.h5")
     ]
     np.save(paths[0], SQUARES)
     np.savez_compressed(paths[1], IT=SQUARES, names=np.array(NAMES))
@@ -440,13 +440,16 @@ def _examples(tmp_path: Path) -> list[Path]:
     paths[6].write_text(json.dumps(tree))
     np.savez(paths[7], rdm=VECTORS[0], stimuli_name=np.array(NAMES), layer_name=np.array("fc"))
     torch.save({"rdm": torch.from_numpy(VECTORS[0]), "layer_name": "fc"}, paths[8])
+    with h5py.File(paths[9], "w") as file:
+        file["brain/IT"] = SQUARES
+        file["names"] = list(NAMES)
     return paths
 
 
 def test_damaged_files_of_every_format_end_in_a_sentence(tmp_path):
     rng = np.random.default_rng(11)
     paths = _examples(tmp_path)
-    assert {"dnnbrain", "matlab", "meadows", "net2brain", "numpy", "rsatoolbox", "table"} == set(READERS)
+    assert {"dnnbrain", "hdf5", "matlab", "meadows", "net2brain", "numpy", "rsatoolbox", "table"} == set(READERS)
     for path in paths:
         sound = path.read_bytes()
         assert read([path])

@@ -130,6 +130,13 @@ def test_no_rdm_says_which_length_would_be_one():
         lay_out(np.zeros(4186), "vector", n=91)
 
 
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_single_number_is_called_one(shape, tmp_path):
+    np.save(tmp_path / "it.npy", np.full(shape, 0.5))
+    with pytest.raises(UserError, match=r"it is a single number, 0\.5, and no RDM"):
+        read([tmp_path / "it.npy"])
+
+
 @given(st.integers(3, 9), st.integers(0, 2**31), st.data())
 @settings(max_examples=30, deadline=None)
 def test_reordering_is_that_of_the_square(n, seed, data):
