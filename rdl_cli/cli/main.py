@@ -137,6 +137,12 @@ app.command("demo")(demo)
 app.add_typer(plot, name="plot")
 
 
+GOES_ON = dict.fromkeys(("train-teacher", "train-student"), "the same command with --resume goes on where it stopped") | dict.fromkeys(
+    ("export-rdms", "reproduce"), "the same command goes on where it stopped"
+)
+"""What to do after an interruption; other commands begin anew."""
+
+
 def main() -> None:
     """Run one command. A user's mistake is one line and a hint on stderr, and exit code 2."""
     try:
@@ -147,7 +153,7 @@ def main() -> None:
         _complain(str(error), error.hint)
         status = 2
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted", "the same command with --resume goes on where it stopped")
+        _complain("interrupted", GOES_ON.get(next(iter(sys.argv[1:]), "")))
         status = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()

@@ -138,8 +138,8 @@ def _known() -> str:
 def _items(path: Path, head: list[str], body: Rows, taken: set[int]) -> tuple[int, int]:
     """The two columns that name the stimuli: `X_1` and `X_2` where there are (rsatoolbox), else the two that are free.
 
-    Of more than two, those that take their values from one list: where each pair is listed once, one lacks the last stimulus
-    and the other the first. UserError where two such columns can't be told.
+    Of more than two, those that take their values from one list, the longest: where each pair is listed once, one lacks the last
+    stimulus and the other the first. UserError where two such columns can't be told.
     """
     twins = [(head.index(h), head.index(h[:-1] + "2")) for h in head if h.endswith("_1") and h[:-1] + "2" in head]
     if twins:
@@ -154,6 +154,8 @@ def _items(path: Path, head: list[str], body: Rows, taken: set[int]) -> tuple[in
         return free[0], free[1]
     values = {c: {row[c] for row in body} for c in free}
     alike = [(a, b) for a, b in combinations(free, 2) if len(values[a] & values[b]) >= len(values[a] | values[b]) - 2]
+    most = max((len(values[a]) for a, _ in alike), default=0)
+    alike = [(a, b) for a, b in alike if len(values[a]) == most]  # there are fewer categories than stimuli
     if len(alike) != 1:
         raise UserError(
             f"{path} has {len(free)} columns of which two could name the stimuli of a pair: {', '.join(f'`{head[c]}`' for c in free)}",

@@ -36,6 +36,13 @@ def test_of_many_columns_those_with_the_same_values_are_the_stimuli(tmp_path):
     assert found.stimuli == NAMES and np.array_equal(found.values, VECTOR[None])
 
 
+def test_categories_of_stimuli_are_no_stimuli(tmp_path):
+    kind = {name: name in NAMES[:2] for name in NAMES}
+    rows = [("a", "b", "kind a", "kind b", "dissimilarity"), *((a, b, kind[a], kind[b], v) for a, b, v in long())]
+    (found,) = read([put(tmp_path / "it.csv", rows)])
+    assert found.stimuli == NAMES and np.array_equal(found.values, VECTOR[None])
+
+
 def test_columns_that_cannot_be_told_apart_are_listed(tmp_path):
     rows = [("a", "b", "c", "dissimilarity"), *((a, b, a, v) for a, b, v in long())]
     with pytest.raises(UserError, match="has 3 columns of which two could name the stimuli of a pair: `a`, `b`, `c`") as error:
