@@ -171,15 +171,16 @@ def _curve(name: str, runs: Sequence[Run]) -> Curve:
 def plot_labels(sources: Sequence[Path], out: Sequence[Path]) -> Figure:
     """Test error (final epoch) over the number of labelled images, written to every path of `out`.
 
-    Runs whose names differ only in a number at the end (`rdl-100`, `rdl-300`) are one method.
+    Runs whose names differ only in their number of labels (`rdl-100`, `rdl-300`, `rdl-all`) are one method.
     """
     _check(out)
     found: dict[str, dict[int, list[float]]] = {}
     for name, runs in methods(find(sources)).items():
-        line = found.setdefault(re.sub(r"-?(\d+|all)$", "", name) or name, {})
         for run in runs:
             if (count := run.config.get("train_size")) is None:
-                raise UserError(f"{run.path} was trained on all labels, which are as many as there were", hint="say so with --train-size N")
+                fact = f"{run.path} has no --train-size, so its number of labels is not known"
+                raise UserError(fact, hint="train it with --train-size N, N being all that there are")
+            line = found.setdefault(re.sub(rf"(?<=.)-({count}|all)$", "", name), {})
             predictions = run.predictions()
             line.setdefault(int(count), []).append(float((predictions.predicted != predictions.labels).mean()))
     lines = [Line(name, {count: np.array(points[count]) for count in sorted(points)}) for name, points in found.items()]

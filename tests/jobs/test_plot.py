@@ -267,5 +267,16 @@ def test_errors_over_labels_are_those_of_the_predictions(teacher, tmp_path):
     assert figure.axes[0].lines[-1].get_xdata() == pytest.approx([50, 200]), "one line, ascending"
     assert figure.axes[0].lines[-1].get_ydata() == pytest.approx([error, error])
     (tmp_path / "rdl-50" / "config.toml").write_text((tmp_path / "rdl-50" / "config.toml").read_text().replace("train_size = 50\n", ""))
-    with pytest.raises(UserError, match="rdl-50 was trained on all labels"):
+    with pytest.raises(UserError, match="rdl-50 has no --train-size, so its number of labels is not known"):
         plot_labels([tmp_path / "rdl-50"], [tmp_path / "x.svg"])
+
+
+def test_a_name_keeps_all_but_its_number_of_labels(teacher, tmp_path):
+    counts = {"small": 50, "resnet18": 100, "resnet50": 100, "rdl-2": 100, "kd-100": 100, "kd-all": 1000}
+    for name, count in counts.items():
+        shutil.copytree(teacher, tmp_path / name)
+        config = re.sub(r"(?m)^(label|train_size) = .*\n", "", (tmp_path / name / "config.toml").read_text())
+        (tmp_path / name / "config.toml").write_text(f'label = "{name}"\ntrain_size = {count}\n{config}')
+    figure = plot_labels([tmp_path / name for name in counts], [tmp_path / "labels.svg"])
+    said = words(figure)
+    assert all(name in said for name in ("small", "resnet18", "resnet50", "rdl-2", "kd")) and "kd-" not in said
