@@ -26,8 +26,9 @@ from rdl_cli.figures.map import Track, paths
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.embedding import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
 from rdl_cli.jobs.console import say, ticking
+from rdl_cli.jobs.opened import Opened
 from rdl_cli.jobs.plot_settings import Drawn, Heatmaps, Map
-from rdl_cli.jobs.representations import Layer, Opened, Source, Wanted, of_run, of_store, pixels, rdm
+from rdl_cli.jobs.representations import Layer, Source, Wanted, of_run, of_store, pixels, rdm
 from rdl_cli.stores.methods import methods
 from rdl_cli.stores.run import Run, find
 

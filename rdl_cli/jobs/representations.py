@@ -12,18 +12,14 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Images, Labels, Reps
 from rdl_cli.datasets.batches import digests
-from rdl_cli.datasets.splits import Splits
 from rdl_cli.datasets.subsets import Rows
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.kernels import among, distances_of
 from rdl_cli.geometry.rdm import pair_index, upper
 from rdl_cli.jobs.console import say
-from rdl_cli.jobs.export_rdms import Teacher, open_teacher, with_pictures_of
-from rdl_cli.jobs.pictures import load
-from rdl_cli.jobs.plot_settings import Drawn, Heatmaps
-from rdl_cli.jobs.settings import Export
+from rdl_cli.jobs.export_rdms import Teacher
+from rdl_cli.jobs.plot_settings import Heatmaps
 from rdl_cli.networks.taps import choose
-from rdl_cli.stores.run import Run
 from rdl_cli.stores.store import Store
 
 PER_CLASS, WHOLE = 10, 200
@@ -65,22 +61,6 @@ class Wanted:
     def check(self) -> None:
         """UserError where a name or glob has fitted no source."""
         choose(self.patterns, list(self._known))
-
-
-class Opened:
-    """`opened(run)`: its network with the pictures that the settings name, or those that it was trained on; a data set is read once."""
-
-    def __init__(self, settings: Drawn):
-        self._settings = settings
-        self._known: dict[tuple, Splits] = {}
-
-    def __call__(self, run: Run) -> Teacher:
-        own = {name: getattr(self._settings, name) for name in ("dataset", "data_root", "image_size", "split", "device")}
-        asked = with_pictures_of(run, Export(**own))
-        which = asked.dataset, asked.data_root, asked.image_size
-        if which not in self._known:
-            self._known[which] = load(asked)
-        return open_teacher(run.path, asked, self._known[which])
 
 
 def of_run(name: str, teacher: Teacher, settings: Heatmaps, wanted: Wanted) -> Source:

@@ -19,7 +19,7 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.splits import load
 from rdl_cli.figures.heatmap import shaded
 from rdl_cli.geometry.rdm import pair_index, upper
-from rdl_cli.jobs import representations
+from rdl_cli.jobs import opened
 from rdl_cli.jobs.plot import plot_curves, plot_labels, plot_mds, plot_rdms
 from rdl_cli.jobs.plot_settings import Heatmaps, Map
 from rdl_cli.jobs.representations import Wanted, exemplars
@@ -183,7 +183,7 @@ def test_pictures_in_an_svg_have_a_palette_and_the_shades_of_the_panels(teacher,
 
 def test_a_data_set_is_read_once_for_all_runs(teacher, student, tmp_path, monkeypatch):
     read = []
-    monkeypatch.setattr(representations, "load", lambda asked: read.append(asked.dataset) or load("digits", Path("data")))
+    monkeypatch.setattr(opened, "load", lambda asked: read.append(asked.dataset) or load("digits", Path("data")))
     plot_mds([teacher, student], [tmp_path / "map.svg"], Map(**SMALL))
     plot_rdms([teacher, student], [tmp_path / "rdm.svg"], Heatmaps(layers=["fc"], per_class=2, device="cpu"))
     assert read == ["digits"] * 2
