@@ -48,7 +48,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """Two representations. `low` to `high` is the 95 % interval, `p` the one-sided permutation test of relatedness (None without draws).
 
     `subjects` is how many there are on the side that has fewer, of the sides that have several: the interval is over them as well.
@@ -85,7 +85,7 @@ class Table:
     settings: dict[str, Any]
     same: float
     values: tuple[tuple[float, ...], ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[LayerPair, ...]
     ceilings: tuple[Ceiling, ...]
 
 
@@ -183,7 +183,7 @@ def _table(spec: str, measure: Measure, layers: list[Layer], settings: Comparing
     of = np.repeat(np.arange(len(layers)), [len(each) for each in inputs])
     between = list(combinations(range(len(layers)), 2))
     blocks = [Block(np.flatnonzero(of == i), np.flatnonzero(of == j), layers[i].people == layers[j].people) for i, j in between]
-    pairs = [Pair(layers[i].name, layers[j].name, b.value(everything.all), b.fewer) for (i, j), b in zip(between, blocks, strict=True)]
+    pairs = [LayerPair(layers[i].name, layers[j].name, b.value(everything.all), b.fewer) for (i, j), b in zip(between, blocks, strict=True)]
     if settings.draws and pairs:
         _warn(spec, everything.seconds(settings.draws), settings.draws)
         found = intervals(blocks, everything, n, settings.draws, settings.seed)

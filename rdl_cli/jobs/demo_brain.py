@@ -37,7 +37,7 @@ METHODS = {
 DRAWS = 200
 
 
-class Shown(NamedTuple):
+class BrainDemo(NamedTuple):
     """What the demo comes to: errors, likenesses over all stimuli, and what a new user may want to do next."""
 
     compared: Comparison
@@ -45,7 +45,7 @@ class Shown(NamedTuple):
     ending: str
 
 
-def demo_brain(out: Path, root: str = "") -> Shown:
+def demo_brain(out: Path, root: str = "") -> BrainDemo:
     """Networks that learn digits, alone and while a layer follows human IT over 46 pictures; the other 46 are held out.
 
     The files are those of `root`, or are fetched to it. UserError where they are others, or can't be fetched.
@@ -78,7 +78,7 @@ def demo_brain(out: Path, root: str = "") -> Shown:
         f"\nwritten: {out}/untaught, {out}/taught (runs), {brain}, {out}/untaught.h5, {out}/taught.h5 (stores), {out}/rdms.svg, map.svg\n"
         f"next:    rdl show {out}/taught/seed0     or     rdl train-student NEW --config {out}/taught/seed0/config.toml --control shuffle"
     )
-    return Shown(compared, alike, ending)
+    return BrainDemo(compared, alike, ending)
 
 
 def published(root: Path, name: str) -> Path:

@@ -27,8 +27,9 @@ from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.embedding import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
 from rdl_cli.jobs.console import say, ticking
 from rdl_cli.jobs.opened import Opened
+from rdl_cli.jobs.pictures import pixels
 from rdl_cli.jobs.plot_settings import Drawn, Heatmaps, Map
-from rdl_cli.jobs.representations import Layer, Source, Wanted, of_run, of_store, pixels, rdm
+from rdl_cli.jobs.representations import DrawnRdm, DrawnSource, Wanted, of_run, of_store, rdm
 from rdl_cli.stores.methods import methods
 from rdl_cli.stores.run import Run, find
 
@@ -77,7 +78,7 @@ def plot_rdms(sources: Sequence[Path], out: Sequence[Path], settings: Heatmaps) 
     return _written(heatmaps(rows, before, _labels(shown[-1].classes), settings.scale, about), out)
 
 
-def _panel(layer: Layer, source: Source) -> Panel:
+def _panel(layer: DrawnRdm, source: DrawnSource) -> Panel:
     return Panel(layer.name, layer.values, source.classes, SAID.get(layer.distance, layer.distance))
 
 

@@ -13,13 +13,14 @@ from rdl_cli.core.shapes import Images, Reps
 from rdl_cli.datasets.batches import occurrences
 from rdl_cli.geometry.distances import rows as flat_rows
 from rdl_cli.geometry.kernels import Kernel, among
-from rdl_cli.geometry.rdm import count, pair_index, upper
+from rdl_cli.geometry.rdm import count
 from rdl_cli.jobs.comparing import Comparing
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.export_rdms import Teacher
 from rdl_cli.jobs.opened import Opened
+from rdl_cli.jobs.pictures import pixels
 from rdl_cli.networks.taps import LOGITS
-from rdl_cli.stores.parts import by_subject, select
+from rdl_cli.stores.parts import by_subject, over, select
 from rdl_cli.stores.run import Run, find
 from rdl_cli.stores.store import Stimuli, Store
 
@@ -155,12 +156,12 @@ def chosen(sources: Sequence[Source], rows: list[np.ndarray], images: int) -> li
 
 
 def _store(name: str, store: Store) -> Source:
-    pixels = [PIXELS] if store.stimuli.images is not None and PIXELS not in store.layers else []
+    shown = [PIXELS] if store.stimuli.images is not None and PIXELS not in store.layers else []
 
     def read(texts: Sequence[str], rows: np.ndarray) -> list[Layer]:
-        return [_pixels(torch.from_numpy(store.pictures(rows))) if text in pixels else _stored(store, text, rows) for text in texts]
+        return [_pixels(torch.from_numpy(store.pictures(rows))) if text in shown else _stored(store, text, rows) for text in texts]
 
-    return Source(name, store.path, store.stimuli, (*store.layers, *pixels), read, lambda rows: read(store.layers, rows))
+    return Source(name, store.path, store.stimuli, (*store.layers, *shown), read, lambda rows: read(store.layers, rows))
 
 
 def _stored(store: Store, text: str, rows: np.ndarray) -> Layer:
@@ -171,13 +172,8 @@ def _stored(store: Store, text: str, rows: np.ndarray) -> Layer:
         stored = store.kernel(text)
         return Layer(text, text, stored.distance, kernel=among(stored.values, torch.from_numpy(rows)).double(), units=stored.units)
     _, stack, said = select(store, text)
-    stack = by_subject(stack)
-    values = torch.from_numpy(np.ascontiguousarray(stack.values)).double()
-    n = len(store.stimuli.digests)
-    if len(rows) < n or (rows != np.arange(n)).any():
-        i, j = upper(len(rows))
-        place = torch.from_numpy(rows)
-        values = values[:, pair_index(place[i], place[j], n)]
+    stack = by_subject(over(stack, torch.from_numpy(rows), len(store.stimuli.digests)))
+    values = torch.from_numpy(stack.values)
     if (values.nan_to_num(0) == values[:, :1]).all():
         raise UserError(f"the RDM `{text}` of {store.path} is {values[0, 0]:.3g} everywhere: nothing is related to it")
     people = tuple((str(store.path.resolve()), subject) for subject in stack.subject) if len(values) > 1 else ()
@@ -185,12 +181,12 @@ def _stored(store: Store, text: str, rows: np.ndarray) -> Layer:
 
 
 def _run(name: str, teacher: Teacher) -> Source:
-    pixels = [] if PIXELS in teacher.shapes else [PIXELS]
+    shown = [] if PIXELS in teacher.shapes else [PIXELS]
 
     def read(layers: Sequence[str], rows: np.ndarray) -> list[Layer]:
         at = torch.from_numpy(rows)
-        reps = teacher.read([layer for layer in layers if layer not in pixels], at)
-        return [_pixels(teacher.split.read(at)) if layer in pixels else Layer(layer, layer, "mse", reps=reps[layer]) for layer in layers]
+        reps = teacher.read([layer for layer in layers if layer not in shown], at)
+        return [_pixels(teacher.split.read(at)) if layer in shown else Layer(layer, layer, "mse", reps=reps[layer]) for layer in layers]
 
     def usual(rows: np.ndarray) -> list[Layer]:
         """Blocks rather than their parts (a resnet18 for 200 pictures: 2.4 GB, not 5.8), without those that pass on what they got."""
@@ -203,11 +199,11 @@ def _run(name: str, teacher: Teacher) -> Source:
                 say(f"{name}: {layer.name} gives what {twin.name} gives, left out")
         return kept
 
-    return Source(name, teacher.run.path, teacher.stimuli(), (*teacher.shapes, *pixels), read, usual)
+    return Source(name, teacher.run.path, teacher.stimuli(), (*teacher.shapes, *shown), read, usual)
 
 
 def _pixels(images: Images) -> Layer:
-    return Layer(PIXELS, PIXELS, "mse", reps=images.float() / 255)
+    return Layer(PIXELS, PIXELS, "mse", reps=pixels(images))
 
 
 def _known(layer: Layer, others: list[Layer]) -> bool:

@@ -40,7 +40,9 @@ def test_only_what_is_compared_is_read(teacher, monkeypatch):
     read = Teacher.read
     monkeypatch.setattr(Teacher, "read", lambda self, layers, rows: asked.extend(layers) or read(self, layers, rows))
     kept = [layer.name for layer in layers_of([source], SETTINGS)]
-    assert {"pool1", "fc"} <= set(kept) <= set(asked) and asked == [layer for layer in source.layers if "." not in layer and layer != "pixels"]
+    assert {"pool1", "fc"} <= set(kept) <= set(asked) and asked == [
+        layer for layer in source.layers if "." not in layer and layer != "pixels"
+    ]
     assert any("." in layer for layer in source.layers)
 
 
