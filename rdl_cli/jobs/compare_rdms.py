@@ -5,7 +5,6 @@ where both sides have several), which is what its noise ceiling bounds. `IT@mean
 Intervals are about other stimuli and, where there are subjects, other subjects; p is that of unrelated stimuli.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -152,7 +151,7 @@ def input_for(measure: Measure, layer: Layer, settings: Comparing) -> torch.Tens
         fact = f"the kernel of the RDM `{layer.name}` is one around the mean stimulus; the measure is to centre `{known.center}`"
         raise UserError(fact, hint="add the option center=stimuli to the measure")
     kernels = kernel_of_rdm(layer.rdms**power)
-    if _bayesian(measure):
+    if known.bayesian:
         lowest, *_, highest = torch.linalg.eigvalsh(kernels).flatten().sort().values
         if lowest < -1e-6 * highest:
             fact = f"the RDM of `{layer.name}` is called `{layer.distance}`, but no patterns have such distances"
@@ -164,11 +163,7 @@ def input_for(measure: Measure, layer: Layer, settings: Comparing) -> torch.Tens
 
 def settings_of(measure: Measure, n: int) -> dict[str, Any]:
     """What a value depends on beside the representations; of the Bayesian measures all that makes two values comparable."""
-    return bayes_settings(measure, n) if _bayesian(measure) else {"n": n, **getattr(measure, "keywords", {})}
-
-
-def _bayesian(measure: Measure) -> bool:
-    return {"b", "a", "center"} <= inspect.signature(measure).parameters.keys()
+    return bayes_settings(measure, n) if traits(measure).bayesian else {"n": n, **getattr(measure, "keywords", {})}
 
 
 def distance_of(layer: Layer, settings: Comparing) -> str:
