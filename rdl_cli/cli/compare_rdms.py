@@ -13,7 +13,7 @@ from rich.text import Text
 
 from rdl_cli.cli.options import command
 from rdl_cli.core.errors import UserError
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 
 if TYPE_CHECKING:
     from rdl_cli.jobs.compare_rdms import LayerPair, Representations, Table

@@ -21,10 +21,10 @@ from rdl_cli.geometry.kernels import centred_as, distances_of, kernel_of_rdm
 from rdl_cli.geometry.noise_ceiling import noise_ceiling
 from rdl_cli.geometry.rdm import upper
 from rdl_cli.geometry.similarity import MEASURES, Measure, input_of, traits
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.devices import device_of, keep_freed_memory
-from rdl_cli.jobs.drawn import Block, Compared, intervals, unrelated
+from rdl_cli.jobs.resampled import Block, Compared, intervals, unrelated
 from rdl_cli.jobs.sources import Layer, layers_of, open_sources
 from rdl_cli.statistics.multiplicity import holm
 

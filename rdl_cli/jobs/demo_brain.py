@@ -8,7 +8,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import download, file_digest, is_free, make_folder
 from rdl_cli.jobs.compare import Comparison, compare
 from rdl_cli.jobs.compare_rdms import Representations, compare_rdms
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.import_rdms import import_rdms
 from rdl_cli.jobs.import_settings import Import

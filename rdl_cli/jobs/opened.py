@@ -1,7 +1,7 @@
 """Finished runs, each opened with the pictures that it is to be shown; several on one data set share it."""
 
 from rdl_cli.datasets.splits import Splits
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.export_rdms import Teacher, open_teacher, with_pictures_of
 from rdl_cli.jobs.pictures import load
 from rdl_cli.jobs.plot_settings import Drawn

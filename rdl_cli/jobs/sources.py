@@ -14,7 +14,7 @@ from rdl_cli.datasets.batches import occurrences
 from rdl_cli.geometry.distances import rows as flat_rows
 from rdl_cli.geometry.kernels import Kernel, among
 from rdl_cli.geometry.rdm import count
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.export_rdms import Teacher
 from rdl_cli.jobs.opened import Opened

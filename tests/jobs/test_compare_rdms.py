@@ -14,7 +14,7 @@ from rdl_cli.core.pixels import picture_digests
 from rdl_cli.geometry.kernels import kernel
 from rdl_cli.geometry.similarity import MEASURES, traits
 from rdl_cli.jobs.compare_rdms import compare_rdms, settings_of
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.import_rdms import import_rdms
 from rdl_cli.jobs.import_settings import Import
 from rdl_cli.jobs.self_check import BLIND_TO_AN_OFFSET_OF_DISTANCES, self_check

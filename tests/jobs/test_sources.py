@@ -11,7 +11,7 @@ from torch import nn
 from rdl_cli.core.pixels import picture_digests
 from rdl_cli.datasets.splits import load
 from rdl_cli.jobs import opened, sources
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.export_rdms import Teacher
 from rdl_cli.jobs.opened import Opened
 from rdl_cli.jobs.sources import layers_of, open_sources
