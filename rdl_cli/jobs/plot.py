@@ -198,10 +198,7 @@ def _check(out: Sequence[Path], settings: Drawn | None = None) -> None:
             raise UserError(f"there is no folder {path.parent}", hint="make it, or choose another place for the figure")
     if settings:
         DISTANCES.find(settings.distance)
-    for name, least in (("per_class", 1), ("samples", 1), ("image_size", 1), ("size", 4)):
-        value = getattr(settings, name, None)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; at least {least} is needed")
+        settings.check()
 
 
 def _written(figure: Figure, out: Sequence[Path]) -> Figure:

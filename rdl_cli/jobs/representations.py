@@ -19,6 +19,7 @@ from rdl_cli.geometry.rdm import upper
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.export_rdms import Teacher
 from rdl_cli.jobs.plot_settings import Heatmaps
+from rdl_cli.jobs.settings import words
 from rdl_cli.networks.taps import choose
 from rdl_cli.stores.parts import averaged, over
 from rdl_cli.stores.store import Store
@@ -48,7 +49,7 @@ class Wanted:
     """The layers asked for, over several sources: each gives those that it has, and every name or glob must fit one of them."""
 
     def __init__(self, layers: Iterable[str]):
-        self.patterns = [name for text in layers for name in text.split(",")]
+        self.patterns = words(layers)
         self._known: dict[str, None] = {}
 
     def of(self, layers: Sequence[str], path: Path) -> tuple[str, ...]:

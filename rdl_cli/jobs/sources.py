@@ -19,6 +19,7 @@ from rdl_cli.jobs.console import say
 from rdl_cli.jobs.export_rdms import Teacher
 from rdl_cli.jobs.opened import Opened
 from rdl_cli.jobs.pictures import pixels
+from rdl_cli.jobs.settings import words
 from rdl_cli.networks.taps import LOGITS
 from rdl_cli.stores.parts import by_subject, over, select
 from rdl_cli.stores.run import Run, find
@@ -92,7 +93,7 @@ def layers_of(sources: Sequence[Source], settings: Comparing) -> list[Layer]:
     UserError where sources share fewer than four stimuli, or a pattern fits no layer of any.
     """
     rows = chosen(sources, align(sources, settings.align), settings.images)
-    patterns = [pattern for text in settings.layers for pattern in text.split(",")]
+    patterns = words(settings.layers)
     for pattern in patterns:
         if not any(fitting(source.layers, pattern) for source in sources):
             raise unknown("layer", pattern.partition("@")[0], {layer for source in sources for layer in source.layers})

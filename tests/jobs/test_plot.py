@@ -221,6 +221,8 @@ def test_a_rerun_writes_the_same_bytes(suffix, teacher, tmp_path):
         (Heatmaps(layers=["fc"], distance="corelation"), "x.svg", "did you mean `correlation`"),
         (Heatmaps(layers=["fc"], per_class=0), "x.svg", "--per-class is 0"),
         (Map(layers=["fc"], size=3), "x.svg", "--size is 3"),
+        (Map(layers=["fc"], samples=0), "x.svg", "--samples is 0; at least 1 is needed"),
+        (Heatmaps(layers=["fc"], image_size=0), "x.svg", "--image-size is 0"),
         (Map(layers=["fc"], size=1000), "x.svg", "takes 1,000 stimuli; there are 500"),
         (Map(layers=["fc"], between="pearson"), "x.svg", "no distance between RDMs `pearson`"),
     ],
