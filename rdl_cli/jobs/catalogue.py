@@ -69,6 +69,8 @@ def layers(network: str, pictures: str = "", classes: int = 10) -> list[Tap]:
         model, about = load(Run.open_finished(Path(network)).weights)
         size = Pictures.read(about.pictures)
     else:
+        if classes < 1:
+            raise UserError(f"--classes is {classes}; at least 1 is needed")
         size = Pictures.read(pictures or "1x28x28")
         model = build(network, size, classes)
     return [Tap(name, shape, math.prod(shape)) for name, shape in shapes(model, size).items()]
