@@ -6,13 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from rdl_cli.jobs.catalogue import KINDS
+
 Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def listing(
-    kind: Annotated[
-        str, typer.Argument(help="objectives, datasets, networks, distances, measures, schedules, views, preprocessing or formats")
-    ],
+    kind: Annotated[str, typer.Argument(help=" or ".join((", ".join([*KINDS][:-1]), [*KINDS][-1])))],
     as_json: Json = False,
 ) -> None:
     """The names of one kind, with their options and defaults."""

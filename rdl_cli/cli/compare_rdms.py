@@ -13,10 +13,10 @@ from rich.text import Text
 
 from rdl_cli.cli.options import command
 from rdl_cli.core.errors import UserError
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 
 if TYPE_CHECKING:
-    from rdl_cli.jobs.compare_rdms import Pair, Representations, Table
+    from rdl_cli.jobs.compare_rdms import LayerPair, Representations, Table
     from rdl_cli.jobs.self_check import SelfCheck
 
 COLUMNS = ("table", "measure", "first", "second", "value", "low", "high", "p", "holm", "subjects", "n", "settings")
@@ -159,5 +159,5 @@ def _number(value: float) -> str:
     return f"{value:.{PLACES}f}"
 
 
-def _interval(pair: "Pair") -> str:
+def _interval(pair: "LayerPair") -> str:
     return "–" if pair.low is None or pair.high is None else f"[{_number(pair.low)}, {_number(pair.high)}]"

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.toml_types import fits, said
 from rdl_cli.jobs.settings import flag
 
 
@@ -28,18 +29,23 @@ def command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
         given.pop("config")
         job(settings=settings(**{name: given.pop(name) for name in fields}), **given)
 
-    options = [_option(name, hints[name], fields[name]) for name in fields]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
+    parameters += [_option(name, hints[name], fields[name]) for name in fields]
+    kinds = {p.name: typing.get_args(p.annotation)[0] for p in parameters}
+
+    def reads(context: typer.Context, path: Path | None) -> Path | None:
+        return _read_config(context, path, kinds)
+
     config = inspect.Parameter(
         "config",
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[
-            Path | None, typer.Option("--config", is_eager=True, callback=_read_config, help="TOML file of these options; flags win")
+            Path | None, typer.Option("--config", is_eager=True, callback=reads, help="TOML file of these options; flags win")
         ],
     )
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
-    run.__signature__ = inspect.Signature([*parameters, *options, config])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in (*parameters, *options, config)}
+    run.__signature__ = inspect.Signature([*parameters, config])  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in (*parameters, config)}
     run.__doc__ = inspect.getdoc(job)
     return run
 
@@ -53,8 +59,8 @@ def _option(name: str, hint: Any, field: dataclasses.Field) -> inspect.Parameter
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
 
 
-def _read_config(context: typer.Context, path: Path | None) -> Path | None:
-    """Make a TOML file's values the defaults of the command's options. UserError for a key that is no option."""
+def _read_config(context: typer.Context, path: Path | None, kinds: dict[str, Any]) -> Path | None:
+    """Make a TOML file's values the defaults of the command's options. UserError for a key or a value that does not fit."""
     if path is None:
         return None
     try:
@@ -63,16 +69,15 @@ def _read_config(context: typer.Context, path: Path | None) -> Path | None:
         raise UserError(f"{path} could not be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}") from error
-    options = [p for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")]
-    known: dict[str, Any] = {str(p.name): p for p in options}
-    aliases = {name.rstrip("_"): name for name in known}
+    options = [str(p.name) for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")]
+    aliases = {name.rstrip("_"): name for name in options}
     defaults = {}
     for key, value in given.items():
         name = aliases.get(key.replace("-", "_").rstrip("_"))
         if name is None:
             raise unknown("option", key, aliases, hint=f"{path} may hold: {', '.join(sorted(aliases))}")
-        if known[name].multiple != isinstance(value, list):
-            raise UserError(f"`{key}` in {path} is {value!r}; {'a list' if known[name].multiple else 'a single value'} is needed")
+        if not fits(value, kinds[name]):
+            raise UserError(f"`{key}` in {path} is {value!r}; {said(kinds[name])} is needed")
         defaults[name] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path

@@ -68,7 +68,7 @@ def _splits(root: Path, download: bool, holdout: bool, deform: Callable[[np.ndar
     return Splits(split(train), split(VALIDATION), given.test)
 
 
-class Recipe(NamedTuple):
+class Deformation(NamedTuple):
     """How an index is deformed: two fields, the training row, and the code of a translation."""
 
     first: np.ndarray
@@ -77,10 +77,10 @@ class Recipe(NamedTuple):
     translation: np.ndarray
 
 
-def recipe(index: np.ndarray) -> Recipe:
+def deformation(index: np.ndarray) -> Deformation:
     """The arithmetic of the original program for indices from 70,000 on, with its 32-bit wrap, on which mnist8m depends."""
     first = index * 131_071 % 2**32 % 1521
-    return Recipe(first, (first + 1 + 2 * index) % 1522, row(index), first % 9)
+    return Deformation(first, (first + 1 + 2 * index) % 1522, row(index), first % 9)
 
 
 def original(index: np.ndarray, digits: np.ndarray, fields: np.ndarray, tangents: np.ndarray) -> np.ndarray:
@@ -89,7 +89,7 @@ def original(index: np.ndarray, digits: np.ndarray, fields: np.ndarray, tangents
     x + s·(F₁∘T₀ − F₂∘T₁) in float32, clipped to 0–255, truncated, then moved by at most a pixel. s is the sign of the
     parity of the two fields' numbers; as 1522 is even their sum is always odd, and s is −1.
     """
-    how = recipe(index)
+    how = deformation(index)
     moved = fields[how.first] * tangents[how.row, 0] - fields[how.second] * tangents[how.row, 1]
     found = (digits.astype(np.float32) - moved).clip(0, 255).astype(np.uint8)
     for code, moves in enumerate(MOVES):

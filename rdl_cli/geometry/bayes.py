@@ -108,7 +108,7 @@ def hellinger_squared(scales: Scales) -> Scalar:
     return -torch.expm1(-torch.log1p(2 * torch.sinh(scales / 2).square()).sum() / 2)  # log cosh, exact around 0 too
 
 
-@measure("tv", Traits(takes="kernel", same=0.0))
+@measure("tv", Traits(takes="kernel", same=0.0, bayesian=True))
 def tv(
     mine: Kernel,
     theirs: Kernel,
@@ -124,7 +124,7 @@ def tv(
     return total_variation(_drawn(mine, theirs, b, a, center, samples, seed), reference=reference)
 
 
-@measure("jsd", Traits(takes="kernel", same=0.0))
+@measure("jsd", Traits(takes="kernel", same=0.0, bayesian=True))
 def jsd(
     mine: Kernel,
     theirs: Kernel,
@@ -140,7 +140,7 @@ def jsd(
     return divergence(_drawn(mine, theirs, b, a, center, samples, seed), reference=reference)
 
 
-@measure("js-distance", Traits(takes="kernel", same=0.0))
+@measure("js-distance", Traits(takes="kernel", same=0.0, bayesian=True))
 def js_distance(
     mine: Kernel,
     theirs: Kernel,
@@ -155,13 +155,13 @@ def js_distance(
     return root(jsd(mine, theirs, b=b, a=a, center=center, samples=samples, seed=seed))
 
 
-@measure("hellinger", Traits(takes="kernel", same=0.0))
+@measure("hellinger", Traits(takes="kernel", same=0.0, bayesian=True))
 def hellinger(mine: Kernel, theirs: Kernel, *, b: float = 0.01, a: float | None = None, center: Centring = "none") -> Scalar:
     """Hellinger distance between the prior predictive distributions of linear readouts, 0 to 1, exact: bounds TV from both sides."""
     return root(hellinger_squared(_scales(mine, theirs, b, a, center)))
 
 
-@measure("skl", Traits(takes="kernel", same=0.0))
+@measure("skl", Traits(takes="kernel", same=0.0, bayesian=True))
 def skl(mine: Kernel, theirs: Kernel, *, b: float = 0.01, a: float | None = None, center: Centring = "none") -> Scalar:
     """Symmetric Kullback-Leibler divergence between the prior predictive distributions of linear readouts, in nats, exact, unbounded."""
     return symmetric_kl(_scales(mine, theirs, b, a, center))

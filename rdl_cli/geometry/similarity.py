@@ -31,12 +31,14 @@ class Traits(NamedTuple):
 
     `takes`: what it compares. `same`: what identical representations get. `suit`: how RDMs are brought to one scale before
     they are averaged for a noise ceiling. `center`: how its kernels are centred, where no option of its own says so.
+    `bayesian`: whether kernels are priors, which have no negative eigenvalues, and the value depends on `bayes.settings`.
     """
 
     takes: Literal["rdm", "kernel"] = "rdm"
     same: float = 1.0
     suit: Callable[[Condensed], Condensed] | None = None
     center: Centring = "none"
+    bayesian: bool = False
 
 
 _TRAITS: dict[Measure, Traits] = {}

@@ -30,7 +30,7 @@ class Member(NamedTuple):
     summary: str
 
 
-class Layer(NamedTuple):
+class Tap(NamedTuple):
     """A tap, the shape of what it gives for one picture, and how many numbers that is."""
 
     name: str
@@ -56,7 +56,7 @@ def members(kind: str) -> list[Member]:
     return found
 
 
-def layers(network: str, pictures: str = "", classes: int = 10) -> list[Layer]:
+def layers(network: str, pictures: str = "", classes: int = 10) -> list[Tap]:
     """The layers of a network by spec, or of the network of a finished run. UserError where it cannot be built."""
     from rdl_cli.networks.networks import Pictures, build
     from rdl_cli.networks.taps import shapes
@@ -69,6 +69,8 @@ def layers(network: str, pictures: str = "", classes: int = 10) -> list[Layer]:
         model, about = load(Run.open_finished(Path(network)).weights)
         size = Pictures.read(about.pictures)
     else:
+        if classes < 1:
+            raise UserError(f"--classes is {classes}; at least 1 is needed")
         size = Pictures.read(pictures or "1x28x28")
         model = build(network, size, classes)
-    return [Layer(name, shape, math.prod(shape)) for name, shape in shapes(model, size).items()]
+    return [Tap(name, shape, math.prod(shape)) for name, shape in shapes(model, size).items()]

@@ -5,7 +5,6 @@ where both sides have several), which is what its noise ceiling bounds. `IT@mean
 Intervals are about other stimuli and, where there are subjects, other subjects; p is that of unrelated stimuli.
 """
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
@@ -22,10 +21,10 @@ from rdl_cli.geometry.kernels import centred_as, distances_of, kernel_of_rdm
 from rdl_cli.geometry.noise_ceiling import noise_ceiling
 from rdl_cli.geometry.rdm import upper
 from rdl_cli.geometry.similarity import MEASURES, Measure, input_of, traits
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.devices import device_of, keep_freed_memory
-from rdl_cli.jobs.drawn import Block, Compared, intervals, unrelated
+from rdl_cli.jobs.resampled import Block, Compared, intervals, unrelated
 from rdl_cli.jobs.sources import Layer, layers_of, open_sources
 from rdl_cli.statistics.multiplicity import holm
 
@@ -48,7 +47,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Pair:
+class LayerPair:
     """Two representations. `low` to `high` is the 95 % interval, `p` the one-sided permutation test of relatedness (None without draws).
 
     `subjects` is how many there are on the side that has fewer, of the sides that have several: the interval is over them as well.
@@ -85,7 +84,7 @@ class Table:
     settings: dict[str, Any]
     same: float
     values: tuple[tuple[float, ...], ...]
-    pairs: tuple[Pair, ...]
+    pairs: tuple[LayerPair, ...]
     ceilings: tuple[Ceiling, ...]
 
 
@@ -152,7 +151,7 @@ def input_for(measure: Measure, layer: Layer, settings: Comparing) -> torch.Tens
         fact = f"the kernel of the RDM `{layer.name}` is one around the mean stimulus; the measure is to centre `{known.center}`"
         raise UserError(fact, hint="add the option center=stimuli to the measure")
     kernels = kernel_of_rdm(layer.rdms**power)
-    if _bayesian(measure):
+    if known.bayesian:
         lowest, *_, highest = torch.linalg.eigvalsh(kernels).flatten().sort().values
         if lowest < -1e-6 * highest:
             fact = f"the RDM of `{layer.name}` is called `{layer.distance}`, but no patterns have such distances"
@@ -164,11 +163,7 @@ def input_for(measure: Measure, layer: Layer, settings: Comparing) -> torch.Tens
 
 def settings_of(measure: Measure, n: int) -> dict[str, Any]:
     """What a value depends on beside the representations; of the Bayesian measures all that makes two values comparable."""
-    return bayes_settings(measure, n) if _bayesian(measure) else {"n": n, **getattr(measure, "keywords", {})}
-
-
-def _bayesian(measure: Measure) -> bool:
-    return {"b", "a", "center"} <= inspect.signature(measure).parameters.keys()
+    return bayes_settings(measure, n) if traits(measure).bayesian else {"n": n, **getattr(measure, "keywords", {})}
 
 
 def distance_of(layer: Layer, settings: Comparing) -> str:
@@ -183,7 +178,7 @@ def _table(spec: str, measure: Measure, layers: list[Layer], settings: Comparing
     of = np.repeat(np.arange(len(layers)), [len(each) for each in inputs])
     between = list(combinations(range(len(layers)), 2))
     blocks = [Block(np.flatnonzero(of == i), np.flatnonzero(of == j), layers[i].people == layers[j].people) for i, j in between]
-    pairs = [Pair(layers[i].name, layers[j].name, b.value(everything.all), b.fewer) for (i, j), b in zip(between, blocks, strict=True)]
+    pairs = [LayerPair(layers[i].name, layers[j].name, b.value(everything.all), b.fewer) for (i, j), b in zip(between, blocks, strict=True)]
     if settings.draws and pairs:
         _warn(spec, everything.seconds(settings.draws), settings.draws)
         found = intervals(blocks, everything, n, settings.draws, settings.seed)

@@ -8,7 +8,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import download, file_digest, is_free, make_folder
 from rdl_cli.jobs.compare import Comparison, compare
 from rdl_cli.jobs.compare_rdms import Representations, compare_rdms
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.import_rdms import import_rdms
 from rdl_cli.jobs.import_settings import Import
@@ -37,7 +37,7 @@ METHODS = {
 DRAWS = 200
 
 
-class Shown(NamedTuple):
+class BrainDemo(NamedTuple):
     """What the demo comes to: errors, likenesses over all stimuli, and what a new user may want to do next."""
 
     compared: Comparison
@@ -45,7 +45,7 @@ class Shown(NamedTuple):
     ending: str
 
 
-def demo_brain(out: Path, root: str = "") -> Shown:
+def demo_brain(out: Path, root: str = "") -> BrainDemo:
     """Networks that learn digits, alone and while a layer follows human IT over 46 pictures; the other 46 are held out.
 
     The files are those of `root`, or are fetched to it. UserError where they are others, or can't be fetched.
@@ -78,7 +78,7 @@ def demo_brain(out: Path, root: str = "") -> Shown:
         f"\nwritten: {out}/untaught, {out}/taught (runs), {brain}, {out}/untaught.h5, {out}/taught.h5 (stores), {out}/rdms.svg, map.svg\n"
         f"next:    rdl show {out}/taught/seed0     or     rdl train-student NEW --config {out}/taught/seed0/config.toml --control shuffle"
     )
-    return Shown(compared, alike, ending)
+    return BrainDemo(compared, alike, ending)
 
 
 def published(root: Path, name: str) -> Path:

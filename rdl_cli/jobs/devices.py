@@ -12,8 +12,10 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 
 
 def device_of(asked: str) -> str:
-    """`cpu`, `cuda` or `mps`; `auto` is the fastest there is. UserError for one that this machine does not have."""
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    """`cpu` or `cuda`; `auto` is the faster that there is. UserError for one that this machine does not have, and for `mps`."""
+    if asked == "mps":
+        raise UserError("the device `mps` has no float64, in which distances and kernels are summed", hint="say --device cpu")
+    there = {"cpu": True, "cuda": torch.cuda.is_available()}
     if asked == "auto":
         return "cuda" if there["cuda"] else "cpu"
     if asked not in there:

@@ -47,11 +47,10 @@ def write_kernel(writer: Writer, layer: str, reps: np.ndarray, device: torch.dev
     are seven digits, and the differences begin at the eighth.
     """
     n = len(reps)
-    wide = torch.float32 if device.type == "mps" else torch.float64  # which has no float64
     lengths, total = 0.0, 0.0
 
     def inner(a: Reps, b: Reps) -> Kernel:
-        return rows(a).to(wide) @ rows(b).to(wide).T
+        return rows(a).double() @ rows(b).double().T
 
     for top, block in _blocks(reps, inner, device, f"{layer}, kernel"):
         values = block[np.triu(np.ones(block.shape, bool))]

@@ -26,7 +26,7 @@ from rdl_cli.geometry.kernels import check_told
 from rdl_cli.jobs.console import say, ticking
 from rdl_cli.jobs.devices import device_of, keep_freed_memory
 from rdl_cli.jobs.distances import write_kernel, write_rdm
-from rdl_cli.jobs.held import EXPORT, copy, exports_of, held_at, holds, specs_of
+from rdl_cli.jobs.kept_layers import EXPORT, copy, exports_of, held_at, holds, specs_of
 from rdl_cli.jobs.pictures import joined, load, place
 from rdl_cli.jobs.settings import Export, record
 from rdl_cli.networks.networks import Pictures

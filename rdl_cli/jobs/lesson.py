@@ -19,7 +19,7 @@ from rdl_cli.jobs.console import say
 from rdl_cli.jobs.devices import device_of, prepare
 from rdl_cli.jobs.plan import Plan
 from rdl_cli.jobs.settings import Student, Training
-from rdl_cli.jobs.stimuli import Likeness
+from rdl_cli.jobs.stimuli import LikenessLog
 from rdl_cli.jobs.teachers import Shown, may_rest, objectives
 from rdl_cli.learning.fit import Learner
 from rdl_cli.learning.objective import Objective
@@ -42,7 +42,7 @@ class Lesson(NamedTuple):
     held_out: Batches
     test: Batches
     schedule: Schedule
-    likeness: Likeness | None
+    likeness: LikenessLog | None
     about: weights.About
 
     def compared(self, objective: Objective) -> int:
@@ -64,7 +64,7 @@ def lesson_of(settings: Training, splits: Splits) -> Lesson:
     if isinstance(settings, Student):
         shown = Shown(splits.train, plan.ids, views, preprocess, fabric.device)
         teaching = objectives(settings, student, pictures, classes, shown, seeds)
-        task_weight, likeness = settings.task_weight, Likeness.of(teaching, settings, plan.epochs)
+        task_weight, likeness = settings.task_weight, LikenessLog.of(teaching, settings, plan.epochs)
     learner = Learner(student.to(memory_format=torch.channels_last), teaching, task_weight)  # 1.4 times as fast on a CPU
     if task_weight == 0 and not teaching:
         raise UserError("--task-weight is 0 and there is no objective: nothing is left to learn", hint="say --objective, or leave it out")

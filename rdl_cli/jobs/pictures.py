@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.shapes import Ids
+from rdl_cli.core.shapes import Ids, Images, Reps
 from rdl_cli.datasets.batches import digests, occurrences
 from rdl_cli.datasets.splits import Split, Splits
 from rdl_cli.datasets.splits import load as load_pictures
@@ -74,6 +74,11 @@ def rows_in_store(store: Store, split: Split, wanted: Ids, align: Align) -> Ids:
 def _rows(theirs: list, mine: list) -> np.ndarray:
     place = {key: row for row, key in enumerate(theirs)}
     return np.array([place.get(key, -1) for key in mine])
+
+
+def pixels(images: Images) -> Reps:
+    """Pictures as representations of themselves."""
+    return images.flatten(1) / 255
 
 
 def joined(splits: Sequence[Split]) -> Split:

@@ -26,8 +26,10 @@ from rdl_cli.figures.map import Track, paths
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.embedding import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
 from rdl_cli.jobs.console import say, ticking
+from rdl_cli.jobs.opened import Opened
+from rdl_cli.jobs.pictures import pixels
 from rdl_cli.jobs.plot_settings import Drawn, Heatmaps, Map
-from rdl_cli.jobs.representations import Layer, Opened, Source, Wanted, of_run, of_store, pixels, rdm
+from rdl_cli.jobs.representations import DrawnRdm, DrawnSource, Wanted, of_run, of_store, rdm
 from rdl_cli.stores.methods import methods
 from rdl_cli.stores.run import Run, find
 
@@ -76,7 +78,7 @@ def plot_rdms(sources: Sequence[Path], out: Sequence[Path], settings: Heatmaps) 
     return _written(heatmaps(rows, before, _labels(shown[-1].classes), settings.scale, about), out)
 
 
-def _panel(layer: Layer, source: Source) -> Panel:
+def _panel(layer: DrawnRdm, source: DrawnSource) -> Panel:
     return Panel(layer.name, layer.values, source.classes, SAID.get(layer.distance, layer.distance))
 
 
@@ -171,15 +173,16 @@ def _curve(name: str, runs: Sequence[Run]) -> Curve:
 def plot_labels(sources: Sequence[Path], out: Sequence[Path]) -> Figure:
     """Test error (final epoch) over the number of labelled images, written to every path of `out`.
 
-    Runs whose names differ only in a number at the end (`rdl-100`, `rdl-300`) are one method.
+    Runs whose names differ only in their number of labels (`rdl-100`, `rdl-300`, `rdl-all`) are one method.
     """
     _check(out)
     found: dict[str, dict[int, list[float]]] = {}
     for name, runs in methods(find(sources)).items():
-        line = found.setdefault(re.sub(r"-?(\d+|all)$", "", name) or name, {})
         for run in runs:
             if (count := run.config.get("train_size")) is None:
-                raise UserError(f"{run.path} was trained on all labels, which are as many as there were", hint="say so with --train-size N")
+                fact = f"{run.path} has no --train-size, so its number of labels is not known"
+                raise UserError(fact, hint="train it with --train-size N, N being all that there are")
+            line = found.setdefault(re.sub(rf"(?<=.)-({count}|all)$", "", name), {})
             predictions = run.predictions()
             line.setdefault(int(count), []).append(float((predictions.predicted != predictions.labels).mean()))
     lines = [Line(name, {count: np.array(points[count]) for count in sorted(points)}) for name, points in found.items()]
@@ -195,10 +198,7 @@ def _check(out: Sequence[Path], settings: Drawn | None = None) -> None:
             raise UserError(f"there is no folder {path.parent}", hint="make it, or choose another place for the figure")
     if settings:
         DISTANCES.find(settings.distance)
-    for name, least in (("per_class", 1), ("samples", 1), ("image_size", 1), ("size", 4)):
-        value = getattr(settings, name, None)
-        if value is not None and value < least:
-            raise UserError(f"--{name.replace('_', '-')} is {value}; at least {least} is needed")
+        settings.check()
 
 
 def _written(figure: Figure, out: Sequence[Path]) -> Figure:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from rdl_cli.jobs.settings import refuse_below
+
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
@@ -15,7 +17,11 @@ class Drawn:
     image_size: Annotated[int | None, "side in pixels to which folder:PATH resizes its pictures"] = None
     split: Annotated[Literal["train", "validation", "test"], "which of the pictures"] = "test"
     seed: Annotated[int, "seed of the choice of pictures"] = 0
-    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
+    device: Annotated[str, "auto, cpu, cuda"] = "auto"
+
+    def check(self) -> None:
+        """UserError for a value that no figure can have."""
+        refuse_below(self, image_size=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +34,10 @@ class Heatmaps(Drawn):
         "shades: rank of each distance within its RDM; distance ÷ the largest of its RDM; ÷ the largest of its layer, over all networks",
     ] = "rank"
 
+    def check(self) -> None:
+        super().check()
+        refuse_below(self, per_class=1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Map(Drawn):
@@ -37,3 +47,7 @@ class Map(Drawn):
     samples: Annotated[int, "samples of pictures over which distances between RDMs are averaged"] = 20
     size: Annotated[int, "pictures in a sample"] = 100
     replace: Annotated[bool, "draw a sample with replacement: a picture can come twice"] = False
+
+    def check(self) -> None:
+        super().check()
+        refuse_below(self, samples=1, size=4)

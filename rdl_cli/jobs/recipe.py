@@ -20,11 +20,11 @@ from dataclasses import dataclass, field, replace
 from importlib import resources
 from itertools import product
 from pathlib import Path
-from types import UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.core.registry import Registry
+from rdl_cli.core.toml_types import fits, said
 from rdl_cli.jobs.catalogue import registry
 from rdl_cli.jobs.settings import Data, Export, Student, Training
 
@@ -35,16 +35,6 @@ TAKEN = ("teacher", "store.h5", "tuning", "results")
 """What lies beside the methods' folders."""
 LONGEST = 100
 """Bytes of a method's name; file systems end at 255, and files are written beside their place under longer names."""
-
-SAID = {
-    int: "a whole number",
-    float: "a number",
-    str: "a text",
-    bool: "true or false",
-    dict: "a table",
-    list: "a list",
-    list[str]: "a list of texts",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,8 +240,8 @@ class _Reader:
                 raise unknown(what, key, known)
 
     def refuse_type(self, key: str, value: Any, wanted: Any, section: str = "") -> None:
-        if not _fits(value, wanted):
-            fact = f"`{key}` is {value!r}; {_said(wanted)} is needed"
+        if not fits(value, wanted):
+            fact = f"`{key}` is {value!r}; {said(wanted)} is needed"
             raise self.error(section, fact) if section else UserError(f"the recipe {self.name}: {fact}")
 
     def error(self, section: str, fact: str, hint: str | None = None) -> UserError:
@@ -271,26 +261,3 @@ def _check_names(settings: Data) -> None:
     for kind, spec in wanted:
         found: Registry = registry(kind)
         found.find(spec)
-
-
-def _fits(value: Any, wanted: Any) -> bool:
-    """Whether a value of TOML is of an annotated type; a whole number is a number too, and true is neither."""
-    kind, inner = get_origin(wanted), get_args(wanted)
-    if kind is Literal:
-        return value in inner
-    if kind in (Union, UnionType):
-        return any(_fits(value, each) for each in inner)
-    if kind is list:
-        return isinstance(value, list) and all(_fits(each, inner[0]) for each in value)
-    if wanted in (int, float):
-        return isinstance(value, (int, wanted)) and not isinstance(value, bool)
-    return isinstance(value, wanted)
-
-
-def _said(wanted: Any) -> str:
-    """A type in words."""
-    if get_origin(wanted) is Literal:
-        return " or ".join(map(repr, get_args(wanted)))
-    if get_origin(wanted) in (Union, UnionType):
-        return " or ".join(_said(each) for each in get_args(wanted) if each is not type(None))
-    return SAID[wanted]

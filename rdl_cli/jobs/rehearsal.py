@@ -15,7 +15,7 @@ from rdl_cli.datasets.splits import Split
 from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.jobs.devices import device_of
 from rdl_cli.jobs.export_rdms import check, spec_of, write_compared
-from rdl_cli.jobs.held import holds
+from rdl_cli.jobs.kept_layers import holds
 from rdl_cli.jobs.pictures import load
 from rdl_cli.jobs.plan import Plan
 from rdl_cli.jobs.recipe import Recipe

@@ -12,24 +12,22 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.shapes import Images, Labels, Reps
 from rdl_cli.datasets.batches import digests
-from rdl_cli.datasets.splits import Splits
 from rdl_cli.datasets.subsets import Rows
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.kernels import among, distances_of
-from rdl_cli.geometry.rdm import pair_index, upper
+from rdl_cli.geometry.rdm import upper
 from rdl_cli.jobs.console import say
-from rdl_cli.jobs.export_rdms import Teacher, open_teacher, with_pictures_of
-from rdl_cli.jobs.pictures import load
-from rdl_cli.jobs.plot_settings import Drawn, Heatmaps
-from rdl_cli.jobs.settings import Export
+from rdl_cli.jobs.export_rdms import Teacher
+from rdl_cli.jobs.plot_settings import Heatmaps
+from rdl_cli.jobs.settings import words
 from rdl_cli.networks.taps import choose
-from rdl_cli.stores.run import Run
+from rdl_cli.stores.parts import averaged, over
 from rdl_cli.stores.store import Store
 
 PER_CLASS, WHOLE = 10, 200
 
 
-class Layer(NamedTuple):
+class DrawnRdm(NamedTuple):
     """An RDM in condensed order (p,), NaN = not measured, and the distance that it holds."""
 
     name: str
@@ -37,11 +35,11 @@ class Layer(NamedTuple):
     distance: str
 
 
-class Source(NamedTuple):
+class DrawnSource(NamedTuple):
     """What a run or a store shows of n pictures, sorted by class. `classes` are empty and `images` None where they are not known."""
 
     name: str
-    layers: tuple[Layer, ...]
+    layers: tuple[DrawnRdm, ...]
     digests: np.ndarray
     classes: tuple[str, ...]
     images: Images | None
@@ -51,7 +49,7 @@ class Wanted:
     """The layers asked for, over several sources: each gives those that it has, and every name or glob must fit one of them."""
 
     def __init__(self, layers: Iterable[str]):
-        self.patterns = [name for text in layers for name in text.split(",")]
+        self.patterns = words(layers)
         self._known: dict[str, None] = {}
 
     def of(self, layers: Sequence[str], path: Path) -> tuple[str, ...]:
@@ -67,33 +65,17 @@ class Wanted:
         choose(self.patterns, list(self._known))
 
 
-class Opened:
-    """`opened(run)`: its network with the pictures that the settings name, or those that it was trained on; a data set is read once."""
-
-    def __init__(self, settings: Drawn):
-        self._settings = settings
-        self._known: dict[tuple, Splits] = {}
-
-    def __call__(self, run: Run) -> Teacher:
-        own = {name: getattr(self._settings, name) for name in ("dataset", "data_root", "image_size", "split", "device")}
-        asked = with_pictures_of(run, Export(**own))
-        which = asked.dataset, asked.data_root, asked.image_size
-        if which not in self._known:
-            self._known[which] = load(asked)
-        return open_teacher(run.path, asked, self._known[which])
-
-
-def of_run(name: str, teacher: Teacher, settings: Heatmaps, wanted: Wanted) -> Source:
+def of_run(name: str, teacher: Teacher, settings: Heatmaps, wanted: Wanted) -> DrawnSource:
     """The run's network on some pictures of every class."""
     split = teacher.split
     rows = exemplars(split.labels, settings.per_class or PER_CLASS, Seeds(settings.seed)("exemplars"))
     reps = teacher.read(wanted.of(list(teacher.shapes), teacher.run.path), rows)
     images = split.read(rows)
     classes = tuple(split.classes[label] for label in split.labels[rows].tolist())
-    return Source(name, tuple(rdm(layer, reps[layer], settings.distance) for layer in reps), digests(images), classes, images)
+    return DrawnSource(name, tuple(rdm(layer, reps[layer], settings.distance) for layer in reps), digests(images), classes, images)
 
 
-def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
+def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> DrawnSource:
     """A store's layers: RDMs of what activations or kernels it holds, else its own RDMs, of several their mean where they were measured."""
     store = Store.open(path)
     stimuli, n = store.stimuli, len(store.stimuli.digests)
@@ -114,35 +96,23 @@ def of_store(path: Path, settings: Heatmaps, wanted: Wanted) -> Source:
         if store.has_kernel(layer):
             kernel = store.kernel(layer)
             apart = distances_of(among(kernel.values, rows), settings.distance, kernel.units)
-            layers.append(Layer(layer, apart[upper(len(rows))].numpy(), settings.distance))
+            layers.append(DrawnRdm(layer, apart[upper(len(rows))].numpy(), settings.distance))
             continue
         stack = store.rdm(layer)
-        i, j = upper(len(rows))
-        values = stack.values[:, pair_index(rows[i], rows[j], n).numpy()]
-        several = f", mean of {len(values)}" if len(values) > 1 else ""
-        layers.append(Layer(layer + several, _mean(values.astype(np.float64)), stack.distance))
+        several = f", mean of {len(stack.values)}" if len(stack.values) > 1 else ""
+        layers.append(DrawnRdm(layer + several, averaged(over(stack, rows, n)).values[0], stack.distance))
     called = store.provenance.get("classes")
     classes = () if stimuli.labels is None else tuple(called[k] if called else str(k) for k in stimuli.labels[picked].tolist())
     images = None if stimuli.images is None else torch.from_numpy(store.pictures(picked))
-    return Source(path.stem, tuple(layers), stimuli.digests[picked], classes, images)
+    return DrawnSource(path.stem, tuple(layers), stimuli.digests[picked], classes, images)
 
 
-def rdm(name: str, reps: Reps, distance: str) -> Layer:
+def rdm(name: str, reps: Reps, distance: str) -> DrawnRdm:
     values = DISTANCES.find(distance)(reps.double(), reps.double())[upper(len(reps))]
-    return Layer(name, values.numpy(), distance)
-
-
-def pixels(images: Images) -> Reps:
-    return images.flatten(1) / 255
+    return DrawnRdm(name, values.numpy(), distance)
 
 
 def exemplars(labels: Labels, per_class: int, generator: torch.Generator) -> Rows:
     """Rows drawn at random, so many of every class (all of a class that has fewer), sorted by class."""
     order = torch.randperm(len(labels), generator=generator)
     return torch.cat([order[labels[order] == label][:per_class].sort().values for label in labels.unique()])
-
-
-def _mean(values: np.ndarray) -> np.ndarray:
-    """The mean of RDMs (k, p), pair by pair over those that were measured."""
-    measured = (~np.isnan(values)).sum(0)
-    return np.where(measured > 0, np.nansum(values, 0) / np.maximum(measured, 1), np.nan)

@@ -11,7 +11,7 @@ from rdl_cli.core.shapes import Condensed, Reps
 from rdl_cli.geometry.distances import rows
 from rdl_cli.geometry.similarity import MEASURES, Measure, ranks, traits
 from rdl_cli.jobs.compare_rdms import distance_of, input_for, read
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.sources import Layer
 
 SCHEMA = "rdl-self-check/1"

@@ -42,7 +42,7 @@ class Training(Data):
     init: Annotated[str, "begin with the weights of a run, or of a .safetensors or .pt file, wherever names and shapes fit"] = ""
     seed: Annotated[int, "seed of everything random"] = 0
     seeds: Annotated[str, "several runs, OUT/seed0, OUT/seed1, ...: 0..4 or 0,2,5"] = ""
-    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
+    device: Annotated[str, "auto, cpu, cuda"] = "auto"
     precision: Annotated[Precision, "arithmetic of the forward and backward pass; weights are kept as float32"] = "32-true"
     label: Annotated[str, "name of the method in tables"] = ""
 
@@ -85,9 +85,10 @@ class Student(Training):
     match: Annotated[list[str], "MINE=THEIRS: a layer of the student and the teacher's it follows; repeat or separate by commas"] = field(
         default_factory=list
     )
-    objective: Annotated[list[str], "rdl:weight=1,pairs=500, ...; repeat to add up (rdl list objectives) [default: rdl with --targets]"] = (
-        field(default_factory=list)
-    )
+    objective: Annotated[
+        list[str],
+        "rdl:weight=1,pairs=500, ...; repeat to add up (rdl list objectives) [default: with --targets rdl; where they are a brain's, rsa]",
+    ] = field(default_factory=list)
     share: Annotated[list[str], "NAME=SHARE: weigh an objective so that this part of the first step's gradient norm is its own"] = field(
         default_factory=list
     )
@@ -103,7 +104,7 @@ class Student(Training):
     def shares(self) -> dict[str, float]:
         """What --share says, by objective. UserError for what is no share, and for more than there is."""
         found: dict[str, float] = {}
-        for item in (part for text in self.share for part in text.split(",")):
+        for item in words(self.share):
             name, _, number = item.partition("=")
             if not re.fullmatch(r"0?\.\d*[1-9]\d*", number):
                 raise UserError(f"`--share {item}` is not an objective with its share", hint="write --share rsa=0.1")
@@ -134,14 +135,19 @@ class Export(Data):
     distance: Annotated[str, "distance of the RDMs, and default for those who train on activations or kernels (rdl list distances)"] = "mse"
     dtype: Annotated[Literal["float16", "float32"], "width of stored numbers"] = "float32"
     batch_size: Annotated[int, "images in a forward pass"] = 500
-    device: Annotated[str, "auto, cpu, cuda, mps"] = "auto"
+    device: Annotated[str, "auto, cpu, cuda"] = "auto"
 
     def check(self) -> None:
         """UserError for a value that no export can have."""
         refuse_below(self, batch_size=1, image_size=1)
 
     def layer_names(self) -> list[str]:
-        return [name for text in self.layers for name in text.split(",")]
+        return words(self.layers)
+
+
+def words(texts: Iterable[str]) -> list[str]:
+    """The words of an option that is repeated or separated by commas, without the blanks around them; an empty one is none."""
+    return [word for text in texts for word in map(str.strip, text.split(",")) if word]
 
 
 def refuse_below(settings: Any, **least: int) -> None:

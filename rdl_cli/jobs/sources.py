@@ -13,13 +13,15 @@ from rdl_cli.core.shapes import Images, Reps
 from rdl_cli.datasets.batches import occurrences
 from rdl_cli.geometry.distances import rows as flat_rows
 from rdl_cli.geometry.kernels import Kernel, among
-from rdl_cli.geometry.rdm import count, pair_index, upper
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.geometry.rdm import count
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.console import say
-from rdl_cli.jobs.export_rdms import open_teacher, with_pictures_of
-from rdl_cli.jobs.settings import Export
+from rdl_cli.jobs.export_rdms import Teacher
+from rdl_cli.jobs.opened import Opened
+from rdl_cli.jobs.pictures import pixels
+from rdl_cli.jobs.settings import words
 from rdl_cli.networks.taps import LOGITS
-from rdl_cli.stores.parts import by_subject, select
+from rdl_cli.stores.parts import by_subject, over, select
 from rdl_cli.stores.run import Run, find
 from rdl_cli.stores.store import Stimuli, Store
 
@@ -69,8 +71,8 @@ class Source:
     stimuli: Stimuli
     layers: tuple[str, ...]
     read: Callable[[Sequence[str], np.ndarray], list[Layer]]
-    usual: Callable[[list[Layer]], list[Layer]]
-    """Those that are compared where none is named."""
+    usual: Callable[[np.ndarray], list[Layer]]
+    """Those that are compared where none is named, over some stimuli."""
 
 
 def open_sources(paths: Sequence[Path], settings: Comparing) -> list[Source]:
@@ -81,7 +83,8 @@ def open_sources(paths: Sequence[Path], settings: Comparing) -> list[Source]:
         found += find([path]) if path.is_dir() else [Store.open(path)]
     names = [each.name if isinstance(each, Run) else each.path.stem for each in found]
     called = [name if names.count(name) == 1 else str(each.path) for name, each in zip(names, found, strict=True)]
-    return [_run(name, each, settings) if isinstance(each, Run) else _store(name, each) for name, each in zip(called, found, strict=True)]
+    opened = Opened(settings)
+    return [_run(name, opened(each)) if isinstance(each, Run) else _store(name, each) for name, each in zip(called, found, strict=True)]
 
 
 def layers_of(sources: Sequence[Source], settings: Comparing) -> list[Layer]:
@@ -90,7 +93,7 @@ def layers_of(sources: Sequence[Source], settings: Comparing) -> list[Layer]:
     UserError where sources share fewer than four stimuli, or a pattern fits no layer of any.
     """
     rows = chosen(sources, align(sources, settings.align), settings.images)
-    patterns = [pattern for text in settings.layers for pattern in text.split(",")]
+    patterns = words(settings.layers)
     for pattern in patterns:
         if not any(fitting(source.layers, pattern) for source in sources):
             raise unknown("layer", pattern.partition("@")[0], {layer for source in sources for layer in source.layers})
@@ -98,8 +101,8 @@ def layers_of(sources: Sequence[Source], settings: Comparing) -> list[Layer]:
     for source, mine in zip(sources, rows, strict=True):
         wanted = list(dict.fromkeys(text for pattern in patterns for text in fitting(source.layers, pattern)))
         if wanted or not patterns:
-            read = source.read(wanted or source.layers, mine)
-            named = [layer for layer in (read if patterns else source.usual(read)) if not _known(layer, out)]
+            read = source.read(wanted, mine) if patterns else source.usual(mine)
+            named = [layer for layer in read if not _known(layer, out)]
             out += named if len(sources) == 1 else [replace(layer, name=f"{source.name}/{layer.name}") for layer in named]
     return out
 
@@ -154,15 +157,12 @@ def chosen(sources: Sequence[Source], rows: list[np.ndarray], images: int) -> li
 
 
 def _store(name: str, store: Store) -> Source:
-    pixels = [PIXELS] if store.stimuli.images is not None and PIXELS not in store.layers else []
+    shown = [PIXELS] if store.stimuli.images is not None and PIXELS not in store.layers else []
 
     def read(texts: Sequence[str], rows: np.ndarray) -> list[Layer]:
-        return [_pixels(torch.from_numpy(store.pictures(rows))) if text in pixels else _stored(store, text, rows) for text in texts]
+        return [_pixels(torch.from_numpy(store.pictures(rows))) if text in shown else _stored(store, text, rows) for text in texts]
 
-    def usual(layers: list[Layer]) -> list[Layer]:
-        return [layer for layer in layers if layer.name not in pixels]
-
-    return Source(name, store.path, store.stimuli, (*store.layers, *pixels), read, usual)
+    return Source(name, store.path, store.stimuli, (*store.layers, *shown), read, lambda rows: read(store.layers, rows))
 
 
 def _stored(store: Store, text: str, rows: np.ndarray) -> Layer:
@@ -173,32 +173,26 @@ def _stored(store: Store, text: str, rows: np.ndarray) -> Layer:
         stored = store.kernel(text)
         return Layer(text, text, stored.distance, kernel=among(stored.values, torch.from_numpy(rows)).double(), units=stored.units)
     _, stack, said = select(store, text)
-    stack = by_subject(stack)
-    values = torch.from_numpy(np.ascontiguousarray(stack.values)).double()
-    n = len(store.stimuli.digests)
-    if len(rows) < n or (rows != np.arange(n)).any():
-        i, j = upper(len(rows))
-        place = torch.from_numpy(rows)
-        values = values[:, pair_index(place[i], place[j], n)]
+    stack = by_subject(over(stack, torch.from_numpy(rows), len(store.stimuli.digests)))
+    values = torch.from_numpy(stack.values)
     if (values.nan_to_num(0) == values[:, :1]).all():
         raise UserError(f"the RDM `{text}` of {store.path} is {values[0, 0]:.3g} everywhere: nothing is related to it")
     people = tuple((str(store.path.resolve()), subject) for subject in stack.subject) if len(values) > 1 else ()
     return Layer(text, said, stack.distance, rdms=values, people=people)
 
 
-def _run(name: str, run: Run, settings: Comparing) -> Source:
-    asked = Export(dataset=settings.dataset, data_root=settings.data_root, split=settings.split, device=settings.device)
-    teacher = open_teacher(run.path, with_pictures_of(run, asked))
+def _run(name: str, teacher: Teacher) -> Source:
+    shown = [] if PIXELS in teacher.shapes else [PIXELS]
 
     def read(layers: Sequence[str], rows: np.ndarray) -> list[Layer]:
         at = torch.from_numpy(rows)
-        reps = teacher.read([layer for layer in layers if layer != PIXELS], at)
-        return [_pixels(teacher.split.read(at)) if layer == PIXELS else Layer(layer, layer, "mse", reps=reps[layer]) for layer in layers]
+        reps = teacher.read([layer for layer in layers if layer not in shown], at)
+        return [_pixels(teacher.split.read(at)) if layer in shown else Layer(layer, layer, "mse", reps=reps[layer]) for layer in layers]
 
-    def usual(layers: list[Layer]) -> list[Layer]:
-        """Blocks rather than their parts, without those that pass on what they got (dropout, flatten)."""
+    def usual(rows: np.ndarray) -> list[Layer]:
+        """Blocks rather than their parts (a resnet18 for 200 pictures: 2.4 GB, not 5.8), without those that pass on what they got."""
         kept: list[Layer] = []
-        for layer in (each for each in layers if "." not in each.name and each.name != PIXELS):
+        for layer in read([each for each in teacher.shapes if "." not in each], rows):
             twin = next((one for one in kept if _equal(one, layer)), None)
             if twin is None:
                 kept.append(layer)
@@ -206,11 +200,11 @@ def _run(name: str, run: Run, settings: Comparing) -> Source:
                 say(f"{name}: {layer.name} gives what {twin.name} gives, left out")
         return kept
 
-    return Source(name, run.path, teacher.stimuli(), (*teacher.shapes, PIXELS), read, usual)
+    return Source(name, teacher.run.path, teacher.stimuli(), (*teacher.shapes, *shown), read, usual)
 
 
 def _pixels(images: Images) -> Layer:
-    return Layer(PIXELS, PIXELS, "mse", reps=images.float() / 255)
+    return Layer(PIXELS, PIXELS, "mse", reps=pixels(images))
 
 
 def _known(layer: Layer, others: list[Layer]) -> bool:
@@ -219,7 +213,8 @@ def _known(layer: Layer, others: list[Layer]) -> bool:
 
 
 def _equal(one: Layer, other: Layer) -> bool:
-    assert one.reps is not None and other.reps is not None, "networks have activations"
+    if one.reps is None or other.reps is None:  # a store may call an RDM `pixels`
+        return False
     return one.reps[0].numel() == other.reps[0].numel() and torch.equal(flat_rows(one.reps), flat_rows(other.reps))
 
 

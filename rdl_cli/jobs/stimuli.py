@@ -105,7 +105,7 @@ def _region(store: Store, text: str) -> Region:
     return Region(torch.from_numpy(np.array(chosen.stack.values[0])), chosen.stack.distance, subjects)
 
 
-class Likeness:
+class LikenessLog:
     """How like the brain the student is, every few epochs as columns of metrics.csv and at the end as stimuli.json."""
 
     def __init__(self, target: StimulusTarget, objectives: Sequence[Objective], settings: Student, epochs: int):
@@ -113,7 +113,7 @@ class Likeness:
         self.every = settings.stimuli_every or max(1, epochs // 10)
 
     @classmethod
-    def of(cls, objectives: Sequence[Objective], settings: Student, epochs: int) -> "Likeness | None":
+    def of(cls, objectives: Sequence[Objective], settings: Student, epochs: int) -> "LikenessLog | None":
         """None where no objective follows a teacher with stimuli of its own."""
         targets = [o.target for o in objectives if isinstance(o.target, StimulusTarget)]
         return cls(targets[0], objectives, settings, epochs) if targets else None

@@ -34,7 +34,11 @@ def linear(epochs: int) -> Schedule:
 
 @SCHEDULES.register("halve")
 def halve(epochs: int, *, every: int = 25) -> Schedule:
-    """Half the rate after every so many epochs (the paper's CIFAR networks: 25)."""
-    if every < 1:
-        raise UserError(f"`halve:every={every}` is not a number of epochs")
+    """Half the rate from each epoch on whose number, counted from 1, is a multiple of `every` (the paper's CIFAR networks: 25).
+
+    So the first rate lasts for `every` - 1 epochs, and each after it for `every`.
+    """
+    if every < 2:
+        hint = "1 would begin at half the rate" if every == 1 else None
+        raise UserError(f"`halve:every={every}` is no number of epochs to halve the rate at; at least 2 is needed", hint=hint)
     return lambda time: 0.5 ** (int(time + 1) // every)

@@ -34,7 +34,9 @@ def _names(groups: list[list[Run]]) -> list[str]:
     """The shortest name of each method that no other has: its label or folder without the seed, its whole path, its first run's."""
     short = []
     for group in groups:
-        names = {run.name if len(group) == 1 else _without_seed(run) for run in group}
+        names = {run.name for run in group}
+        if len(names) > 1:
+            names = {_without_seed(run) for run in group}
         short.append(names.pop() if len(names) == 1 else group[0].name)
     folders = [str(group[0].path if len(group) == 1 else group[0].path.parent) for group in groups]
     firsts = [str(group[0].path) for group in groups]
@@ -42,5 +44,8 @@ def _names(groups: list[list[Run]]) -> list[str]:
 
 
 def _without_seed(run: Run) -> str:
-    """The label as it is, for `rdl-100` may be its whole name, or the folder without the seed at its end."""
+    """The label as it is, for `rdl-100` may be its whole name, or the folder without the number at its end.
+
+    Only where the folders of one method differ: all seeds of `resnet18/seed0`, `resnet18/seed1` are called resnet18.
+    """
     return run.label or re.sub(r"[-_.]?(seed)?[-_.]?\d+$", "", run.name)

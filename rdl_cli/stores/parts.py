@@ -10,6 +10,8 @@ from typing import NamedTuple
 import numpy as np
 
 from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.shapes import Ids
+from rdl_cli.geometry.rdm import pair_index, upper
 from rdl_cli.stores.store import RdmStack, Store
 
 MEAN = "mean"
@@ -77,6 +79,12 @@ def counted(stack: RdmStack) -> str:
 def averaged(stack: RdmStack) -> RdmStack:
     """One RDM, each distance the mean over those who have it; NaN where nobody has."""
     return stack._replace(values=_mean(stack.values)[None], subject=("",), session=("",), time=(math.nan,))
+
+
+def over(stack: RdmStack, rows: Ids, n: int) -> RdmStack:
+    """The RDMs over some of their n stimuli, in this order; of what is mapped no more is read."""
+    i, j = upper(len(rows))
+    return stack._replace(values=stack.values[:, pair_index(rows[i], rows[j], n).numpy()])
 
 
 def by_subject(stack: RdmStack) -> RdmStack:

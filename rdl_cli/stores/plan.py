@@ -151,7 +151,7 @@ def key_of(fingerprint: str, plan: list[Planned]) -> str:
     return digest.hexdigest()
 
 
-def lay_out(path: Path, plan: list[Planned], provenance: dict[str, Any]) -> None:
+def write_empty(path: Path, plan: list[Planned], provenance: dict[str, Any]) -> None:
     """The HDF5 file with every array in its place and no value in any: contiguous, allocated early, never filled.
 
     HDF5's format of 2008 has checksums in its own parts. Of the older one, which h5py writes unasked, 1 of 100 flipped bits

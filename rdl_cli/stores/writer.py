@@ -19,7 +19,7 @@ import numpy as np
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import alone, cannot_write, commit, in_use, make_folder, write_text
 from rdl_cli.stores.contents import DIGEST, Contents, Extent, contents, digest_of, digest_of_whole
-from rdl_cli.stores.plan import Planned, Specs, bytes_of, encoded, key_of, lay_out, plan_of
+from rdl_cli.stores.plan import Planned, Specs, bytes_of, encoded, key_of, plan_of, write_empty
 from rdl_cli.stores.store import Stimuli, partial
 
 BLOCK = 1 << 24  # bytes copied at a time
@@ -83,7 +83,7 @@ class Writer:
                 self.sidecar.unlink(missing_ok=True)  # first: it speaks of what is now to be overwritten
                 os.truncate(self.beside, 0)
                 _reserve(self.beside, self.need)  # a full disk is met here, where h5py is not yet involved
-                lay_out(self.beside, plan, provenance)
+                write_empty(self.beside, plan, provenance)
                 _reserve(self.beside, self.beside.stat().st_size)
                 found = contents(self.beside)
             self._file = self.beside.open("r+b")

@@ -19,7 +19,7 @@ from rdl_cli.stores.foreign import ForeignRdms
 WRITERS = Registry("export format", home="rdl_cli.stores.writers", external=False)
 """A member is `function(path: Path, rdms: Sequence[ForeignRdms]) -> None`, all RDMs of the same stimuli."""
 
-MEASURES = {"mse": "squared euclidean", "mahalanobis": "squared mahalanobis"}
+RSATOOLBOX_NAMES = {"mse": "squared euclidean", "mahalanobis": "squared mahalanobis"}
 """rsatoolbox divides both by the number of channels, as we do."""
 
 ATTRIBUTE = 60_000
@@ -41,7 +41,7 @@ def write(path: Path, rdms: Sequence[ForeignRdms], format: str) -> None:
 def rsatoolbox(path: Path, rdms: Sequence[ForeignRdms]) -> None:
     """HDF5 that `rsatoolbox.rdm.load_rdm` opens (name it .h5): regions, subjects, sessions and times as RDM descriptors."""
     values = np.concatenate([each.values for each in rdms]).astype(np.float64)
-    measures = [MEASURES.get(each.distance, each.distance) for each in rdms for _ in each.values]
+    measures = [RSATOOLBOX_NAMES.get(each.distance, each.distance) for each in rdms for _ in each.values]
     descriptors: dict[str, Sequence[str] | np.ndarray] = {"roi": [each.region for each in rdms for _ in each.values]}
     for key in ("subject", "session"):
         who = [label for each in rdms for label in getattr(each, f"{key}s")]

@@ -8,6 +8,7 @@ import tomllib
 import pytest
 
 from rdl_cli.cli import main as cli
+from rdl_cli.jobs.catalogue import KINDS
 from rdl_cli.stores.run import Run
 from rdl_cli.stores.store import Store
 
@@ -137,6 +138,7 @@ def test_compare_and_show_read_what_training_wrote(rdl, here, teacher, student):
         ("export-rdms . store.h5 --layers fc", "is not a run"),
         ("compare nowhere", "nowhere"),
         ("show nowhere", "nowhere"),
+        ("layers mnist-cnn --classes 0", "--classes is 0; at least 1 is needed"),
         (f"train-teacher out {TRAIN} --config nowhere.toml", "nowhere.toml could not be read"),
     ],
 )
@@ -152,11 +154,15 @@ def test_a_wrong_word_is_one_error_and_a_hint(words, fact, rdl, here):
     ("toml", "fact"),
     [
         ("epoch = 3", "no option `epoch`; did you mean `epochs`?"),
-        ("match = 'fc'", "a list is needed"),
-        ("epochs = [1, 2]", "a single value is needed"),
+        ("match = 'fc'", "`match` in c.toml is 'fc'; a list of texts is needed"),
+        ("epochs = [1, 2]", "`epochs` in c.toml is [1, 2]; a whole number is needed"),
+        ("lr = true", "`lr` in c.toml is True; a number is needed"),
+        ("seeds = 3", "`seeds` in c.toml is 3; a text is needed"),
+        ("unlabelled = 'yes'", "`unlabelled` in c.toml is 'yes'; true or false is needed"),
+        ("stimuli-split = '40'", "`stimuli-split` in c.toml is '40'; a number is needed"),
         ("epochs = ", "is not TOML"),
-        ("epochs = 'three'", "Invalid value for '--epochs': 'three' is not a whole number"),
-        ("precision = 'low'", "'low' is not one of"),
+        ("epochs = 'three'", "`epochs` in c.toml is 'three'; a whole number is needed"),
+        ("precision = 'low'", "`precision` in c.toml is 'low'; '32-true' or 'bf16-mixed' or"),
         ("seed = -1", "--seed is -1; at least 0"),
         ("[table]\nepochs = 3", "no option `table`"),
         ("config = 'other.toml'", "no option `config`"),
@@ -193,3 +199,8 @@ def test_an_interrupt_says_how_to_go_on(rdl, here, monkeypatch):
     monkeypatch.setattr("rdl_cli.jobs.train.train", interrupted)
     code, out, err = rdl("train-teacher out")
     assert code == 130 and "--resume" in err and out == ""
+
+
+def test_help_names_every_kind_that_can_be_listed(rdl):
+    code, out, _ = rdl("list --help")
+    assert code == 0 and all(kind in out for kind in KINDS) and "controls" in out

@@ -9,7 +9,7 @@ import torch
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets import infimnist
 from rdl_cli.datasets.deformation import deformed, uniform
-from rdl_cli.datasets.infimnist import MOVES, TRAIN, VALIDATION, original, recipe, row
+from rdl_cli.datasets.infimnist import MOVES, TRAIN, VALIDATION, deformation, original, row
 from rdl_cli.datasets.splits import load
 
 VECTORS = {
@@ -29,11 +29,11 @@ VECTORS = {
 
 @pytest.mark.parametrize(("index", "expected"), VECTORS.items())
 def test_an_index_says_how_it_is_deformed(index: int, expected: tuple[int, ...]):
-    assert tuple(int(part[0]) for part in recipe(np.array([index]))) == expected
+    assert tuple(int(part[0]) for part in deformation(np.array([index]))) == expected
 
 
 def test_the_sign_is_always_minus_and_no_field_is_out_of_range():
-    how = recipe(np.arange(70_000, 2_000_000))
+    how = deformation(np.arange(70_000, 2_000_000))
     assert ((how.first + how.second) % 2 == 1).all()
     assert how.first.max() <= 1520 and how.second.max() <= 1521 and min(how.first.min(), how.second.min()) >= 0
     shares = np.bincount(how.translation) / len(how.translation)
@@ -77,7 +77,7 @@ def test_deformations_equal_literal_loops():
     tangents[row(index)] = random.normal(scale=60, size=(len(index), 2, 28, 28))
     digits = random.integers(0, 256, (len(index), 28, 28)).astype(np.uint8)
     found = original(index, digits, fields, tangents)
-    assert set(recipe(index).translation) == set(range(9)), "some translation is not tried"
+    assert set(deformation(index).translation) == set(range(9)), "some translation is not tried"
     for picture, at, digit in zip(found, index.tolist(), digits, strict=True):
         assert np.array_equal(picture, by_loops(at, digit, fields, tangents)), at
 

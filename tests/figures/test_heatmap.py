@@ -44,8 +44,11 @@ def test_what_was_not_measured_has_no_shade(highest):
 
 @pytest.mark.parametrize("values", [np.zeros(6), np.full(6, np.nan), np.full(6, 3.0)])
 def test_rdms_that_say_nothing_are_drawn(values):
-    for scale in ("rank", "panel", "layer"):
-        heatmaps([Row("", (panel("x", (), values),))], scale=scale)
+    measured = np.where(np.isnan(squareform(values, checks=False)), np.nan, 0)
+    largest = np.where(measured + np.eye(4) == 0, 1.0, 0) if values[0] == 3 else measured  # of sizes, 3 of 3 is the largest
+    for scale, expected in (("rank", measured), ("panel", largest), ("layer", largest)):
+        (shades,) = pictures(heatmaps([Row("", (panel("x", (), values),))], scale=scale)).values()
+        np.testing.assert_array_equal(shades, expected)
 
 
 def test_every_rdm_stands_in_its_place(legible):

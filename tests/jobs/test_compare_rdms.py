@@ -13,8 +13,8 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.pixels import picture_digests
 from rdl_cli.geometry.kernels import kernel
 from rdl_cli.geometry.similarity import MEASURES, traits
-from rdl_cli.jobs.compare_rdms import compare_rdms
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms import compare_rdms, settings_of
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.import_rdms import import_rdms
 from rdl_cli.jobs.import_settings import Import
 from rdl_cli.jobs.self_check import BLIND_TO_AN_OFFSET_OF_DISTANCES, self_check
@@ -240,6 +240,15 @@ def test_bayesian_values_say_all_they_depend_on(network):
     }
     assert settings[0]["a"] == pytest.approx(N * 0.02 / (1 + N * 0.02)) and settings[1]["b"] == pytest.approx(0.01)
     assert settings[2] == settings[3] == {"n": N}
+
+
+def test_a_users_measure_is_not_bayesian_for_the_names_of_its_options(tmp_path, monkeypatch):
+    (tmp_path / "mine_of_a_user.py").write_text(
+        "def alike(mine, theirs, *, a=1.0, b=0.0, center='none'):\n    return (mine * theirs).sum(-1)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert settings_of(MEASURES.find("mine_of_a_user:alike:b=2"), N) == {"n": N, "b": 2.0}
+    assert {name for name in MEASURES.names() if traits(MEASURES.find(name)).bayesian} == {"tv", "jsd", "js-distance", "hellinger", "skl"}
 
 
 def test_a_distance_is_that_of_rdms_made_here(network, brain):

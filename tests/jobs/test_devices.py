@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rdl_cli.jobs.devices import keep_freed_memory
+from rdl_cli.core.errors import UserError
+from rdl_cli.jobs.devices import device_of, keep_freed_memory
 
 PROGRAM = """
 import ctypes, re
@@ -44,3 +45,9 @@ def test_elsewhere_nothing_is_touched(monkeypatch: pytest.MonkeyPatch, device: s
     monkeypatch.setattr(platform, "libc_ver", lambda: library)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("a library was loaded"))
     assert not keep_freed_memory(device)
+
+
+def test_a_device_without_float64_is_refused() -> None:
+    with pytest.raises(UserError, match="`mps` has no float64"):
+        device_of("mps")
+    assert device_of("cpu") == "cpu"

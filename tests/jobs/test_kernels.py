@@ -13,7 +13,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.geometry.similarity import MEASURES
 from rdl_cli.jobs import distances, show
 from rdl_cli.jobs.compare_rdms import compare_rdms
-from rdl_cli.jobs.comparing import Comparing
+from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.plot_settings import Heatmaps
 from rdl_cli.jobs.representations import Wanted, of_store
 from rdl_cli.jobs.self_check import self_check

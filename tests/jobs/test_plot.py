@@ -19,7 +19,7 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.splits import load
 from rdl_cli.figures.heatmap import shaded
 from rdl_cli.geometry.rdm import pair_index, upper
-from rdl_cli.jobs import representations
+from rdl_cli.jobs import opened
 from rdl_cli.jobs.plot import plot_curves, plot_labels, plot_mds, plot_rdms
 from rdl_cli.jobs.plot_settings import Heatmaps, Map
 from rdl_cli.jobs.representations import Wanted, exemplars
@@ -183,7 +183,7 @@ def test_pictures_in_an_svg_have_a_palette_and_the_shades_of_the_panels(teacher,
 
 def test_a_data_set_is_read_once_for_all_runs(teacher, student, tmp_path, monkeypatch):
     read = []
-    monkeypatch.setattr(representations, "load", lambda asked: read.append(asked.dataset) or load("digits", Path("data")))
+    monkeypatch.setattr(opened, "load", lambda asked: read.append(asked.dataset) or load("digits", Path("data")))
     plot_mds([teacher, student], [tmp_path / "map.svg"], Map(**SMALL))
     plot_rdms([teacher, student], [tmp_path / "rdm.svg"], Heatmaps(layers=["fc"], per_class=2, device="cpu"))
     assert read == ["digits"] * 2
@@ -221,6 +221,8 @@ def test_a_rerun_writes_the_same_bytes(suffix, teacher, tmp_path):
         (Heatmaps(layers=["fc"], distance="corelation"), "x.svg", "did you mean `correlation`"),
         (Heatmaps(layers=["fc"], per_class=0), "x.svg", "--per-class is 0"),
         (Map(layers=["fc"], size=3), "x.svg", "--size is 3"),
+        (Map(layers=["fc"], samples=0), "x.svg", "--samples is 0; at least 1 is needed"),
+        (Heatmaps(layers=["fc"], image_size=0), "x.svg", "--image-size is 0"),
         (Map(layers=["fc"], size=1000), "x.svg", "takes 1,000 stimuli; there are 500"),
         (Map(layers=["fc"], between="pearson"), "x.svg", "no distance between RDMs `pearson`"),
     ],
@@ -267,5 +269,16 @@ def test_errors_over_labels_are_those_of_the_predictions(teacher, tmp_path):
     assert figure.axes[0].lines[-1].get_xdata() == pytest.approx([50, 200]), "one line, ascending"
     assert figure.axes[0].lines[-1].get_ydata() == pytest.approx([error, error])
     (tmp_path / "rdl-50" / "config.toml").write_text((tmp_path / "rdl-50" / "config.toml").read_text().replace("train_size = 50\n", ""))
-    with pytest.raises(UserError, match="rdl-50 was trained on all labels"):
+    with pytest.raises(UserError, match="rdl-50 has no --train-size, so its number of labels is not known"):
         plot_labels([tmp_path / "rdl-50"], [tmp_path / "x.svg"])
+
+
+def test_a_name_keeps_all_but_its_number_of_labels(teacher, tmp_path):
+    counts = {"small": 50, "resnet18": 100, "resnet50": 100, "rdl-2": 100, "kd-100": 100, "kd-all": 1000}
+    for name, count in counts.items():
+        shutil.copytree(teacher, tmp_path / name)
+        config = re.sub(r"(?m)^(label|train_size) = .*\n", "", (tmp_path / name / "config.toml").read_text())
+        (tmp_path / name / "config.toml").write_text(f'label = "{name}"\ntrain_size = {count}\n{config}')
+    figure = plot_labels([tmp_path / name for name in counts], [tmp_path / "labels.svg"])
+    said = words(figure)
+    assert all(name in said for name in ("small", "resnet18", "resnet50", "rdl-2", "kd")) and "kd-" not in said

@@ -1,6 +1,5 @@
 """Runs: the same again to the bit, whole after any kill, and never told more than they should know."""
 
-import json
 import os
 import shutil
 import signal
@@ -239,7 +238,7 @@ def test_provenance_names_parents_and_versions(tiny, student, store, teacher):
         and made["versions"]["torch"] == torch.__version__.partition("+")[0]
         and made["threads"] == 1
     )
-    assert made["test_images_seen_in_training"] >= 0 and json.dumps(made)
+    assert made["test_images_seen_in_training"] == 0, "no two of the digits are equal"
 
 
 def test_nothing_is_written_by_a_dry_run(tiny, settings, tmp_path, capsys):

@@ -95,9 +95,9 @@ def test_factors_are_saved_with_the_learner():
 
 
 def test_nothing_to_share_is_refused():
-    for of in (learner(Small("x", share=0.1), task_weight=0.0),):
-        with pytest.raises(UserError, match="have none"):
-            step(of)
+    of = learner(Small("x", share=0.1), task_weight=0.0)
+    with pytest.raises(UserError, match="have none"):
+        step(of)
 
 
 def test_settings_are_shares():

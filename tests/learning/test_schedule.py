@@ -36,7 +36,12 @@ def test_halve_as_the_paper_does_when_the_epoch_from_one_is_a_multiple_of_25():
 
 @pytest.mark.parametrize(
     ("spec", "fact"),
-    [("cosine:warmup=10", "does not fit into 10 epochs"), ("halve:every=0", "every=0"), ("cosin", "did you mean `cosine`")],
+    [
+        ("cosine:warmup=10", "does not fit into 10 epochs"),
+        ("halve:every=0", "every=0"),
+        ("halve:every=1", "at least 2 is needed"),
+        ("cosin", "did you mean `cosine`"),
+    ],
 )
 def test_bad_schedules_are_refused(spec, fact):
     with pytest.raises(UserError, match=fact):

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
+from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.stores.parts import by_subject, select, select_one, split
+from rdl_cli.stores.parts import by_subject, over, select, select_one, split
 from rdl_cli.stores.plan import RdmSpec
 from rdl_cli.stores.store import Stimuli, Store
 from rdl_cli.stores.writer import create
@@ -126,3 +128,11 @@ def test_sessions_are_averaged_in_each_subject_and_times_are_not(store):
         by_subject(store.rdm("meg"))
     assert "@-100ms" in caught.value.hint
     assert by_subject(select(store, "meg@50ms").stack).subject == ("1", "2")
+
+
+def test_rdms_over_some_stimuli_are_theirs_in_that_order(store):
+    stack = store.rdm("IT")
+    rows = torch.tensor([2, 0, 3])
+    for values, part in zip(stack.values, over(stack, rows, N).values, strict=True):
+        np.testing.assert_array_equal(squareform(part), squareform(values)[rows][:, rows])
+    assert over(stack, rows, N).subject == stack.subject

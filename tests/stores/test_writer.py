@@ -72,8 +72,8 @@ def test_a_kill_while_laying_out_leaves_nothing_to_trust(tmp_path):
     os.truncate(partial(path), 5000)
     code = f"""
         import rdl_cli.stores.writer as w
-        lay_out = w.lay_out
-        w.lay_out = lambda *a: (lay_out(*a), os.kill(os.getpid(), signal.SIGKILL))
+        write_empty = w.write_empty
+        w.write_empty = lambda *a: (write_empty(*a), os.kill(os.getpid(), signal.SIGKILL))
         export({str(path)!r})"""
     assert in_a_process(code).returncode == -signal.SIGKILL
     assert not path.exists()
@@ -209,12 +209,12 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing(small_disk):
         del os.posix_fallocate
         import rdl_cli.stores.writer as w
         folder = Path({str(small_disk)!r})
-        lay_out = w.lay_out
+        write_empty = w.write_empty
         def meanwhile(*plan):
-            lay_out(*plan)
+            write_empty(*plan)
             (folder / "other").write_bytes(bytes(w.room(folder / "t.h5") - 40_000))
             w.room = lambda path: 1 << 20
-        w.lay_out = meanwhile
+        w.write_empty = meanwhile
         try:
             export(folder / "t.h5", size=1000)
         except UserError as error:

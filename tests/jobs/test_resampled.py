@@ -8,7 +8,7 @@ from scipy.stats import spearmanr, t
 
 from rdl_cli.geometry.distances import mse
 from rdl_cli.geometry.similarity import MEASURES, input_of, traits
-from rdl_cli.jobs.drawn import Block, Compared, intervals, unrelated
+from rdl_cli.jobs.resampled import Block, Compared, intervals, unrelated
 
 torch.set_num_threads(1)
 N = 9

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.jobs.settings import refuse_below
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,8 +35,6 @@ class Comparing:
 
     def check(self) -> None:
         """UserError for a value that no comparison can have."""
-        for name, least in (("images", 4), ("draws", 0), ("seed", 0)):
-            if getattr(self, name) < least:
-                raise UserError(f"--{name} is {getattr(self, name)}; at least {least} is needed")
+        refuse_below(self, images=4, draws=0, seed=0)
         if 0 < self.draws < 20:
             raise UserError(f"--draws {self.draws} says nothing about chance", hint="1000 are usual, 0 gives values alone")
