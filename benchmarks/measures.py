@@ -31,7 +31,7 @@ from torch import Tensor
 from rdl_cli.geometry.bayes import prior
 from rdl_cli.geometry.distances import mse
 from rdl_cli.geometry.similarity import MEASURES, Measure, input_of, traits
-from rdl_cli.jobs.devices import keep_freed_memory
+from rdl_cli.jobs.devices import prepare
 
 UNITS, SAMPLES = 200, 10_000
 OUT = Path(__file__).with_suffix(".csv")
@@ -136,7 +136,7 @@ def main(
     out: Annotated[Path, typer.Option(help="the table")] = OUT,
 ) -> None:
     torch.set_num_threads(threads)
-    keep_freed_memory(device)  # as `rdl compare-rdms` does
+    prepare(device)  # as `rdl compare-rdms` does
     warnings.simplefilter("ignore")  # rsatoolbox's, of deprecated SciPy
     rows: list[dict[str, object]] = []
     before: dict[tuple[str, str], tuple[int, float]] = {}

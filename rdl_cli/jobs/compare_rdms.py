@@ -23,7 +23,7 @@ from rdl_cli.geometry.rdm import upper
 from rdl_cli.geometry.similarity import MEASURES, Measure, input_of, traits
 from rdl_cli.jobs.compare_rdms_settings import Comparing
 from rdl_cli.jobs.console import say
-from rdl_cli.jobs.devices import device_of, keep_freed_memory
+from rdl_cli.jobs.devices import device_of, prepare
 from rdl_cli.jobs.resampled import Block, Compared, intervals, unrelated
 from rdl_cli.jobs.sources import Layer, layers_of, open_sources
 from rdl_cli.statistics.multiplicity import holm
@@ -106,7 +106,7 @@ class Representations:
 def compare_rdms(sources: Sequence[Path], settings: Comparing) -> Representations:
     """Every two layers of the stores and runs by every measure. UserError for bad input, and where stimuli are not the same."""
     measures = {spec: MEASURES.find(spec) for spec in dict.fromkeys(settings.measure)}
-    keep_freed_memory(device_of(settings.device))
+    prepare(device_of(settings.device))
     layers = read(sources, settings)
     if len(layers) < 2 and not any(len(layer.people) > 1 for layer in layers):
         raise UserError(f"there is nothing to compare `{layers[0].name}` with", hint="name a second store or run, or more --layers")

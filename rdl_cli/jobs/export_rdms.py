@@ -24,7 +24,7 @@ from rdl_cli.datasets.views import VIEWS, Views
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.geometry.kernels import check_told
 from rdl_cli.jobs.console import say, ticking
-from rdl_cli.jobs.devices import device_of, keep_freed_memory
+from rdl_cli.jobs.devices import device_of, prepare
 from rdl_cli.jobs.distances import write_kernel, write_rdm
 from rdl_cli.jobs.kept_layers import EXPORT, copy, exports_of, held_at, holds, specs_of
 from rdl_cli.jobs.pictures import joined, load, place
@@ -177,7 +177,7 @@ def open_teacher(run: Path, settings: Export, splits: Splits | None = None) -> T
     trained = Run.open_finished(run)
     network, about = load_weights(trained.weights)
     device = torch.device(device_of(settings.device))
-    keep_freed_memory(device)
+    prepare(device)
     splits = splits or load(settings)
     split = _split(splits, settings.split)
     own, theirs = Pictures.read(about.pictures), Pictures(*split.images.shape[1:])

@@ -19,7 +19,7 @@ from rdl_cli.datasets.pictures import pictures as pictures_in
 from rdl_cli.geometry.distances import DISTANCES
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.import_settings import Import
-from rdl_cli.jobs.settings import FORMATS, Export, record, refuse_given
+from rdl_cli.jobs.settings import FORMATS, Export, record, refuse_given, words
 from rdl_cli.networks.taps import choose
 from rdl_cli.stores.categories import Categories, read_categories
 from rdl_cli.stores.containers import text_of
@@ -193,8 +193,8 @@ def _given(settings: Import) -> tuple[Pictures | None, tuple[str, ...] | None]:
 
 
 def _read(files: Sequence[Path], settings: Import, n: int | None) -> list[ForeignRdms]:
-    axes = tuple(filter(None, settings.axes.split(",")))
-    regions, repairs = ([each for text in texts for each in text.split(",")] for texts in (settings.regions, settings.repair))
+    axes = tuple(words([settings.axes]))
+    regions, repairs = words(settings.regions), words(settings.repair)
     if settings.responses:
         if settings.distance or repairs or settings.format:
             raise UserError(

@@ -17,7 +17,7 @@ from rdl_cli.datasets.splits import Split
 from rdl_cli.datasets.views import Views
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.pictures import rows_in_store
-from rdl_cli.jobs.settings import Student, Training
+from rdl_cli.jobs.settings import Student, Training, words
 from rdl_cli.jobs.stimuli import has_own_stimuli, stimulus_target
 from rdl_cli.learning.objective import OBJECTIVES, Match, Objective, Setting
 from rdl_cli.learning.stimuli import StimulusTarget
@@ -61,7 +61,7 @@ class Shown:
 def read_matches(given: Sequence[str]) -> tuple[Match, ...]:
     """`mine=theirs`, or `layer` for the same name in both. UserError where one of the student's layers stands twice."""
     found: dict[str, Match] = {}
-    for item in (part for text in given for part in text.split(",")):
+    for item in words(given):
         mine, equals, theirs = item.partition("=")
         if not mine or (equals and not theirs):
             raise UserError(f"`--match {item}` does not name two layers", hint="write --match MINE=THEIRS")
