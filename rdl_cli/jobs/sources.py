@@ -130,8 +130,8 @@ def align(sources: Sequence[Source], how: str) -> list[np.ndarray]:
     common = [key for key in keys[0] if all(key in place for place in places)]
     if len(common) < LEAST:
         hints = {
-            "digest": "a run is shown its test images: say --split train for a store of those; the same pictures encoded anew, or on another "
-            "ground: --align position, or name; other pictures can't be compared",
+            "digest": "a run is shown its test images: --split train for a store of those; "
+            "the same pictures encoded anew, or on another ground: --align position, or name",
             "name": "where the order is the same: --align position",
         }
         shared = f"; {len(common) or 'none'} of them {'is' if len(common) < 2 else 'are'} in all" if len(sources) > 1 else ""
