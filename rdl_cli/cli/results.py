@@ -49,7 +49,7 @@ def tried(trials: Sequence[Tried]) -> str:
 
 
 def _table(trials: Sequence[Tried]) -> str:
-    rows = [["method", "tried", "validation error %", ""], ["---"] * 4]
+    rows = [["method", "tried", "validation error %", ""]]
     for trial in trials:
         settings = ", ".join(f"{name} = {_said(value)}" for name, value in trial.settings.items())
         error = percent(trial.error) if isfinite(trial.error) else "diverged"

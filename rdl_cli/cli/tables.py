@@ -4,7 +4,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
@@ -88,7 +88,6 @@ def as_markdown(final: Comparison, best: Comparison, published: dict[str, float]
     """Errors with the weights of both epochs, and beside them those that were published where there are any."""
     header = ["method", "runs", "error %, mean ± sd", "errors", "error % at the best epoch", "errors"]
     lines = [[*header, "published error %"] if published else header]
-    lines.append(["---"] * len(lines[0]))
     for method, other in zip(final.methods, best.methods, strict=True):
         line = [method.name, str(len(method.runs)), *_scored(final, method), *_scored(best, other)]
         known = f"{published[method.name]:.2f}" if method.name in published else "–"
@@ -98,12 +97,13 @@ def as_markdown(final: Comparison, best: Comparison, published: dict[str, float]
 
 def likeness_as_markdown(found: Comparison) -> str:
     """How like a brain the students of each method became."""
-    return markdown([LIKENESS, ["---"] * len(LIKENESS), *_likeness_rows(found)])
+    return markdown([LIKENESS, *_likeness_rows(found)])
 
 
-def markdown(rows: Iterable[Sequence[str]]) -> str:
-    """A table, its second row the line below the header; a bar in a cell is no new cell."""
-    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in rows)
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """A table, its first row the header; a bar in a cell is no new cell."""
+    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
+    return "\n".join("| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in ruled)
 
 
 def as_list(found: Comparison) -> str:

@@ -35,12 +35,17 @@ class Plan:
                 rest = torch.ones(len(train), dtype=torch.bool)
                 rest[rows] = False
                 unlabelled = train.at(rest.nonzero().flatten())
-        once = max(1, max(len(labelled), len(unlabelled or ())) // settings.batch_size)
-        if settings.steps is None:
-            return cls(labelled, unlabelled, settings.epochs, once, settings.epochs * once)
-        epochs = math.ceil(settings.steps / max(once, math.ceil(settings.steps / EVALUATIONS)))
-        return cls(labelled, unlabelled, epochs, math.ceil(settings.steps / epochs), settings.steps)
+        return cls(labelled, unlabelled, *length(settings, max(len(labelled), len(unlabelled or ()))))
 
     @property
     def ids(self) -> torch.Tensor:
         return self.labelled.ids if self.unlabelled is None else torch.cat([self.labelled.ids, self.unlabelled.ids])
+
+
+def length(settings: Training, images: int) -> tuple[int, int, int]:
+    """Epochs, steps in an epoch and steps in all; an epoch passes over so many images, the more of labelled and unlabelled ones."""
+    once = max(1, images // settings.batch_size)
+    if settings.steps is None:
+        return settings.epochs, once, settings.epochs * once
+    epochs = math.ceil(settings.steps / max(once, math.ceil(settings.steps / EVALUATIONS)))
+    return epochs, math.ceil(settings.steps / epochs), settings.steps

@@ -17,7 +17,7 @@ from rdl_cli.jobs.devices import device_of
 from rdl_cli.jobs.export_rdms import check, spec_of, write_compared
 from rdl_cli.jobs.kept_layers import holds
 from rdl_cli.jobs.pictures import load
-from rdl_cli.jobs.plan import Plan
+from rdl_cli.jobs.plan import Plan, length
 from rdl_cli.jobs.recipe import Recipe
 from rdl_cli.jobs.representations import Wanted
 from rdl_cli.jobs.settings import Data, Export, Student, Training
@@ -32,8 +32,6 @@ from rdl_cli.stores.writer import create
 
 FEW = 8
 """Pictures in the store that objectives are tried on."""
-LIVE = "live"
-"""The store that stands for a teacher that is to run along, for whom every view is a picture like any other."""
 
 
 class Network(NamedTuple):
@@ -74,9 +72,9 @@ def rehearse(recipe: Recipe, out: Path) -> None:
         live = str(out / "teacher")
         if layers := {match.theirs for _, each in tried if each.targets == live for match in followed(each)}:
             there = [layer for layer in known["teacher"].layers if layer in layers]
-            stores[live] = _few(Export(), there, known["teacher"], Path(folder) / f"{LIVE}.h5")
-        for name, each in tried:
-            _try(name, each, known[name], stores)
+            stores[live] = _few(Export(), there, known["teacher"], Path(folder) / "live.h5")
+        for name, each in tried:  # for a teacher that runs along every view is a picture like any other
+            _try(name, replace(each, views="none") if each.targets == live else each, known[name], stores)
     if recipe.figures.layers:
         drawn = Wanted(recipe.figures.layers)
         for name in recipe.figures.methods or known:
@@ -143,7 +141,8 @@ def _try(name: str, settings: Student, student: Network, stores: dict[str, Store
         matches = read_matches(settings.match)
         choose([match.mine for match in matches], list(student.layers), "layer of the student")
         target = _target(settings, store) if store else None
-        epochs = Plan.of(settings, student.split, Seeds(settings.seed)).epochs
+        labelled = len(student.split) if settings.train_size is None else settings.train_size
+        epochs, *_ = length(settings, max(labelled, len(student.split) - labelled if settings.unlabelled else 0))
         for objective in assembled(settings, Setting(matches, target, student.layers, len(student.split.classes), calibration, Seeds(0))):
             objective.check(epochs, settings.batch_size)
     except UserError as error:
@@ -154,7 +153,7 @@ def _try(name: str, settings: Student, student: Network, stores: dict[str, Store
 def _target(settings: Student, store: Store) -> Target:
     layers = [match.theirs for match in followed(settings)]
     choose(layers, list(store.layers), "layer of the teacher")
-    views: Views = VIEWS.make("none" if store.path.stem == LIVE else settings.views)
+    views: Views = VIEWS.make(settings.views)
     return StoreTarget(store, layers, torch.arange(FEW), views.names, torch.device("cpu"))
 
 

@@ -17,7 +17,7 @@ from rdl_cli.datasets.splits import Split
 from rdl_cli.datasets.views import Views
 from rdl_cli.jobs.console import say
 from rdl_cli.jobs.pictures import rows_in_store
-from rdl_cli.jobs.settings import Student, Training, words
+from rdl_cli.jobs.settings import Student, Training, flag, words
 from rdl_cli.jobs.stimuli import has_own_stimuli, stimulus_target
 from rdl_cli.learning.objective import OBJECTIVES, Match, Objective, Setting
 from rdl_cli.learning.stimuli import StimulusTarget
@@ -184,7 +184,7 @@ def _refuse_missing_logits(store: Store, layers: Sequence[str]) -> None:
 def _refuse_stimulus_options(settings: Student, fact: str) -> None:
     for name in ("stimuli_per_step", "stimuli_split", "stimuli_every", "control"):
         if getattr(settings, name):
-            raise UserError(f"--{name.replace('_', '-')} is for a teacher with stimuli of its own; {fact}", hint="leave it out")
+            raise UserError(f"{flag(name)} is for a teacher with stimuli of its own; {fact}", hint="leave it out")
 
 
 def _live(path: Path, layers: Sequence[str], shown: Shown) -> LiveTarget:

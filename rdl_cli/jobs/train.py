@@ -24,7 +24,6 @@ from rdl_cli.jobs.pictures import load, place
 from rdl_cli.jobs.settings import Student, Training, record
 from rdl_cli.jobs.teachers import parent_of
 from rdl_cli.learning.fit import evaluate, fit
-from rdl_cli.learning.objective import Objective
 from rdl_cli.networks import weights
 from rdl_cli.networks.networks import Pictures, build
 from rdl_cli.stores.run import SAME_METHOD, Run
@@ -124,8 +123,7 @@ def _learn(run: Run, lesson: Lesson) -> None:
 def _announce(path: Path, lesson: Lesson, overlap: int) -> None:
     """Say what is going to be trained, on what, for how long."""
     settings, plan = lesson.settings, lesson.plan
-    for objective in lesson.learner.objectives:
-        assert isinstance(objective, Objective), "a learner is taught by objectives"
+    for objective in lesson.learner.teaching:
         if remark := objective.remark(lesson.compared(objective)):
             say(remark)
     count = sum(p.numel() for p in lesson.learner.student.parameters())

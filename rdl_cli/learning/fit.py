@@ -37,16 +37,16 @@ class Learner(nn.Module):
         if not self.training:
             return self.student(batch.images), {}
         assert progress is not None and rng is not None, "a training step knows when it is and has its randomness"
-        probes = {o.target: o.target.probe(batch, rng) for o in self._objectives if o.target}
-        logits, reps = read(self.student, batch.images, self._layers(o for o in self._objectives if not _elsewhere(o, probes, batch)))
-        own = {t: self._aside(p.images.to(batch.images.dtype), self._layers(o for o in self._objectives if o.target is t))
+        probes = {o.target: o.target.probe(batch, rng) for o in self.teaching if o.target}
+        logits, reps = read(self.student, batch.images, self._layers(o for o in self.teaching if not _elsewhere(o, probes, batch)))
+        own = {t: self._aside(p.images.to(batch.images.dtype), self._layers(o for o in self.teaching if o.target is t))
                for t, p in probes.items() if p is not batch}  # fmt: skip
         terms = {TASK: Term(F.cross_entropy(logits.float(), batch.labels, ignore_index=UNLABELLED), self.task_weight)}
-        alone = [o for o in self._objectives if o.alone(progress)]
+        alone = [o for o in self.teaching if o.alone(progress)]
         if alone:
             terms[TASK] = terms[TASK]._replace(weight=0.0)
         owners: dict[str, int] = {}
-        for number, objective in enumerate(self._objectives):
+        for number, objective in enumerate(self.teaching):
             probe = probes[objective.target] if objective.target else batch
             seen: dict[str, Reps] = own.get(objective.target, reps) if objective.target else reps
             for name, term in objective.terms(Step(batch, logits, probe, seen, progress, rng)).items():
@@ -79,7 +79,8 @@ class Learner(nn.Module):
             return read_only(self.student, images, layers)
 
     @property
-    def _objectives(self) -> list[Objective]:
+    def teaching(self) -> list[Objective]:
+        """The objectives, which PyTorch keeps as modules like any others."""
         return list(self.objectives)  # type: ignore[arg-type]
 
     @staticmethod
