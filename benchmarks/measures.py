@@ -28,10 +28,10 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor
 
-from rdl_cli.geometry.bayes import prior
-from rdl_cli.geometry.distances import mse
-from rdl_cli.geometry.similarity import MEASURES, Measure, input_of, traits
-from rdl_cli.jobs.devices import prepare
+from rdl_cli.commands.device import prepare
+from rdl_cli.rsa.bayes import prior
+from rdl_cli.rsa.distances import mse
+from rdl_cli.rsa.measures import MEASURES, Measure, input_of, traits
 
 UNITS, SAMPLES = 200, 10_000
 OUT = Path(__file__).with_suffix(".csv")

@@ -30,22 +30,22 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from rdl_cli.commands.export_rdms.export_rdms import export_rdms
+from rdl_cli.commands.settings import Export, Student, Training
+from rdl_cli.commands.train.targets import Shown, objectives
+from rdl_cli.commands.train.train import train
 from rdl_cli.core.seeds import Seeds
-from rdl_cli.core.shapes import Batch
-from rdl_cli.datasets.batches import Batches
+from rdl_cli.core.tensor_types import Batch
+from rdl_cli.datasets.augmentation import VIEWS
+from rdl_cli.datasets.base import Split, Splits
+from rdl_cli.datasets.base import load as load_pictures
+from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING
-from rdl_cli.datasets.splits import Split, Splits
-from rdl_cli.datasets.splits import load as load_pictures
-from rdl_cli.datasets.views import VIEWS
-from rdl_cli.jobs.export_rdms import export_rdms
-from rdl_cli.jobs.settings import Export, Student, Training
-from rdl_cli.jobs.teachers import Shown, objectives
-from rdl_cli.jobs.train import train
-from rdl_cli.learning.fit import Learner, fit
-from rdl_cli.learning.objective import Objective
-from rdl_cli.learning.schedule import SCHEDULES
-from rdl_cli.learning.targets import StoreTarget
-from rdl_cli.networks.networks import Pictures, build
+from rdl_cli.networks.factory import Pictures, build
+from rdl_cli.training.loop import Learner, fit
+from rdl_cli.training.lr_schedule import SCHEDULES
+from rdl_cli.training.objective import Objective
+from rdl_cli.training.targets import StoreTarget
 
 TABLE = Path(__file__).with_suffix(".csv")
 SIZE, MANY, THREADS = 100, 100_000, [2, 1]

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rdl_cli.core.errors import UserError as UserError
-    from rdl_cli.stores.run import Run as Run
-    from rdl_cli.stores.store import Store as Store
+    from rdl_cli.runs.run import Run as Run
+    from rdl_cli.store.store import Store as Store
 
 _HOMES = {
-    "DATASETS": "rdl_cli.datasets.splits",
-    "DISTANCES": "rdl_cli.geometry.distances",
-    "NETWORKS": "rdl_cli.networks.networks",
-    "OBJECTIVES": "rdl_cli.learning.objective",
-    "Rdm": "rdl_cli.geometry.rdm",
-    "Run": "rdl_cli.stores.run",
-    "Store": "rdl_cli.stores.store",
+    "DATASETS": "rdl_cli.datasets.base",
+    "DISTANCES": "rdl_cli.rsa.distances",
+    "NETWORKS": "rdl_cli.networks.factory",
+    "OBJECTIVES": "rdl_cli.training.objective",
+    "Rdm": "rdl_cli.rsa.condensed",
+    "Run": "rdl_cli.runs.run",
+    "Store": "rdl_cli.store.store",
     "UserError": "rdl_cli.core.errors",
-    "compare": "rdl_cli.jobs.compare",
-    "export_rdms": "rdl_cli.jobs.export_rdms",
-    "train": "rdl_cli.jobs.train",
+    "compare": "rdl_cli.commands.compare.compare",
+    "export_rdms": "rdl_cli.commands.export_rdms.export_rdms",
+    "train": "rdl_cli.commands.train.train",
 }
 
 __all__ = list(_HOMES)

@@ -51,9 +51,9 @@ def tiny() -> SimpleNamespace:
     """Short words for short runs; every setting can be changed by its name. Bit-identical is promised for equal threads: one."""
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
-    from rdl_cli.jobs.export_rdms import export_rdms
-    from rdl_cli.jobs.settings import Export, Student
-    from rdl_cli.jobs.train import train
+    from rdl_cli.commands.export_rdms.export_rdms import export_rdms
+    from rdl_cli.commands.settings import Export, Student
+    from rdl_cli.commands.train.train import train
 
     def run(out: Path, resume: bool = False, **changes: Any) -> Path:
         train(out, student(**changes), resume)
@@ -104,7 +104,9 @@ def elsewhere() -> Any:
     `wait=False` gives the process itself.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["rdl_cli.jobs.train", "rdl_cli.jobs.export_rdms", "sklearn.datasets", "lightning_fabric.strategies"])
+    context.set_forkserver_preload(
+        ["rdl_cli.commands.train.train", "rdl_cli.commands.export_rdms.export_rdms", "sklearn.datasets", "lightning_fabric.strategies"]
+    )
 
     def run(code: str, wait: bool = True, **names: Any) -> Any:
         process = context.Process(target=exec, args=("import torch; torch.set_num_threads(1)\n" + textwrap.dedent(code), names))

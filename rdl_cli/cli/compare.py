@@ -28,8 +28,8 @@ def compare(
     """Test errors with 95 % intervals; McNemar's exact test between every two runs; over seeds, methods."""
     if json + csv + latex > 1:
         raise UserError("--json, --csv and --latex are three ways to print one result", hint="choose one of them")
-    from rdl_cli.cli import tables
-    from rdl_cli.jobs.compare import compare as job
+    from rdl_cli.cli.render import comparison as tables
+    from rdl_cli.commands.compare.compare import compare as job
 
     found = job(runs, epoch.value, baseline)
     if json or csv or latex:

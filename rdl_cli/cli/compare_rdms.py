@@ -12,12 +12,12 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rdl_cli.cli.options import command
+from rdl_cli.commands.compare_rdms_settings import Comparing
 from rdl_cli.core.errors import UserError
-from rdl_cli.jobs.compare_rdms_settings import Comparing
 
 if TYPE_CHECKING:
-    from rdl_cli.jobs.compare_rdms import LayerPair, Representations, Table
-    from rdl_cli.jobs.self_check import SelfCheck
+    from rdl_cli.commands.compare_rdms.compare_rdms import LayerPair, Representations, Table
+    from rdl_cli.commands.compare_rdms.self_check import SelfCheck
 
 COLUMNS = ("table", "measure", "first", "second", "value", "low", "high", "p", "holm", "subjects", "n", "settings")
 CHECKS = ("layer", "measure", "copy", "found", "expected", "deviation", "passed")
@@ -33,9 +33,9 @@ def _compare_rdms(
     """How alike representations are: RSA, CKA and Bayesian measures between layers, brains and networks, with noise ceilings."""
     if json and csv:
         raise UserError("--json and --csv are two ways to print one result", hint="choose one of them")
-    from rdl_cli.cli.tables import console
-    from rdl_cli.jobs.compare_rdms import compare_rdms as job
-    from rdl_cli.jobs.self_check import self_check
+    from rdl_cli.cli.render.comparison import console
+    from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms as job
+    from rdl_cli.commands.compare_rdms.self_check import self_check
 
     found = self_check(sources, settings) if settings.self_check else job(sources, settings)
     if json:
@@ -52,14 +52,14 @@ compare_rdms = command(Comparing, _compare_rdms)
 
 
 def as_rich(found: "Representations | SelfCheck") -> RenderableType:
-    from rdl_cli.jobs.self_check import SelfCheck
+    from rdl_cli.commands.compare_rdms.self_check import SelfCheck
 
     return _checks(found) if isinstance(found, SelfCheck) else _tables(found)
 
 
 def as_csv(found: "Representations | SelfCheck") -> str:
     """One rectangle; of a comparison its first column says what a row is: `pair` or `ceiling` (low and high are its bounds)."""
-    from rdl_cli.jobs.self_check import SelfCheck
+    from rdl_cli.commands.compare_rdms.self_check import SelfCheck
 
     text = io.StringIO()
     writer = csv_text.DictWriter(text, CHECKS if isinstance(found, SelfCheck) else COLUMNS, lineterminator="\n")
@@ -78,7 +78,7 @@ def as_csv(found: "Representations | SelfCheck") -> str:
 
 
 def _tables(found: "Representations") -> RenderableType:
-    from rdl_cli.cli.tables import add_row, empty_table
+    from rdl_cli.cli.render.comparison import add_row, empty_table
 
     sides = empty_table(f"{found.stimuli} stimuli, aligned by {found.align}", "representation", "known as", "RDM's distance", "subjects")
     for side in found.sides:
@@ -90,8 +90,8 @@ def _tables(found: "Representations") -> RenderableType:
 
 
 def _measured(table: "Table", names: list[str]) -> list[RenderableType]:
-    from rdl_cli.cli.tables import add_row, empty_table
-    from rdl_cli.jobs.compare import p_text
+    from rdl_cli.cli.render.comparison import add_row, empty_table
+    from rdl_cli.commands.compare.compare import p_text
 
     parts: list[RenderableType] = [Text(f"{table.measure} ({_settings(table)})", style="bold")]
     if table.pairs:
@@ -114,7 +114,7 @@ def _measured(table: "Table", names: list[str]) -> list[RenderableType]:
 
 
 def _checks(found: "SelfCheck") -> RenderableType:
-    from rdl_cli.cli.tables import add_row, empty_table
+    from rdl_cli.cli.render.comparison import add_row, empty_table
 
     table = empty_table(
         f"Copies of each representation, {found.stimuli} stimuli", *("layer", "measure", "copy", "found", "theory", "off by", "")

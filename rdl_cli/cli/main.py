@@ -6,16 +6,16 @@ from typing import Annotated, Any
 
 import typer
 
-from rdl_cli.cli.catalogue import layers, listing
 from rdl_cli.cli.compare import compare
 from rdl_cli.cli.compare_rdms import compare_rdms
+from rdl_cli.cli.listing import layers, listing
 from rdl_cli.cli.options import command
 from rdl_cli.cli.plot import plot
 from rdl_cli.cli.reproduce import reproduce
 from rdl_cli.cli.show import show
+from rdl_cli.commands.import_settings import Import
+from rdl_cli.commands.settings import FORMATS, Export, Student, Training
 from rdl_cli.core.errors import UserError
-from rdl_cli.jobs.import_settings import Import
-from rdl_cli.jobs.settings import FORMATS, Export, Student, Training
 
 app = typer.Typer(
     name="rdl",
@@ -40,14 +40,14 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="check everything, say w
 
 def train_teacher(out: Out, settings: Training, resume: Resume = False, dry_run: DryRun = False) -> None:
     """Train a network, to be a teacher or a baseline."""
-    from rdl_cli.jobs.train import train
+    from rdl_cli.commands.train.train import train
 
     train(out, settings, resume, dry_run)
 
 
 def train_student(out: Out, settings: Student, resume: Resume = False, dry_run: DryRun = False) -> None:
     """Train a network whose layers follow a teacher's: a store, or a run that is run along."""
-    from rdl_cli.jobs.train import train
+    from rdl_cli.commands.train.train import train
 
     train(out, settings, resume, dry_run)
 
@@ -66,18 +66,18 @@ def export_rdms(
     if source.is_file():
         if stimuli:
             raise UserError(f"--stimuli is for a run; {source} is a file", hint="name a run, or leave out --stimuli")
-        from rdl_cli.jobs.import_rdms import export_foreign
+        from rdl_cli.commands.import_rdms import export_foreign
 
         export_foreign(source, out, settings, format, dry_run)
         return
     if format:
         raise UserError(f"--format {format} is for the RDMs of a store; {source} is not one", hint="name a store, or leave out --format")
     if stimuli:
-        from rdl_cli.jobs.over_stimuli import export_over_stimuli
+        from rdl_cli.commands.export_rdms.brain_stimuli import export_over_stimuli
 
         export_over_stimuli(source, stimuli, out, settings, dry_run)
         return
-    from rdl_cli.jobs.export_rdms import export_rdms as job
+    from rdl_cli.commands.export_rdms.export_rdms import export_rdms as job
 
     job(source, out, settings, dry_run)
 
@@ -89,7 +89,7 @@ def import_rdms(
     dry_run: DryRun = False,
 ) -> None:
     """Make a store of RDMs that others measured: a brain's, a model's, a person's judgements."""
-    from rdl_cli.jobs.import_rdms import import_rdms as job
+    from rdl_cli.commands.import_rdms import import_rdms as job
 
     job(files, store, settings, dry_run)
 
@@ -102,11 +102,11 @@ def demo(
     data_root: Annotated[str, typer.Option(help="with --brain: where they lie, or are put [default: $RDL_DATA or data]")] = "",
 ) -> None:
     """The verbs one after another on embedded pictures: teacher, store, students, comparison. One to three minutes."""
-    from rdl_cli.cli.tables import as_rich, console
+    from rdl_cli.cli.render.comparison import as_rich, console
 
     if brain:
         from rdl_cli.cli.compare_rdms import as_rich as alike
-        from rdl_cli.jobs.demo_brain import demo_brain
+        from rdl_cli.commands.demo_brain import demo_brain
 
         shown = demo_brain(out or Path("rdl-demo-brain"), data_root)
         console().print(as_rich(shown.compared), alike(shown.alike))
@@ -114,7 +114,7 @@ def demo(
         return
     if data_root:
         raise UserError(f"--data-root {data_root} is for --brain; the demo's digits lie nowhere", hint="say --brain, or leave it out")
-    from rdl_cli.jobs.demo import demo as job
+    from rdl_cli.commands.demo import demo as job
 
     out = out or Path("rdl-demo")
 

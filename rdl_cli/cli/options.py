@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
+from rdl_cli.commands.settings import flag
 from rdl_cli.core.errors import UserError, unknown
 from rdl_cli.core.toml_types import fits, said
-from rdl_cli.jobs.settings import flag
 
 
 def command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rdl_cli.cli.options import command
-from rdl_cli.jobs.plot_settings import Heatmaps, Map
+from rdl_cli.commands.plot_settings import Heatmaps, Map
 
 plot = typer.Typer(help="Draw RDMs, maps of representations, and errors through training.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -19,28 +19,28 @@ Out = Annotated[list[Path], typer.Option("--out", help="the figure to write: .sv
 
 def rdm(sources: Sources, out: Out, settings: Heatmaps) -> None:
     """RDMs sorted by class: a row for each run or store, a column for each layer."""
-    from rdl_cli.jobs.plot import plot_rdms
+    from rdl_cli.commands.plot.plot import plot_rdms
 
     plot_rdms(sources, out, settings)
 
 
 def mds(runs: Runs, out: Out, settings: Map) -> None:
     """Representations as points, as far apart as their RDMs; the layers of each run joined by a path."""
-    from rdl_cli.jobs.plot import plot_mds
+    from rdl_cli.commands.plot.plot import plot_mds
 
     plot_mds(runs, out, settings)
 
 
 def curves(runs: Runs, out: Out) -> None:
     """Training and validation error through the epochs: mean and range over seeds."""
-    from rdl_cli.jobs.plot import plot_curves
+    from rdl_cli.commands.plot.plot import plot_curves
 
     plot_curves(runs, out)
 
 
 def labels(runs: Runs, out: Out) -> None:
     """Test error over the number of labelled images; `rdl-100` and `rdl-300` are one method."""
-    from rdl_cli.jobs.plot import plot_labels
+    from rdl_cli.commands.plot.plot import plot_labels
 
     plot_labels(runs, out)
 

@@ -14,12 +14,12 @@ def reproduce(
     download: Annotated[bool, typer.Option("--download", help="fetch data sets where they are missing")] = False,
 ) -> None:
     """Run a whole experiment, or go on with it where it stopped: teacher, store, every method, tables, figures."""
-    from rdl_cli.cli.results import page, tried
-    from rdl_cli.cli.tables import as_csv, as_json, as_rich, console
+    from rdl_cli.cli.render.comparison import as_csv, as_json, as_rich, console
+    from rdl_cli.cli.render.report import page, tried
+    from rdl_cli.commands.console import say
+    from rdl_cli.commands.reproduce.reproduce import draw
+    from rdl_cli.commands.reproduce.reproduce import reproduce as job
     from rdl_cli.core.files import make_folder, sweep, write_text
-    from rdl_cli.jobs.console import say
-    from rdl_cli.jobs.reproduce import draw
-    from rdl_cli.jobs.reproduce import reproduce as job
 
     place = out or Path(Path(recipe).stem + ("-quick" if quick else ""))
     done = job(recipe, place, quick, data_root, download)

@@ -14,9 +14,10 @@ def show(
     json: Annotated[bool, typer.Option("--json", help="print JSON: everything")] = False,
 ) -> None:
     """What a run or a store is, how good it became, and which of the files it was made from have changed since."""
-    from rdl_cli.cli import cards, tables
-    from rdl_cli.jobs.show import as_dict
-    from rdl_cli.jobs.show import show as job
+    from rdl_cli.cli.render import comparison as tables
+    from rdl_cli.cli.render import show as cards
+    from rdl_cli.commands.show import as_dict
+    from rdl_cli.commands.show import show as job
 
     card = job(path, verify)
     if json:

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from rdl_cli.datasets.base import DATASETS, Split, Splits
 from rdl_cli.datasets.mnist import damaged, fetch, missing
-from rdl_cli.datasets.splits import DATASETS, Split, Splits
 from rdl_cli.datasets.subsets import partition
 
 VALIDATION = 10_000

@@ -5,7 +5,7 @@ import torch
 from torch.nn.functional import grid_sample
 
 from rdl_cli.core.seeds import Seeds
-from rdl_cli.datasets.views import shift
+from rdl_cli.datasets.augmentation import shift
 
 SMOOTHNESS = 4.0  # px, sd of the Gaussian
 MOTION = 1.0  # px, root mean square over the picture, in each direction

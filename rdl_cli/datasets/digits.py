@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from rdl_cli.datasets.splits import DATASETS, Split, Splits
+from rdl_cli.datasets.base import DATASETS, Split, Splits
 from rdl_cli.datasets.subsets import partition
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.datasets.pictures import is_picture, naturally, read
-from rdl_cli.datasets.splits import DATASETS, Split, Splits
+from rdl_cli.datasets.base import DATASETS, Split, Splits
+from rdl_cli.datasets.image_files import is_picture, naturally, read
 from rdl_cli.datasets.subsets import partition
 
 HELD_OUT = 0.1

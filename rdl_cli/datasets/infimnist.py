@@ -14,9 +14,9 @@ import numpy as np
 import torch
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.datasets.base import DATASETS, Split, Splits
 from rdl_cli.datasets.deformation import deformed
 from rdl_cli.datasets.mnist import VALIDATION_FROM, damaged, mnist
-from rdl_cli.datasets.splits import DATASETS, Split, Splits
 
 VALIDATION = np.arange(70_000, 80_000)
 TRAIN = np.arange(80_000, 200_000)

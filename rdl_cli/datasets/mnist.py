@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.datasets.splits import DATASETS, Split, Splits
+from rdl_cli.datasets.base import DATASETS, Split, Splits
 
 VALIDATION_FROM = 50_000
 """Rows 0–49,999 of the training file train, 50,000–59,999 validate: the split of FitNets and of the RDL paper."""

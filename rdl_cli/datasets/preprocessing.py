@@ -9,8 +9,8 @@ import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
-from rdl_cli.core.shapes import Images
-from rdl_cli.datasets.splits import Split
+from rdl_cli.core.tensor_types import Images
+from rdl_cli.datasets.base import Split
 
 PREPROCESSING = Registry("preprocessing", home="rdl_cli.datasets.preprocessing")
 """A member is `function(train: Split, *, options) -> Preprocess`; `train` is where it may measure, once."""

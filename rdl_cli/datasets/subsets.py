@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.shapes import Labels
-from rdl_cli.datasets.splits import Split
+from rdl_cli.core.tensor_types import Labels
+from rdl_cli.datasets.base import Split
 
 Rows = torch.Tensor
 """Positions in a split, int64, ascending."""

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.networks.networks import NETWORKS, Pictures
+from rdl_cli.networks.factory import NETWORKS, Pictures
 
 
 @NETWORKS.register("mnist-cnn")

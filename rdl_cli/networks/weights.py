@@ -10,10 +10,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from rdl_cli.core.checksum import OPEN, check_seal, seal
 from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.core.files import file_digest, whole
-from rdl_cli.core.seal import OPEN, check_seal, seal
-from rdl_cli.networks.networks import Pictures, build
+from rdl_cli.networks.factory import Pictures, build
 
 
 class About(NamedTuple):

@@ -10,8 +10,8 @@ import pytest
 import rsatoolbox
 
 from rdl_cli.cli import main as cli
-from rdl_cli.stores.foreign import read
-from rdl_cli.stores.store import Store
+from rdl_cli.io.read import read
+from rdl_cli.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 BRAIN = ROOT / "../shared/data/brain"

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from rdl_cli.cli.compare_rdms import compare_rdms
 from rdl_cli.core.errors import UserError
-from rdl_cli.stores.plan import ActivationSpec, KernelSpec, RdmSpec
-from rdl_cli.stores.store import Stimuli
-from rdl_cli.stores.writer import create
+from rdl_cli.store.layout import ActivationSpec, KernelSpec, RdmSpec
+from rdl_cli.store.store import Stimuli
+from rdl_cli.store.writer import create
 
 N = 8
 
@@ -111,7 +111,7 @@ def test_the_self_check_passes_and_says_so(path):
 
 
 def test_a_failed_self_check_is_an_exit_code(path, monkeypatch):
-    monkeypatch.setattr("rdl_cli.jobs.self_check.same", lambda *_: 0.5)
+    monkeypatch.setattr("rdl_cli.commands.compare_rdms.self_check.same", lambda *_: 0.5)
     found = run(path, "--self-check")
     assert found.exit_code == 1 and "FAIL" in found.stdout and "Not every" in found.stdout
 

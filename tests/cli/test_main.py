@@ -8,9 +8,9 @@ import tomllib
 import pytest
 
 from rdl_cli.cli import main as cli
-from rdl_cli.jobs.catalogue import KINDS
-from rdl_cli.stores.run import Run
-from rdl_cli.stores.store import Store
+from rdl_cli.commands.listing import KINDS
+from rdl_cli.runs.run import Run
+from rdl_cli.store.store import Store
 
 HEAVY = {"torch", "numpy", "h5py", "scipy", "sklearn", "matplotlib", "torchvision", "lightning_fabric"}
 TRAIN = "--dataset digits --network mnist-cnn:width=0.25 --device cpu --epochs 2"
@@ -186,7 +186,7 @@ def test_what_exists_is_not_overwritten(rdl, here, store, teacher):
 
 
 def test_a_broken_promise_of_ours_is_not_hidden(rdl, here, monkeypatch):
-    monkeypatch.setattr("rdl_cli.jobs.train.train", lambda *_: 1 / 0)
+    monkeypatch.setattr("rdl_cli.commands.train.train.train", lambda *_: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["rdl", "train-teacher", "out"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
@@ -196,7 +196,7 @@ def test_an_interrupt_says_how_to_go_on(rdl, here, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("rdl_cli.jobs.train.train", interrupted)
+    monkeypatch.setattr("rdl_cli.commands.train.train.train", interrupted)
     code, out, err = rdl("train-teacher out")
     assert code == 130 and "--resume" in err and out == ""
 

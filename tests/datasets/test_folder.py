@@ -9,12 +9,12 @@ from PIL import Image
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
-from rdl_cli.datasets import pictures as files
-from rdl_cli.datasets.batches import Batches, digests, fingerprint
-from rdl_cli.datasets.pictures import pictures
+from rdl_cli.datasets import image_files as files
+from rdl_cli.datasets.augmentation import VIEWS
+from rdl_cli.datasets.base import load
+from rdl_cli.datasets.image_files import pictures
+from rdl_cli.datasets.loader import Batches, digests, fingerprint
 from rdl_cli.datasets.preprocessing import PREPROCESSING
-from rdl_cli.datasets.splits import load
-from rdl_cli.datasets.views import VIEWS
 
 CICHY = Path(__file__).resolve().parents[2] / "../shared/data/brain/cichy92/92images"
 

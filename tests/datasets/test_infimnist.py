@@ -8,9 +8,9 @@ import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets import infimnist
+from rdl_cli.datasets.base import load
 from rdl_cli.datasets.deformation import deformed, uniform
 from rdl_cli.datasets.infimnist import MOVES, TRAIN, VALIDATION, deformation, original, row
-from rdl_cli.datasets.splits import load
 
 VECTORS = {
     70_000: (1010, 987, 0, 2),

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.datasets.base import Split, load
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
-from rdl_cli.datasets.splits import Split, load
 
 
 def pictures(n: int = 20, channels: int = 3, seed: int = 0) -> Split:

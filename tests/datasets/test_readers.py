@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.datasets.batches import fingerprint
-from rdl_cli.datasets.splits import DATASETS, Splits, load
+from rdl_cli.datasets.base import DATASETS, Splits, load
+from rdl_cli.datasets.loader import fingerprint
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
-from rdl_cli.datasets.splits import Split
+from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.subsets import labelled_subset, partition, stratified
 
 

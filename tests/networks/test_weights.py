@@ -9,7 +9,7 @@ from torch import nn
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.networks import weights
-from rdl_cli.networks.networks import Pictures, build
+from rdl_cli.networks.factory import Pictures, build
 
 ABOUT = weights.About("mnist-cnn:width=0.1", "1x8x8", "10", "unit")
 

@@ -1,0 +1,45 @@
+"""The four verbs one after another, on pictures that need no download."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from rdl_cli.commands.compare.compare import Comparison, compare
+from rdl_cli.commands.console import say
+from rdl_cli.commands.export_rdms.export_rdms import export_rdms
+from rdl_cli.commands.settings import Export, Student, Training
+from rdl_cli.commands.train.train import train
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import is_free
+
+LAYERS = ["pool1", "pool2", "fc"]
+TEACHER = Training(dataset="digits", epochs=30, batch_size=50, lr=0.1, label="teacher")
+BASELINE = Student(
+    dataset="digits", epochs=30, batch_size=50, lr=0.1, train_size=50, unlabelled=True, seeds="0..2", label="baseline, 50 labels"
+)
+
+
+def demo(out: Path) -> tuple[Comparison, str]:
+    """The comparison, and what a new user may want to do next.
+
+    A student with 50 labelled digits and 950 without labels, alone and with the geometry of a teacher over all of them.
+    The teacher saw all 1,000 labels.
+    """
+    if not is_free(out):
+        raise UserError(f"{out} exists already", hint="say another folder: rdl demo FOLDER")
+    store = out / "teacher.h5"
+    rdl = replace(BASELINE, targets=str(store), match=LAYERS, objective=["rdl"], label="rdl, 50 labels")
+    say("1. a teacher with all labels: rdl train-teacher")
+    train(out / "teacher", TEACHER)
+    say("\n2. its activations over the training images, kept once: rdl export-rdms")
+    export_rdms(out / "teacher", store, Export(layers=LAYERS))
+    say("\n3. students with 50 labels, three seeds each: rdl train-student")
+    train(out / "baseline", BASELINE)
+    train(out / "rdl", rdl)
+    say("\n4. the test images: rdl compare\n")
+    compared = compare([out / name for name in ("teacher", "baseline", "rdl")])
+    ending = (
+        f"\nwritten: {out}/teacher, {out}/baseline/seed0..2, {out}/rdl/seed0..2 (runs) and {store} (the teacher's store)\n"
+        "note: the teacher saw the labels of all training images; the students saw 50 of them.\n"
+        f"next:    rdl show {out}/rdl/seed0     or     rdl plot curves {out}/baseline {out}/rdl --out curves.svg"
+    )
+    return compared, ending

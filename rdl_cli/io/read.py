@@ -1,0 +1,316 @@
+"""RDMs in the formats that people already have: found by a reader, laid out, checked, and joined by region.
+
+A reader (one file in readers/) knows a format and nothing of RDMs; what is done here is the same for all of them. Subjects,
+sessions and time points are kept apart, NaN means not measured, and every guess is said in `notes`.
+"""
+
+import math
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.registry import Registry
+from rdl_cli.io import validation as damage
+from rdl_cli.io.axes import lay_out, looks_like_rdms, square_axes, triangle
+from rdl_cli.io.file_types import kind
+
+READERS = Registry("RDM format", home="rdl_cli.io.formats", external=False)
+"""A member is `function(path: Path, container: Kind) -> list[Found] | None`; None where the content is of another format."""
+
+ANY = "hdf5"
+"""The reader of what no tool wrote; it is asked last."""
+
+MEASURED = {
+    "crossnobis": "cross-validated squared Mahalanobis distance of responses",
+    "mahalanobis": "squared Mahalanobis distance of responses, over the number of channels",
+    "poisson": "symmetrised Kullback-Leibler divergence of Poisson rates",
+    "poisson_cv": "the same, cross-validated",
+    "decoding": "how well two stimuli are told apart by their responses",
+    "arrangement": "how far apart people put two pictures",
+}
+"""Distances in which RDMs come and which nothing here computes of a network's layers."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """An array as it lies in a file, and what the file says of it.
+
+    `axes` names its axes where the format fixes them. `subjects`, `sessions` and `times` are names along such an axis, or a
+    single name for an array without one. `certain` is false for a variable that may be something else than an RDM.
+    `stimuli` are the stimuli's names; `texts` other lists of strings, one of which may be the names.
+    """
+
+    region: str
+    array: np.ndarray
+    axes: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    times: tuple[float, ...] = ()
+    distance: str = ""
+    stimuli: tuple[str, ...] | None = None
+    texts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    certain: bool = True
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class ForeignRdms:
+    """The RDMs of one region, `k pairs` in the float width of their source.
+
+    `subjects`, `sessions` ('' where there is none) and `times` (milliseconds, NaN where there is none) have one entry for each
+    of the k. `distance` is '' where nobody knows; `notes` are the guesses and repairs, to be shown.
+    """
+
+    region: str
+    values: np.ndarray
+    n: int
+    subjects: tuple[str, ...]
+    sessions: tuple[str, ...]
+    times: tuple[float, ...]
+    distance: str = ""
+    stimuli: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        k = len(self.values)
+        assert self.values.shape == (k, self.n * (self.n - 1) // 2), "one row for each RDM, one column for each pair"
+        assert k == len(self.subjects) == len(self.sessions) == len(self.times), "one subject, session and time for each RDM"
+
+    def __str__(self) -> str:
+        counts = [
+            f"{len(named)} {word}{'s' if len(named) > 1 else ''}"
+            for word, labels in (("subject", self.subjects), ("session", self.sessions), ("time point", self.times))
+            if (named := {label for label in labels if label == label and label != ""})
+        ]
+        low, high = np.nanmin(self.values), np.nanmax(self.values)
+        parts = [
+            f"{self.n} stimuli",
+            " × ".join(counts),
+            self.values.dtype.name,
+            f"{low:.4g} to {high:.4g}",
+            self.distance or "distance unknown",
+        ]
+        return f"{self.region}: {', '.join(part for part in parts if part)}"
+
+
+def read(
+    paths: Sequence[Path],
+    format: str | None = None,
+    n: int | None = None,
+    axes: Sequence[str] = (),
+    distance: str = "",
+    regions: Sequence[str] = (),
+    repairs: Collection[str] = (),
+) -> list[ForeignRdms]:
+    """All RDMs of the files, joined by region.
+
+    The format shows in a file's content; `format` insists on one. `n` is how many stimuli there are, `axes` names an array's
+    axes in order, `distance` overrides what the file says, `repairs` are names of `damage.REPAIRS`. `regions` chooses: `IT`,
+    `V*`, or under another name, `IT=IT_RDMs`; where several become one (`IT=subject*`), their names are the subjects.
+    UserError for a file that is damaged, doubtful or of no known format.
+    """
+    damage.check_repairs(repairs)
+    chosen = Chosen(regions)
+    out: dict[str, list[ForeignRdms]] = {}
+    for path in paths:
+        found = find(path, format)
+        wanted = [replace(each, certain=True) for each in found if chosen.name(each.region)] if regions else _likely(found, path, n)
+        settled = [_settled(each, path, n, axes, distance, repairs) for each in wanted]
+        if len(sizes := {each.n for each in settled}) > 1:
+            which = ", ".join(f"{each.region} of {each.n}" for each in settled[:6])
+            raise UserError(
+                f"{path} holds RDMs of {len(sizes)} numbers of stimuli: {which}", hint="choose with --regions, or by the stimuli"
+            )
+        for each in settled:
+            out.setdefault(chosen.name(each.region), []).append(each)
+    chosen.check()
+    return [_joined(region, parts) for region, parts in out.items()]
+
+
+class Chosen:
+    """The regions that were asked for, by patterns `OLD` or `NEW=OLD`; all where there is no pattern."""
+
+    def __init__(self, patterns: Sequence[str]):
+        self._pairs = [(old or new, new) for new, _, old in (pattern.partition("=") for pattern in patterns)]
+        self._seen: dict[str, None] = {}
+
+    def name(self, region: str) -> str:
+        """What a region is to be called; '' where it was not asked for."""
+        self._seen[region] = None
+        if not self._pairs:
+            return region
+        return next((region if new == old else new for old, new in self._pairs if fnmatchcase(region, old)), "")
+
+    def check(self) -> None:
+        """UserError where a pattern met no region."""
+        for old, _ in self._pairs:
+            if not any(fnmatchcase(region, old) for region in self._seen):
+                raise unknown("region", old, self._seen)
+
+
+def find(path: Path, format: str | None = None) -> list[Found]:
+    """What a file holds, by the one reader that knows it. UserError where none does."""
+    container = kind(path)
+    for name in [format] if format else sorted(READERS, key=ANY.__eq__):
+        found = READERS.find(name)(path, container)
+        if found:
+            return found
+        if found is not None or format:
+            raise UserError(f"{path} holds no RDM" + (f" in the format `{format}`" if format else ""))
+    raise UserError(f"{path} is {container}, but no known layout of RDMs", hint=f"known: {', '.join(READERS)}")
+
+
+def _likely(found: list[Found], path: Path, n: int | None) -> list[Found]:
+    """What is surely an RDM and the variables that look like one; where nothing is square, the vectors that fit."""
+    arrays = [each.array.squeeze() for each in found]
+    squares = [square_axes(array, n) for array in arrays]
+    as_square = [{array.shape[a] for a, _ in at} for array, at in zip(arrays, squares, strict=True)]
+    as_vector = [{m for length in array.shape if (m := triangle(length)) and m > 2 and n in (None, m)} for array in arrays]
+    sound = [f.certain or any(looks_like_rdms(a, at) for at in ats) for f, a, ats in zip(found, arrays, squares, strict=True)]
+    sizes = set().union(*(as_square[k] or as_vector[k] for k in range(len(found)) if sound[k]))
+    keep = list(sound)
+    for k in range(len(found)):
+        # an asymmetric matrix of the right size is a damaged RDM, not something else: it is kept, and refused later by name
+        keep[k] |= bool((as_square[k] | as_vector[k]) & sizes if sizes else as_square[k])
+    if not any(keep):
+        keep = [bool(vector) for vector in as_vector]
+    kept = [each for each, wanted in zip(found, keep, strict=True) if wanted]
+    if not kept:
+        shapes = ", ".join(f"{e.region} {' × '.join(map(str, e.array.shape))}" for e in found[:8])
+        raise UserError(
+            f"{path} holds no RDM{f' of {n} stimuli' if n else ''}; its variables: {shapes}",
+            hint="an RDM is n × n, or n(n-1)/2 distances; activations and responses (stimuli × channels) are no RDMs yet",
+        )
+    if skipped := [each.region for each, wanted in zip(found, keep, strict=True) if not wanted]:
+        kept[0] = replace(kept[0], notes=(*kept[0].notes, f"not RDMs, skipped: {', '.join(skipped)}"))
+    return kept
+
+
+def _settled(found: Found, path: Path, n: int | None, axes: Sequence[str], distance: str, repairs: Collection[str]) -> ForeignRdms:
+    """One array as RDMs of one region, checked."""
+    what = f"{path.name}: {found.region}"
+    if found.array.dtype.kind not in "fiub":
+        raise UserError(f"{what} holds {found.array.dtype}, not real numbers")
+    if n is None and found.stimuli is not None:
+        n = len(found.stimuli)
+    wide = found.array.dtype.kind == "f" or found.array.dtype.itemsize <= 2
+    array = found.array.astype(
+        np.result_type(found.array.dtype, np.float32) if wide else np.float64, copy=False
+    )  # uint8 and int16 are exact in float32
+    layout = lay_out(array, what, n, axes or found.axes, len(found.times))
+    lengths = layout.array.shape[: len(layout.rest)]
+    places = list(np.ndindex(lengths))
+    labels = {axis: _labels(axis, getattr(found, f"{axis}s"), layout.rest, lengths, what) for axis in ("subject", "session", "time")}
+    at = {axis: [labels[axis][p[layout.rest.index(axis)] if axis in layout.rest else 0] for p in places] for axis in labels}
+    titles = [f"{what}{''.join(f', {axis} {at[axis][k]}' for axis in at if axis in layout.rest)}" for k in range(len(places))]
+    said = [*found.notes, layout.guessed]
+    flat = layout.array.reshape(len(places), *layout.array.shape[len(lengths) :])
+    if layout.square:
+        flat, repaired = damage.condensed(flat, titles, repairs)
+        said += [f"{layout.n} × {layout.n}, upper triangle taken", *repaired]
+    known = distance or found.distance
+    values, repaired = damage.checked(flat, titles, layout.n, known, repairs)
+    said += repaired
+    stimuli, note = _names(found, layout.n)
+    said.append(note)
+    subjects, sessions, times = (tuple(at[axis]) for axis in ("subject", "session", "time"))
+    return ForeignRdms(found.region, values, layout.n, subjects, sessions, times, known, stimuli, tuple(filter(None, said)))
+
+
+def milliseconds(times: Sequence[float]) -> tuple[float, ...]:
+    """Times whose unit nobody says: fractions within 20 are seconds (as MNE has them), all else is milliseconds."""
+    named = [t for t in times if math.isfinite(t)]
+    seconds = all(abs(t) < 20 for t in named) and any(t != round(t) for t in named)
+    return tuple(round(float(t) * 1000, 6) if seconds else float(t) for t in times)
+
+
+def _labels(axis: str, names: Sequence[Any], rest: tuple[str, ...], lengths: tuple[int, ...], what: str) -> Sequence[Any]:
+    length = lengths[rest.index(axis)] if axis in rest else 1
+    if len(names) == length:
+        return names
+    if names and axis in rest:
+        raise UserError(f"{what} has {length} {axis}s; {len(names)} are named in the file")
+    if axis in rest:
+        return [float(t) for t in range(length)] if axis == "time" else [str(s + 1) for s in range(length)]
+    return [float("nan")] if axis == "time" else [""]
+
+
+def _names(found: Found, n: int) -> tuple[tuple[str, ...] | None, str]:
+    """The stimuli's names: what the reader knows, or else the file's one list of n different strings."""
+    if found.stimuli is not None:
+        if len(found.stimuli) != n:
+            raise UserError(f"{found.region} has {n} stimuli; {len(found.stimuli)} are named in the file")
+        return found.stimuli, ""
+    fitting = {key: names for key, names in found.texts.items() if len(names) == n == len(set(names))}
+    if len(fitting) == 1:
+        key, names = next(iter(fitting.items()))
+        return names, f"stimulus names from `{key}`"
+    return None, f"stimulus names could be any of {', '.join(fitting)}: none taken" if fitting else ""
+
+
+def _joined(region: str, parts: list[ForeignRdms]) -> ForeignRdms:
+    """One region's RDMs from several arrays or files; names in another order are brought into the first's."""
+    if len({part.region for part in parts}) > 1:
+        parts = [part if any(part.subjects) else replace(part, subjects=(part.region,) * len(part.subjects)) for part in parts]
+    first = parts[0]
+    said = list(dict.fromkeys(note for part in parts for note in part.notes))
+    for part in parts[1:]:
+        if part.n != first.n or part.distance != first.distance:
+            here, there = (f"{each.n} stimuli by {each.distance or 'an unknown distance'}" for each in (first, part))
+            fact = f"{region} has {here} in one place and {there} in another"
+            raise UserError(fact, hint="--distance says what both are; or import them into stores of their own")
+    values = [first.values, *(_reordered(part, first, said) for part in parts[1:])]
+    subjects, sessions, times = (
+        tuple(label for part in parts for label in getattr(part, f"{axis}s")) for axis in ("subject", "session", "time")
+    )
+    k = len(subjects)
+    if k > 1 and not any(subjects) and _twice(subjects, sessions, times):
+        subjects = tuple(str(s + 1) for s in range(k))
+        said.append(f"{k} RDMs without names taken as {k} subjects")
+    if twice := _twice(subjects, sessions, times):
+        who = ", ".join(
+            f"{word} {label}" for word, label in zip(("subject", "session", "time"), twice, strict=True) if label not in ("", "nan")
+        )
+        raise UserError(
+            f"two RDMs of {region} are both {who or 'without a name'}", hint="give the files one by one, into stores of their own"
+        )
+    together, distance = np.concatenate(values), first.distance
+    if not distance and float(np.nanmin(together)) >= 0 and 1 < float(np.nanmax(together)) <= 2:
+        distance = "correlation"
+        said.append("taken as 1 - r, as its values suggest (say --distance if it is another)")
+    return ForeignRdms(region, together, first.n, subjects, sessions, times, distance, first.stimuli, tuple(said))
+
+
+def _reordered(part: ForeignRdms, first: ForeignRdms, said: list[str]) -> np.ndarray:
+    if part.stimuli == first.stimuli or part.stimuli is None or first.stimuli is None:
+        return part.values
+    if set(part.stimuli) != set(first.stimuli):
+        odd = sorted(set(part.stimuli) ^ set(first.stimuli))
+        raise UserError(f"{part.region} is not of the same stimuli in all its files: `{odd[0]}` is only in some")
+    place = {name: row for row, name in enumerate(part.stimuli)}
+    said.append("stimuli listed in different orders, brought into the first one's")
+    return in_order(part.values, part.n, [place[name] for name in first.stimuli])
+
+
+def in_order(values: np.ndarray, n: int, rows: Sequence[int]) -> np.ndarray:
+    """The RDMs `k pairs` of these stimuli in this order."""
+    i, j = np.triu_indices(n, 1)
+    squares = np.zeros((len(values), n, n), values.dtype)
+    squares[:, i, j] = squares[:, j, i] = values
+    a, b = np.triu_indices(len(rows), 1)
+    order = np.asarray(rows)
+    return squares[:, order[a], order[b]]
+
+
+def _twice(*labels: Iterable[Any]) -> tuple[str, ...] | None:
+    seen: set[tuple[str, ...]] = set()
+    for each in zip(*(map(str, column) for column in labels), strict=True):
+        if each in seen:
+            return each
+        seen.add(each)
+    return None

@@ -1,0 +1,34 @@
+"""Probabilistic knowledge transfer (Passalis & Tefas 2018)."""
+
+from torch import Tensor
+
+from rdl_cli.core.tensor_types import Reps, Scalar
+from rdl_cli.rsa.distances import rows
+from rdl_cli.rsa.kernels import kernel
+from rdl_cli.rsa.measures import unit
+from rdl_cli.training.layer_objectives import OfActivations
+from rdl_cli.training.objective import OBJECTIVES, Setting
+
+
+@OBJECTIVES.register("pkt")
+class Pkt(OfActivations):
+    """How far each image's distribution of cosine similarities to the others is from the teacher's (Kullback-Leibler).
+
+    As in RepDistiller the mean is over all n² pairs, not over n images, hence the large weight.
+    """
+
+    least = 2
+
+    def __init__(self, setting: Setting, *, weight: float = 30000.0):
+        super().__init__("pkt", setting, weight)
+
+    def loss(self, mine: Reps, theirs: Reps) -> Scalar:
+        p, q = similarities(theirs), similarities(mine)
+        tiny = 1e-7
+        return (p * ((p + tiny) / (q + tiny)).log()).mean()
+
+
+def similarities(reps: Reps) -> Tensor:
+    """(1 + cosine) / 2 of all pairs, each row over its sum."""
+    shares = (kernel(unit(rows(reps))) + 1) / 2
+    return shares / shares.sum(1, keepdim=True)

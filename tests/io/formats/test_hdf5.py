@@ -1,0 +1,82 @@
+"""HDF5 of no tool's own: read by shape, after all tools' readers were asked."""
+
+import h5py
+import numpy as np
+import pytest
+import rsatoolbox
+from scipy.spatial.distance import pdist, squareform
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.io.read import READERS, find, read
+from rdl_cli.store.layout import RdmSpec
+from rdl_cli.store.store import Stimuli
+from rdl_cli.store.writer import create
+
+N = 5
+RNG = np.random.default_rng(5)
+VECTORS = np.stack([pdist(RNG.normal(size=(N, 9)), "correlation") for _ in range(4)])
+SQUARES = np.stack([squareform(v) for v in VECTORS])
+NAMES = ("face", "hand", "house", "tool", "Bäume")
+
+
+def put(path, **datasets):
+    with h5py.File(path, "w") as file:
+        for name, value in datasets.items():
+            file[name.replace("__", "/")] = value
+    return path
+
+
+@pytest.mark.parametrize(
+    "array,k", [(SQUARES[0], 1), (SQUARES, 4), (np.moveaxis(SQUARES, 0, 2), 4), (VECTORS, 4), (VECTORS[0], 1)], ids=str
+)
+def test_squares_stacks_and_triangles(array, k, tmp_path):
+    (found,) = read([put(tmp_path / "x.h5", anything=array)])
+    assert found.region == "anything" and np.array_equal(found.values, VECTORS[:k])
+    assert found.subjects == (("1", "2", "3", "4") if k > 1 else ("",))
+
+
+@pytest.mark.parametrize("kind", [h5py.string_dtype(), "S10"])
+def test_groups_names_and_what_is_no_rdm(kind, tmp_path):
+    names = np.array([name.encode() for name in NAMES]).astype(kind)
+    path = put(
+        tmp_path / "x.hdf5",
+        brain__IT=SQUARES,
+        brain__V1=SQUARES[0],
+        names=names,
+        features=RNG.random((N, 12)),
+        w=RNG.random((2, 3, 4, 4)),
+        note="by me",
+    )
+    it, v1 = read([path])
+    assert all(any(f"skipped: features {N} × 12, w 2 × 3 × 4 × 4" in note for note in each.notes) for each in (it, v1))
+    assert (it.region, v1.region, it.stimuli) == ("IT", "V1", NAMES) and np.array_equal(it.values, VECTORS)
+
+
+def test_regions_of_several_groups_keep_the_groups_name(tmp_path):
+    path = put(tmp_path / "x.h5", s1__IT=SQUARES[0], s2__IT=SQUARES[1])
+    assert [each.region for each in read([path])] == ["s1.IT", "s2.IT"]
+    (it,) = read([path], regions=("IT=*.IT",))
+    assert it.subjects == ("s1.IT", "s2.IT") and np.array_equal(it.values, VECTORS[:2])
+
+
+def test_a_tools_own_reader_comes_first(tmp_path):
+    rdms = rsatoolbox.rdm.RDMs(VECTORS, rdm_descriptors={"roi": ["IT"] * 4})
+    rdms.save(str(tmp_path / "rdms.h5"), file_type="hdf5")
+    with h5py.File(put(tmp_path / "brain.rdm.h5", V1=VECTORS[0]), "a") as file:
+        file.attrs["type"] = "bRDM"
+    assert next(iter(READERS)) == "dnnbrain", "the general reader stands between the others by its name"
+    assert [each.region for each in read([tmp_path / "rdms.h5"])] == ["IT"]
+    assert all(each.certain for name in ("rdms.h5", "brain.rdm.h5") for each in find(tmp_path / name))
+
+
+def test_an_asymmetric_square_is_refused_by_name(tmp_path):
+    with pytest.raises(UserError, match=r"x\.h5: IT is not symmetric"):
+        read([put(tmp_path / "x.h5", IT=np.triu(SQUARES[0]) * 2 + np.tril(SQUARES[0]))])
+
+
+def test_a_store_of_our_own_needs_no_import(tmp_path):
+    spec = RdmSpec("IT", 1, "float64", "correlation")
+    with create(tmp_path / "s.h5", Stimuli(np.array([b"x" * 64] * N)), {}, [spec], "key") as writer:
+        writer.write_rdm("IT", 0, 0, VECTORS[0])
+    with pytest.raises(UserError, match=r"s\.h5 is a store already"):
+        read([tmp_path / "s.h5"])

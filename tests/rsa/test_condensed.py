@@ -1,0 +1,84 @@
+"""The order of an RDM's vector is SciPy's, and its arithmetic is exact."""
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import pdist, squareform
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.rsa.condensed import Rdm, count, pair_index, square, upper
+from rdl_cli.rsa.distances import DISTANCES
+
+
+def test_a_distance_at_the_upper_triangle_is_scipys_pdist():
+    a = torch.randn(11, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    values = DISTANCES.find("euclidean")(a, a)[upper(11)]
+    np.testing.assert_allclose(values, pdist(a.numpy()), rtol=1e-12)
+    np.testing.assert_array_equal(square(values), squareform(values.numpy()))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 5, 17, 92])
+def test_every_pair_has_its_place(n):
+    i, j = upper(n)
+    places = torch.arange(n * (n - 1) // 2)
+    assert torch.equal(pair_index(i, j, n), places)
+    assert torch.equal(pair_index(j, i, n), places)
+    assert count(len(places)) == n
+
+
+@pytest.mark.parametrize("n", [50_000, 94_906_267, 1_000_000_007])
+def test_places_are_exact_where_floats_are_not(n):
+    """From n = 94,906,267 on, 8k + 1 is no longer a float64."""
+    pairs = n * (n - 1) // 2
+    rows = [0, 1, 2, n // 3, n // 2, n - 3, n - 2]
+    starts = [i * (2 * n - i - 1) // 2 for i in rows]
+    i = torch.tensor(rows)
+    assert pair_index(i, i + 1, n).tolist() == starts
+    assert pair_index(torch.tensor(n - 1), i, n).tolist() == [start + n - 2 - row for start, row in zip(starts, rows, strict=True)]
+    assert pair_index(torch.tensor(n - 1), torch.tensor(n - 2), n).item() == pairs - 1
+    assert count(pairs) == n
+    with pytest.raises(UserError):
+        count(pairs + 1)
+
+
+@pytest.mark.parametrize("pairs", [0, 2, 4, 4185, 4187])
+def test_a_number_that_is_no_triangle_is_refused(pairs):
+    with pytest.raises(UserError, match="are no RDM"):
+        count(pairs)
+
+
+def test_small_integers_do_not_overflow():
+    i, j = torch.tensor([70, 90], dtype=torch.uint8), torch.tensor([80, 2], dtype=torch.uint8)
+    assert pair_index(i, j, 92).tolist() == [70 * 113 // 2 + 9, 2 * 181 // 2 + 87]
+
+
+def test_square_keeps_gradients_and_batches():
+    values = torch.rand(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    assert square(values).shape == (2, 3, 4, 4)
+    assert torch.equal(square(values)[1, 2], square(values[1, 2]))
+    assert torch.autograd.gradcheck(square, (values,))
+
+
+def test_among_gives_the_distances_of_those_stimuli_in_that_order():
+    matrix = torch.rand(6, 6)
+    matrix = matrix + matrix.T
+    matrix[1, 4] = matrix[4, 1] = torch.nan
+    rdm = Rdm(matrix[upper(6)], tuple("abcdef"), "it", "correlation")
+    part = rdm.among("ebaf")
+    order = torch.tensor([4, 1, 0, 5])
+    expected = matrix[order][:, order].fill_diagonal_(0)
+    torch.testing.assert_close(part.square(), expected, equal_nan=True, rtol=0, atol=0)
+    assert (part.ids, part.name, part.distance) == (("e", "b", "a", "f"), "it", "correlation")
+    assert rdm.among(["c"]).values.shape == (0,) and rdm.among(["c"]).square().tolist() == [[0]]
+    assert torch.equal(rdm.among(rdm.ids).square().nan_to_num(), rdm.square().nan_to_num())
+
+
+def test_what_is_no_rdm_is_refused_with_its_numbers():
+    rdm = Rdm(torch.rand(6), tuple("abcd"), "it")
+    with pytest.raises(UserError, match="4 stimuli; 1 of the 2 asked for") as caught:
+        rdm.among("az")
+    assert "z" in caught.value.hint
+    with pytest.raises(UserError, match="holds 6 distances; its 3 stimuli have 3 pairs"):
+        Rdm(torch.rand(6), tuple("abc"), "it")
+    with pytest.raises(UserError, match="2 stimuli called `a`"):
+        Rdm(torch.rand(6), tuple("abca"), "it")

@@ -1,0 +1,209 @@
+"""Laws of every registered distance, and SciPy as the reference."""
+
+import pytest
+import torch
+from scipy.spatial.distance import cdist
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.rsa.distances import DISTANCES
+
+torch.set_num_threads(1)
+NAMES = DISTANCES.names()
+SCIPY = {
+    "mse": lambda a, b: cdist(a, b, "sqeuclidean") / a.shape[1],
+    "sqeuclidean": lambda a, b: cdist(a, b, "sqeuclidean"),
+    "euclidean": lambda a, b: cdist(a, b, "euclidean"),
+    "cosine": lambda a, b: cdist(a, b, "cosine"),
+    "correlation": lambda a, b: cdist(a, b, "correlation"),
+}
+HOMOGENEOUS = {"mse": 2, "sqeuclidean": 2, "euclidean": 1, "cosine": 0, "correlation": 0}
+
+
+def reps(n, *shape, seed=0, dtype=torch.float64):
+    return torch.randn(n, *shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def rotation(d):
+    return torch.linalg.qr(reps(d, d, seed=9)).Q
+
+
+@pytest.fixture(params=NAMES)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def distance(name):
+    return DISTANCES.find(name)
+
+
+def test_every_distance_has_a_reference():
+    assert set(NAMES) == set(SCIPY) == set(HOMOGENEOUS)
+
+
+def test_agrees_with_scipy(name, distance):
+    a, b = reps(7, 12), reps(5, 12, seed=1) + 0.3
+    torch.testing.assert_close(distance(a, b), torch.from_numpy(SCIPY[name](a.numpy(), b.numpy())), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(distance(a, a), torch.from_numpy(SCIPY[name](a.numpy(), a.numpy())), rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_is_symmetric_with_a_zero_diagonal_and_never_negative(distance, dtype):
+    a = reps(40, 3, 5, 7).to(dtype)
+    for b in (a, a.detach(), a.clone()):
+        found = distance(a, b)
+        assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        assert (found.diagonal() == 0).all()
+        assert (found >= 0).all() and (found[~torch.eye(40, dtype=torch.bool)] > 0).all()
+    assert torch.equal(distance(a, a), distance(a, a).T)
+    torch.testing.assert_close(distance(a, a[:9]), distance(a[:9], a).T)
+
+
+def test_blocks_and_flattening_change_nothing(distance):
+    a = reps(9, 2, 3, 4)
+    flat = a.flatten(1)
+    assert torch.equal(distance(a, a), distance(flat, flat))
+    torch.testing.assert_close(distance(a[:4], a[4:]), distance(a, a)[:4, 4:])
+
+
+@pytest.mark.parametrize("dtype,units", [(torch.float32, 30_000), (torch.float64, 30_000), (torch.float32, 3)])
+def test_copies_of_a_row_are_exactly_zero_apart(distance, dtype, units):
+    a = reps(20, units, dtype=dtype).relu() + 3
+    a[[3, 17, 12]] = a[5].clone()
+    found = distance(a, a)
+    assert (found[5, [3, 17, 12]] == 0).all() and (found[[3, 17], [17, 12]] == 0).all()
+    assert (distance(a, a.flip(0)).flip(1).diagonal() == 0).all()
+
+
+def test_scaling_does_what_the_distance_says(name, distance):
+    a = reps(8, 10)
+    torch.testing.assert_close(distance(3 * a, 3 * a), 3 ** HOMOGENEOUS[name] * distance(a, a))
+
+
+def test_tiny_units_are_as_good_as_any(name, distance):
+    """Magnetoencephalography in tesla, float32: squares of 1e-13 are far below 1, but no rounding."""
+    a = reps(8, 10, dtype=torch.float32)
+    tiny = (1e-13 * a).requires_grad_()
+    found = distance(tiny, tiny)
+    torch.testing.assert_close(found, 1e-13 ** HOMOGENEOUS[name] * distance(a, a), rtol=1e-4, atol=0)
+    found.sum().backward()
+    assert torch.isfinite(tiny.grad).all()
+
+
+def test_a_rotation_changes_nothing_but_correlation(name, distance):
+    a = reps(8, 10) + 0.5
+    turned = a @ rotation(10)
+    same = torch.allclose(distance(turned, turned), distance(a, a))
+    assert same == (name != "correlation")
+
+
+def test_a_common_offset_of_all_units_changes_nothing_but_cosine(name, distance):
+    a = reps(8, 10)
+    same = torch.allclose(distance(a + 2, a + 2), distance(a, a))
+    assert same == (name != "cosine")
+
+
+@pytest.mark.parametrize("name", ["mse", "sqeuclidean", "euclidean"])
+def test_float32_survives_a_common_pattern(name):
+    """Features 50 ± 0.01: without the shift the relative error is 9 and half the entries are negative."""
+    a = (50 + 0.01 * reps(64, 200)).float()
+    exact = DISTANCES.find(name)(a.double(), a.double())
+    found = DISTANCES.find(name)(a, a).double()
+    off = ~torch.eye(64, dtype=torch.bool)
+    assert ((found - exact).abs() / exact)[off].max() < 2e-6
+    b = (50 + 0.01 * reps(30, 200, seed=4)).float()
+    torch.testing.assert_close(DISTANCES.find(name)(a, b).double(), DISTANCES.find(name)(a.double(), b.double()), rtol=2e-6, atol=0)
+
+
+@pytest.mark.parametrize("name", ["cosine", "correlation"])
+def test_directions_survive_a_large_offset(name):
+    a = (1000 + reps(30, 50)).float()
+    off = ~torch.eye(30, dtype=torch.bool)
+    error = (DISTANCES.find(name)(a, a).double() / DISTANCES.find(name)(a.double(), a.double()) - 1)[off].abs().max()
+    assert error < {"cosine": 2e-4, "correlation": 2e-6}[name]  # the angles themselves are 1e-3 wide; r is not
+
+
+def test_autocast_changes_nothing(distance):
+    a = reps(16, 64, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        inside = distance(a, a)
+    assert inside.dtype == torch.float32 and torch.equal(inside, distance(a, a))
+
+
+def test_gradients_are_those_of_the_formula(distance):
+    a, b = reps(4, 6).requires_grad_(), reps(3, 6, seed=1).requires_grad_()
+    assert torch.autograd.gradcheck(distance, (a, b))
+    off = ~torch.eye(4, dtype=torch.bool)
+    assert torch.autograd.gradcheck(lambda x: distance(x, x)[off], (a,))
+    assert torch.autograd.gradcheck(lambda x: distance(x, b.detach()), (a,))
+
+
+def test_detaching_one_side_halves_the_gradient(distance):
+    """The surrogate of Eq. 4 relies on it: each pair occurs twice, once for either end."""
+    a, weights = reps(6, 5).requires_grad_(), reps(6, 6, seed=2)
+    weights = weights + weights.T
+    (both,) = torch.autograd.grad((weights * distance(a, a)).sum(), a)
+    (one,) = torch.autograd.grad((weights * distance(a, a.detach())).sum(), a)
+    torch.testing.assert_close(both, 2 * one)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        torch.zeros(5, 4),
+        torch.full((5, 4), 0.1),
+        torch.full((5, 4), 60000.0),
+        torch.arange(5.0)[:, None].expand(5, 4),
+        torch.cat([torch.zeros(2, 4), torch.eye(4)]),
+        torch.cat([torch.eye(4), torch.eye(4)]),
+        torch.cat([1e-7 * torch.eye(4), torch.eye(4)]),
+        torch.ones(1, 4),
+        torch.eye(1),
+    ],
+    ids=["zeros", "constant", "large", "constant rows", "dead rows", "copies", "nearly dead", "one stimulus", "one unit"],
+)
+def test_degenerate_rows_give_finite_values_and_gradients(distance, rows, dtype):
+    for detached in (False, True):
+        a = rows.to(dtype).clone().requires_grad_()
+        found = distance(a, a.detach() if detached else a)
+        ((found - 1) ** 2).sum().backward()
+        assert torch.isfinite(found).all() and (found.diagonal() == 0).all()
+        assert torch.isfinite(a.grad).all()
+
+
+def test_the_gradient_of_a_nearly_dead_row_is_bounded():
+    a = torch.cat([1e-12 * torch.eye(4), torch.eye(4)]).double().requires_grad_()
+    DISTANCES.find("cosine")(a, a).sum().backward()
+    assert 1 < a.grad.abs().max() < 1e5
+
+
+def test_rows_without_a_direction():
+    a = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 2, 3]])
+    expected = torch.tensor([[0, 0, 0.5], [0, 0, 0.5], [0.5, 0.5, 0]])
+    torch.testing.assert_close(DISTANCES.find("cosine")(a, a), expected)
+    torch.testing.assert_close(DISTANCES.find("correlation")(a + 0.1, a + 0.1), expected)
+
+
+def test_other_kinds_of_numbers_are_read(distance):
+    pictures = torch.randint(0, 256, (4, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(distance(pictures, pictures), distance(pictures.float(), pictures.float()))
+
+
+def test_the_wider_dtype_of_two_counts(distance):
+    a = reps(4, 6)
+    assert distance(a.half(), a).dtype == distance(a, a.float()).dtype == torch.float64
+    assert distance(a.half(), a.float()).dtype == torch.float32
+
+
+def test_no_rows_give_an_empty_matrix(distance):
+    assert distance(torch.zeros(3, 2, 2), torch.zeros(0, 2, 2)).shape == (3, 0)
+
+
+def test_a_wrong_name_teaches():
+    with pytest.raises(UserError, match="did you mean `correlation`"):
+        DISTANCES.find("corelation")
+
+
+def test_a_distance_of_the_users_own():
+    assert DISTANCES.find("torch:cdist")(torch.eye(2), torch.eye(2)).shape == (2, 2)

@@ -1,0 +1,124 @@
+"""rsatoolbox and published numbers on real brains as the references of the noise ceiling."""
+
+import warnings
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from rsatoolbox.inference import boot_noise_ceiling
+from rsatoolbox.rdm import RDMs
+from scipy.spatial.distance import squareform
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.rsa.measures import MEASURES
+from rdl_cli.rsa.noise_ceiling import noise_ceiling
+
+torch.set_num_threads(1)
+spearman = MEASURES.find("spearman")
+RSATOOLBOX = {"pearson": "corr", "cosine": "cosine", "spearman": "spearman", "rho-a": "rho-a", "tau-a": "tau-a"}
+RSATOOLBOX |= {"whitened-cosine": "cosine_cov", "whitened-correlation": "corr_cov"}
+
+FOLDER = Path(__file__).resolve().parents[2] / "../shared/data/brain"
+needs_brains = pytest.mark.skipif(not FOLDER.exists(), reason="the brain RDMs are not beside this checkout")
+
+
+def condensed(matrices):
+    return torch.from_numpy(np.stack([squareform(m, checks=False) for m in np.asarray(matrices, dtype=np.float64)]))
+
+
+def cichy(region):
+    with h5py.File(FOLDER / "cichy92/target_fmri.mat") as file:
+        return condensed(np.moveaxis(file[f"{region}_RDMs"][()], -1, 0))
+
+
+def kriegeskorte():
+    """Human IT, 4 subjects, their two sessions averaged."""
+    found = scipy.io.loadmat(FOLDER / "krieg92/92_brainRDMs.mat")["RDMs"][0]["RDM"]
+    return condensed([np.mean([session.astype(float) for session in subject], 0) for subject in found])
+
+
+def behaviour():
+    return condensed(list(scipy.io.loadmat(FOLDER / "krieg92/92_behavRDMs.mat")["rdms_behav_92"][0]["RDM"]))
+
+
+def monkey():
+    found = scipy.io.loadmat(FOLDER / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat", simplify_cells=True)["RDMs_mIT_hIT_fig1"]
+    return torch.from_numpy(np.asarray(found[0]["RDM"], dtype=np.float64).ravel())
+
+
+def model(name):
+    found = scipy.io.loadmat(FOLDER / "krieg92/92_modelRDMs.mat", simplify_cells=True)["Models"]
+    return condensed([each["RDM"] for each in found if name in each["name"].lower()])[0]
+
+
+def subjects(s=5, n=9):
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.random(n * (n - 1) // 2) + rng.random((s, 1)) * rng.random((s, n * (n - 1) // 2)))
+
+
+@pytest.mark.parametrize("name", RSATOOLBOX)
+def test_rsatoolbox_agrees(name):
+    rdms = subjects()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own note that ranks are a heuristic for tau
+        expected = boot_noise_ceiling(RDMs(rdms.numpy()), method=RSATOOLBOX[name])
+    np.testing.assert_allclose(noise_ceiling(MEASURES.find(name), rdms), expected, rtol=0, atol=1e-12)
+
+
+@needs_brains
+@pytest.mark.parametrize(
+    "read,lower,upper",
+    [
+        (lambda: cichy("IT"), 0.453, 0.542),
+        (lambda: cichy("EVC"), 0.242, 0.392),
+        (kriegeskorte, 0.372, 0.666),
+        (behaviour, 0.477, 0.577),
+    ],
+    ids=["cichy IT", "cichy EVC", "kriegeskorte hIT", "behaviour"],
+)
+def test_ceilings_of_real_brains(read, lower, upper):
+    assert noise_ceiling(spearman, read()) == pytest.approx((lower, upper), abs=6e-4)
+
+
+@needs_brains
+def test_similarities_of_real_brains():
+    it, evc, human = cichy("IT").mean(0), cichy("EVC").mean(0), kriegeskorte().mean(0)
+    for mine, theirs, value in (
+        (it, human, 0.557),
+        (it, monkey(), 0.486),
+        (human, monkey(), 0.439),
+        (behaviour().mean(0), human, 0.392),
+        (model("animacy"), human, 0.588),
+        (evc, model("silhouette"), 0.509),
+    ):
+        assert spearman(mine, theirs).item() == pytest.approx(value, abs=6e-4)
+
+
+def test_subjects_who_agree_leave_no_room():
+    rdms = subjects(1).expand(4, -1)
+    assert noise_ceiling(spearman, rdms) == pytest.approx((1, 1))
+
+
+def test_the_lower_bound_leaves_the_subject_out():
+    """Subjects with nothing in common: 0 from below, 1/√S from above."""
+    rdms = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 7998)))
+    lower, upper = noise_ceiling(MEASURES.find("pearson"), rdms)
+    assert abs(lower) < 0.02 and upper == pytest.approx(0.5, abs=0.02)
+
+
+def test_what_is_not_measured_in_one_subject_is_left_to_the_others():
+    rdms = subjects()
+    rdms[2, :5] = torch.nan
+    lower, upper = noise_ceiling(spearman, rdms)
+    assert torch.isfinite(lower) and lower < upper
+    assert (lower.item(), upper.item()) == pytest.approx(tuple(map(float, noise_ceiling(spearman, subjects()))), abs=0.1)
+
+
+def test_one_subject_and_kernels_have_no_ceiling():
+    with pytest.raises(UserError, match="at least 2 subjects; there is 1"):
+        noise_ceiling(spearman, subjects(1))
+    with pytest.raises(UserError, match="compares kernels"):
+        noise_ceiling(MEASURES.find("cka"), subjects())

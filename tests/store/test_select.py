@@ -1,0 +1,138 @@
+"""Which RDMs a text like `IT@BE@mean` names."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.spatial.distance import squareform
+
+from rdl_cli.core.errors import UserError
+from rdl_cli.store.layout import RdmSpec
+from rdl_cli.store.select import by_subject, over, select, select_one, split
+from rdl_cli.store.store import Stimuli, Store
+from rdl_cli.store.writer import create
+
+N, PAIRS = 4, 6
+VALUES = np.arange(6 * PAIRS, dtype=np.float32).reshape(6, PAIRS)
+PLAIN = {"subjects": (), "sessions": (), "times": ()}
+STACKS = {
+    "IT": {"subjects": ("BE", "KO", "SN") * 2, "sessions": ("1",) * 3 + ("2",) * 3, "times": ()},
+    "V1": {"subjects": tuple("123456"), "sessions": (), "times": ()},
+    "meg": {"subjects": ("1",) * 3 + ("2",) * 3, "sessions": (), "times": (-100.0, 50.0, 150.5) * 2},
+    "a@b": PLAIN,
+    "a": PLAIN,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    path = tmp_path_factory.mktemp("parts") / "s.h5"
+    count = {name: 6 if name in ("IT", "V1", "meg") else 1 for name in STACKS}
+    specs = [RdmSpec(name, count[name], "float32", "correlation", name, "1 - r", **labels) for name, labels in STACKS.items()]
+    digests = np.array([f"{i:064x}" for i in range(N)], "S64")
+    with create(path, Stimuli(digests), {"command": "test"}, specs, "f") as writer:
+        for spec in specs:
+            for k in range(spec.count):
+                values = VALUES[k].copy()
+                if spec.name == "V1":
+                    values[0], values[1] = np.nan, np.nan if k else 7
+                writer.write_rdm(spec.name, k, 0, values)
+    return Store.open(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ("IT", range(6)),
+        ("IT@KO", [1, 4]),
+        ("IT@subjectKO", [1, 4]),
+        ("IT@session2", [3, 4, 5]),
+        ("IT@session2@KO", [4]),
+        ("IT@KO@session2", [4]),
+        ("V1@3", [2]),
+        ("V1@subject3", [2]),
+        ("meg@150.5ms", [2, 5]),
+        ("meg@-100ms@2", [3]),
+        ("a@b", [0]),
+        ("a", [0]),
+    ],
+)
+def test_parts_narrow_in_turn(store, text, rows):
+    found = select(store, text)
+    stack = found.stack
+    assert len(stack.values) == len(stack.subject) == len(stack.session) == len(stack.time) == len(rows)
+    everything = store.rdm(found.layer)
+    np.testing.assert_array_equal(stack.values, everything.values[list(rows)])
+    assert stack.subject == tuple(everything.subject[k] for k in rows)
+
+
+@pytest.mark.parametrize("text", ["IT@mean", "IT@session1@mean", "IT@mean@session1", "IT@BE@mean"])
+def test_the_mean_is_of_what_the_other_parts_leave(store, text):
+    found = select(store, text)
+    rest = select(store, text.replace("@mean", "")).stack
+    assert len(found.stack.values) == 1 and found.stack.values.dtype == np.float64
+    np.testing.assert_allclose(found.stack.values[0], rest.values.mean(0))
+    assert f"mean of {len(rest.values)} RDMs" in found.said
+
+
+def test_the_mean_leaves_out_what_is_not_measured(store):
+    values = select(store, "V1@mean").stack.values[0]
+    assert math.isnan(values[0]) and values[1] == 7
+    np.testing.assert_allclose(values[2:], VALUES[:, 2:].mean(0))
+
+
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [
+        ("IT@XX", "BE, KO, SN, session1, session2, mean"),
+        ("meg@150ms", "1, 2, -100ms, 50ms, 150.5ms, mean"),
+        ("a@mea", "no parts"),
+        ("IT@", "BE"),
+    ],
+)
+def test_unknown_parts_list_those_there_are(store, text, known):
+    with pytest.raises(UserError, match="no part") as caught:
+        select(store, text)
+    assert known in caught.value.hint
+
+
+def test_unknown_layers_list_those_there_are(store):
+    with pytest.raises(UserError, match="no layer `It`; did you mean `IT`") as caught:
+        select(store, "It@mean")
+    assert "meg" in caught.value.hint
+
+
+def test_one_is_one(store):
+    assert select_one(store, "IT@BE@session1").stack.values.shape == (1, PAIRS)
+    assert select_one(store, "a@b").said == "a@b"
+    with pytest.raises(UserError, match=r"6 RDMs \(3 subjects, 2 sessions\)") as caught:
+        select_one(store, "IT")
+    assert "IT@mean, IT@BE" in caught.value.hint
+    for hint in caught.value.hint.removeprefix("say which: ").split(", "):
+        assert len(select(store, hint).stack.values) < 6
+
+
+def test_the_layers_own_name_may_hold_the_sign(store):
+    assert (
+        split(store, "a@b") == ("a@b", []) and split(store, "a@b@mean") == ("a@b", ["mean"]) and split(store, "a@mean") == ("a", ["mean"])
+    )
+
+
+def test_sessions_are_averaged_in_each_subject_and_times_are_not(store):
+    stack = by_subject(store.rdm("IT"))
+    assert stack.subject == ("BE", "KO", "SN")
+    np.testing.assert_allclose(stack.values, (VALUES[:3] + VALUES[3:]) / 2)
+    assert len(by_subject(store.rdm("a")).values) == 1
+    with pytest.raises(UserError, match="3 time points") as caught:
+        by_subject(store.rdm("meg"))
+    assert "@-100ms" in caught.value.hint
+    assert by_subject(select(store, "meg@50ms").stack).subject == ("1", "2")
+
+
+def test_rdms_over_some_stimuli_are_theirs_in_that_order(store):
+    stack = store.rdm("IT")
+    rows = torch.tensor([2, 0, 3])
+    for values, part in zip(stack.values, over(stack, rows, N).values, strict=True):
+        np.testing.assert_array_equal(squareform(part), squareform(values)[rows][:, rows])
+    assert over(stack, rows, N).subject == stack.subject
