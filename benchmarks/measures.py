@@ -28,10 +28,10 @@ import torch.nn.functional as F
 import typer
 from torch import Tensor
 
-from rdl_cli.commands.device import prepare
-from rdl_cli.rsa.bayes import prior
+from rdl_cli.commands.device import configure_backend
+from rdl_cli.rsa.bayes import prior_variance
 from rdl_cli.rsa.distances import mse
-from rdl_cli.rsa.measures import MEASURES, Measure, input_of, traits
+from rdl_cli.rsa.measures import MEASURES, Measure, measure_input, measure_traits
 
 UNITS, SAMPLES = 200, 10_000
 OUT = Path(__file__).with_suffix(".csv")
@@ -61,10 +61,14 @@ def cases(n: int, device: str) -> Iterator[Case]:
     reps = [x.to(device) for x in representations(n)]
     for name in MEASURES.names():
         measure = MEASURES.find(name)
-        inputs = [input_of(measure, x, mse) for x in reps]
+        inputs = [measure_input(measure, x, mse) for x in reps]
         yield name, "rdl", partial(measured, measure, inputs)
         if name in RSATOOLBOX and n <= MOST.get(name, n):
-            yield name, "rsatoolbox", rsatoolbox(RSATOOLBOX[name], [x.cpu().numpy() for x in inputs])
+            yield (
+                name,
+                "rsatoolbox",
+                rsatoolbox(RSATOOLBOX[name], [x.cpu().numpy() for x in inputs]),
+            )
         if name in ("tv", "jsd"):
             spec = MEASURES.find(f"{name}:reference=true")
             yield name, "rdl, plain means", partial(measured, spec, inputs)
@@ -85,19 +89,24 @@ def rsatoolbox(method: str, inputs: list[np.ndarray]) -> Callable[[], float]:
 
 def published(name: str, mine: Tensor, theirs: Tensor) -> float:
     """TV or JSD in bits by the published estimator."""
-    p, q = prior(mine), prior(theirs)
+    p, q = prior_variance(mine), prior_variance(theirs)
     generator = torch.Generator().manual_seed(0)
     of_p, of_q = torch.linalg.cholesky(p), torch.linalg.cholesky(q)
 
     def log_density(factor: Tensor, y: Tensor) -> Tensor:
-        return -torch.linalg.solve_triangular(factor, y, upper=False).square().sum(0) / 2 - factor.diagonal().log().sum()
+        return (
+            -torch.linalg.solve_triangular(factor, y, upper=False).square().sum(0) / 2
+            - factor.diagonal().log().sum()
+        )
 
     means = []
     for own in (of_p, of_q):
         y = own @ torch.randn(len(p), SAMPLES, generator=generator, dtype=p.dtype).to(p.device)
         ratio = log_density(of_p, y) - log_density(of_q, y)
         ratio = ratio if own is of_p else -ratio
-        means.append((F.logsigmoid(ratio) if name == "jsd" else F.relu(-torch.expm1(-ratio))).mean())
+        means.append(
+            (F.logsigmoid(ratio) if name == "jsd" else F.relu(-torch.expm1(-ratio))).mean()
+        )
     total = float(sum(means))
     return 1 + total / (2 * math.log(2)) if name == "jsd" else total / 2
 
@@ -120,11 +129,25 @@ def timed(case: Callable[[], float], least: int, device: str) -> tuple[float, fl
 def machine(device: str) -> dict[str, object]:
     cpu = platform.processor()
     if (known := Path("/proc/cpuinfo")).is_file():
-        cpu = next((line.partition(":")[2].strip() for line in known.read_text().splitlines() if line.startswith("model name")), cpu)
+        cpu = next(
+            (
+                line.partition(":")[2].strip()
+                for line in known.read_text().splitlines()
+                if line.startswith("model name")
+            ),
+            cpu,
+        )
     chip = cpu if device == "cpu" else torch.cuda.get_device_name()
-    versions: dict[str, object] = {name: metadata.version(name) for name in ("torch", "numpy", "scipy", "rsatoolbox")}
+    versions: dict[str, object] = {
+        name: metadata.version(name) for name in ("torch", "numpy", "scipy", "rsatoolbox")
+    }
     load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return {"device": chip, "cores": os.cpu_count(), "threads": torch.get_num_threads(), "load": load} | versions
+    return {
+        "device": chip,
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "load": load,
+    } | versions
 
 
 def main(
@@ -136,26 +159,46 @@ def main(
     out: Annotated[Path, typer.Option(help="the table")] = OUT,
 ) -> None:
     torch.set_num_threads(threads)
-    prepare(device)  # as `rdl compare-rdms` does
+    configure_backend(device)  # as `rdl compare-rdms` does
     warnings.simplefilter("ignore")  # rsatoolbox's, of deprecated SciPy
     rows: list[dict[str, object]] = []
     before: dict[tuple[str, str], tuple[int, float]] = {}
     for n in map(int, sizes.split(",")):
         for name, whose, case in cases(n, device):
             earlier, seconds = before.get((name, whose), (n, 0.0))
-            power = 3 if traits(MEASURES.find(name)).takes == "kernel" or "whitened" in name else 2
+            power = (
+                3
+                if measure_traits(MEASURES.find(name)).takes == "kernel" or "whitened" in name
+                else 2
+            )
             if seconds > 0.1 and seconds * (n / earlier) ** power > 2 * limit:
                 continue
             value, wall, cpu, repetitions = timed(case, repeat, device)
             before[name, whose] = (n, cpu if device == "cpu" else wall)
-            row = {"measure": name, "by": whose, "n": n, "seconds": wall, "cpu_seconds": cpu, "repetitions": repetitions, "value": value}
+            row = {
+                "measure": name,
+                "by": whose,
+                "n": n,
+                "seconds": wall,
+                "cpu_seconds": cpu,
+                "repetitions": repetitions,
+                "value": value,
+            }
             rows.append(row | machine(device))
-            print(f"{name:22} {whose:18} n={n:<6} {wall:10.4f} s  {cpu:10.4f} s of processor  {value:.6f}", flush=True)
+            print(
+                f"{name:22} {whose:18} n={n:<6} {wall:10.4f} s  {cpu:10.4f} s of processor  {value:.6f}",
+                flush=True,
+            )
     with out.open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()})
+            writer.writerow(
+                {
+                    key: f"{value:.4g}" if isinstance(value, float) else value
+                    for key, value in row.items()
+                }
+            )
 
 
 if __name__ == "__main__":

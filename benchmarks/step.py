@@ -31,18 +31,18 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from rdl_cli.commands.export_rdms.export_rdms import export_rdms
-from rdl_cli.commands.settings import Export, Student, Training
-from rdl_cli.commands.train.targets import Shown, objectives
+from rdl_cli.commands.settings import ExportSettings, StudentSettings, TrainingSettings
+from rdl_cli.commands.train.targets import TrainingImages, open_objectives
 from rdl_cli.commands.train.train import train
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch
 from rdl_cli.datasets.augmentation import VIEWS
 from rdl_cli.datasets.base import Split, Splits
-from rdl_cli.datasets.base import load as load_pictures
+from rdl_cli.datasets.base import load_dataset as load_pictures
 from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING
-from rdl_cli.networks.factory import Pictures, build
-from rdl_cli.training.loop import Learner, fit
+from rdl_cli.networks.factory import InputShape, build_network
+from rdl_cli.training.loop import StudentModule, fit
 from rdl_cli.training.lr_schedule import SCHEDULES
 from rdl_cli.training.objective import Objective
 from rdl_cli.training.targets import StoreTarget
@@ -74,7 +74,9 @@ class Clocked:
     """A stream of a few steps an epoch that notes when each batch is asked for."""
 
     def __init__(self, split: Split, steps: int):
-        self.batches = Batches(split, None, SIZE, VIEWS.make("none"), PREPROCESSING.make("unit", split), steps=steps)
+        self.batches = Batches(
+            split, None, SIZE, VIEWS.make("none"), PREPROCESSING.make("unit", split), steps=steps
+        )
         self.asked: list[float] = []
 
     def __len__(self) -> int:
@@ -96,24 +98,26 @@ class Clocked:
 
 def network() -> nn.Module:
     Seeds(1).fix("initialisation")
-    return build("mnist-cnn", Pictures(1, 28, 28), 10).to(memory_format=torch.channels_last)
+    return build_network("mnist-cnn", InputShape(1, 28, 28), 10).to(
+        memory_format=torch.channels_last
+    )
 
 
 def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
 
 
-def with_fit(split: Split, settings: Student, steps: int) -> Iterator[list[float]]:
+def with_fit(split: Split, settings: StudentSettings, steps: int) -> Iterator[list[float]]:
     """Turns of the package's own loop, as `rdl train-student` sets it up."""
     student, seeds, fabric = network(), Seeds(0), Fabric(accelerator="cpu", devices=1)
     preprocess = PREPROCESSING.make("unit", split)
-    shown = Shown(split, split.ids, VIEWS.make("none"), preprocess, fabric.device)
-    teaching = objectives(settings, student, Pictures(1, 28, 28), 10, shown, seeds)
+    shown = TrainingImages(split, split.ids, VIEWS.make("none"), preprocess, fabric.device)
+    teaching = open_objectives(settings, student, InputShape(1, 28, 28), 10, shown, seeds)
     touch(teaching)
-    learner = Learner(student, teaching)
+    module = StudentModule(student, teaching)
     stream = Clocked(split, steps)
     schedule = SCHEDULES.make("cosine", MANY)
-    model, optimizer = fabric.setup(learner, optimizer_of(learner))
+    model, optimizer = fabric.setup(module, optimizer_of(module))
     for _ in fit(model, optimizer, stream, stream, schedule, MANY, seeds, fabric):
         yield stream.durations()
 
@@ -143,14 +147,16 @@ def bare(split: Split, steps: int) -> Iterator[list[float]]:
 
 def kinds(splits: Splits, folder: Path, steps: int) -> list[Kind]:
     """Every kind of step, with its operations; teacher and stores are made in the folder."""
-    rdl = Student(match=LAYERS, objective=["rdl:pairs=500"])
+    rdl = StudentSettings(match=LAYERS, objective=["rdl:pairs=500"])
     of = {
-        "baseline": (splits.train, Student()),
+        "baseline": (splits.train, StudentSettings()),
         "activations": (splits.train, replace(rdl, targets=str(folder / "activations.h5"))),
         "rdms": (splits.validation, replace(rdl, targets=str(folder / "rdms.h5"))),
         "live teacher": (splits.train, replace(rdl, targets=str(folder / "teacher"))),
     }
-    turns = {"bare loop": partial(bare, splits.train)} | {name: partial(with_fit, *each) for name, each in of.items()}
+    turns = {"bare loop": partial(bare, splits.train)} | {
+        name: partial(with_fit, *each) for name, each in of.items()
+    }
     return [Kind(name, start(steps), operations(start)) for name, start in turns.items()]
 
 
@@ -171,9 +177,15 @@ def prepare(folder: Path, data_root: Path) -> Splits:
     if not (data_root / "MNIST").is_dir():
         root = str(folder / "data")
         noise(Path(root) / "MNIST" / "raw")
-    train(folder / "teacher", Training(data_root=root, steps=1))
-    export_rdms(folder / "teacher", folder / "activations.h5", Export(data_root=root, layers=LAYERS))
-    export_rdms(folder / "teacher", folder / "rdms.h5", Export(data_root=root, layers=LAYERS, split="validation", as_="rdm"))
+    train(folder / "teacher", TrainingSettings(data_root=root, steps=1))
+    export_rdms(
+        folder / "teacher", folder / "activations.h5", ExportSettings(data_root=root, layers=LAYERS)
+    )
+    export_rdms(
+        folder / "teacher",
+        folder / "rdms.h5",
+        ExportSettings(data_root=root, layers=LAYERS, split="validation", as_="rdm"),
+    )
     return load_pictures("mnist", Path(root))
 
 
@@ -183,8 +195,12 @@ def noise(raw: Path) -> None:
     rng = random.Random(0)
     for which, n in (("train", 60_000), ("t10k", 10_000)):
         sizes = b"".join(side.to_bytes(4, "big") for side in (n, 28, 28))
-        (raw / f"{which}-images-idx3-ubyte").write_bytes(bytes([0, 0, 8, 3]) + sizes + rng.randbytes(n * 28 * 28))
-        (raw / f"{which}-labels-idx1-ubyte").write_bytes(bytes([0, 0, 8, 1]) + sizes[:4] + bytes(i % 10 for i in range(n)))
+        (raw / f"{which}-images-idx3-ubyte").write_bytes(
+            bytes([0, 0, 8, 3]) + sizes + rng.randbytes(n * 28 * 28)
+        )
+        (raw / f"{which}-labels-idx1-ubyte").write_bytes(
+            bytes([0, 0, 8, 1]) + sizes[:4] + bytes(i % 10 for i in range(n))
+        )
 
 
 def measure(all_kinds: list[Kind], rounds: int) -> dict[str, list[list[float]]]:
@@ -207,12 +223,30 @@ def table(all_kinds: list[Kind], found: dict[str, list[list[float]]]) -> list[di
     rows = []
     for name, other, bar in COMPARED:
         times = statistics.quantiles([1e3 * each for turn in found[name] for each in turn], n=4)
-        ratios = statistics.quantiles([a / b for a, b in zip(typical[name], typical[other], strict=True)], n=4)
-        met = {"": "", "<=": ratios[1] <= float(bar[3:] or 0), ">=": ratios[1] >= float(bar[3:] or 0)}[bar[:2]]
-        row: dict[str, object] = {"step": name, "n": sum(map(len, found[name])), "turns": len(found[name])}
+        ratios = statistics.quantiles(
+            [a / b for a, b in zip(typical[name], typical[other], strict=True)], n=4
+        )
+        met = {
+            "": "",
+            "<=": ratios[1] <= float(bar[3:] or 0),
+            ">=": ratios[1] >= float(bar[3:] or 0),
+        }[bar[:2]]
+        row: dict[str, object] = {
+            "step": name,
+            "n": sum(map(len, found[name])),
+            "turns": len(found[name]),
+        }
         row |= dict(zip(("ms_q1", "ms_median", "ms_q3"), times, strict=True)) | {"against": other}
         row |= dict(zip(("ratio_q1", "ratio_median", "ratio_q3"), ratios, strict=True))
-        rows.append(row | {"bar": bar, "met": met, "mflop": flops[name] / 1e6, "mflop_ratio": flops[name] / flops[other]})
+        rows.append(
+            row
+            | {
+                "bar": bar,
+                "met": met,
+                "mflop": flops[name] / 1e6,
+                "mflop_ratio": flops[name] / flops[other],
+            }
+        )
     return rows
 
 
@@ -232,7 +266,9 @@ def main(
     data_root: Annotated[Path, typer.Option(help="where MNIST lies")] = Path("data"),
     rounds: Annotated[int, typer.Option(help="turns of each kind of step")] = 40,
     steps: Annotated[int, typer.Option(help="steps in a turn; the first is not counted")] = 16,
-    threads: Annotated[list[int], typer.Option(help="threads of PyTorch; repeat for a table of each")] = THREADS,
+    threads: Annotated[
+        list[int], typer.Option(help="threads of PyTorch; repeat for a table of each")
+    ] = THREADS,
     out: Annotated[Path, typer.Option(help="the table")] = TABLE,
 ) -> None:
     rows = []
@@ -246,7 +282,12 @@ def main(
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()
         for row in rows:
-            writer.writerow({key: f"{value:.4g}" if isinstance(value, float) else value for key, value in row.items()})
+            writer.writerow(
+                {
+                    key: f"{value:.4g}" if isinstance(value, float) else value
+                    for key, value in row.items()
+                }
+            )
     print(out.read_text())
 
 

@@ -12,7 +12,12 @@ import h5py
 import pytest
 
 LAYERS = "pool1,pool2,fc"
-TINY: dict[str, Any] = {"dataset": "digits", "network": "mnist-cnn:width=0.25", "epochs": 2, "device": "cpu"}
+TINY: dict[str, Any] = {
+    "dataset": "digits",
+    "network": "mnist-cnn:width=0.25",
+    "epochs": 2,
+    "device": "cpu",
+}
 
 
 def same_runs(one: Path, other: Path) -> bool:
@@ -34,7 +39,9 @@ def arrays(path: Path) -> dict[str, tuple]:
     with h5py.File(path) as file:
         file.visititems(
             lambda name, item: (
-                found.update({name: (str(item.dtype), item.shape, item[()].tobytes())}) if isinstance(item, h5py.Dataset) else None
+                found.update({name: (str(item.dtype), item.shape, item[()].tobytes())})
+                if isinstance(item, h5py.Dataset)
+                else None
             )
         )
     found.pop("sha256", None)
@@ -52,18 +59,22 @@ def tiny() -> SimpleNamespace:
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     from rdl_cli.commands.export_rdms.export_rdms import export_rdms
-    from rdl_cli.commands.settings import Export, Student
+    from rdl_cli.commands.settings import ExportSettings, StudentSettings
     from rdl_cli.commands.train.train import train
 
     def run(out: Path, resume: bool = False, **changes: Any) -> Path:
         train(out, student(**changes), resume)
         return out
 
-    def student(**changes: Any) -> Student:
-        return replace(Student(**TINY), **changes)
+    def student(**changes: Any) -> StudentSettings:
+        return replace(StudentSettings(**TINY), **changes)
 
     def export(teacher: Path, out: Path, **changes: Any) -> Path:
-        export_rdms(teacher, out, replace(Export(layers=[LAYERS], device="cpu", batch_size=100), **changes))
+        export_rdms(
+            teacher,
+            out,
+            replace(ExportSettings(layers=[LAYERS], device="cpu", batch_size=100), **changes),
+        )
         return out
 
     return SimpleNamespace(
@@ -105,11 +116,19 @@ def elsewhere() -> Any:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["rdl_cli.commands.train.train", "rdl_cli.commands.export_rdms.export_rdms", "sklearn.datasets", "lightning_fabric.strategies"]
+        [
+            "rdl_cli.commands.train.train",
+            "rdl_cli.commands.export_rdms.export_rdms",
+            "sklearn.datasets",
+            "lightning_fabric.strategies",
+        ]
     )
 
     def run(code: str, wait: bool = True, **names: Any) -> Any:
-        process = context.Process(target=exec, args=("import torch; torch.set_num_threads(1)\n" + textwrap.dedent(code), names))
+        process = context.Process(
+            target=exec,
+            args=("import torch; torch.set_num_threads(1)\n" + textwrap.dedent(code), names),
+        )
         process.start()
         if not wait:
             return process

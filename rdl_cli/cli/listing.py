@@ -12,26 +12,36 @@ Json = Annotated[bool, typer.Option("--json", help="print JSON")]
 
 
 def listing(
-    kind: Annotated[str, typer.Argument(help=" or ".join((", ".join([*KINDS][:-1]), [*KINDS][-1])))],
+    kind: Annotated[
+        str, typer.Argument(help=" or ".join((", ".join([*KINDS][:-1]), [*KINDS][-1])))
+    ],
     as_json: Json = False,
 ) -> None:
     """The names of one kind, with their options and defaults."""
-    from rdl_cli.commands.listing import members
+    from rdl_cli.commands.listing import list_members
 
-    rows = [(m.name, ", ".join(f"{k}={v}" for k, v in m.options.items()), m.summary) for m in members(kind)]
+    rows = [
+        (m.name, ", ".join(f"{k}={v}" for k, v in m.options.items()), m.summary)
+        for m in list_members(kind)
+    ]
     _print(("name", "options", "what it is"), rows, as_json)
 
 
-def layers(
+def list_layers(
     network: Annotated[str, typer.Argument(help="a network (rdl list networks) or a finished run")],
-    input_size: Annotated[str, typer.Option(help="channels x height x width of a picture [default: 1x28x28]")] = "",
+    input_size: Annotated[
+        str, typer.Option(help="channels x height x width of a picture [default: 1x28x28]")
+    ] = "",
     classes: Annotated[int, typer.Option(help="number of logits")] = 10,
     as_json: Json = False,
 ) -> None:
     """The layers of a network that can be stored, matched and compared, in the order in which they run."""
-    from rdl_cli.commands.listing import layers as job
+    from rdl_cli.commands.listing import list_layers as job
 
-    rows = [(layer.name, " x ".join(map(str, layer.shape)), layer.numbers) for layer in job(network, input_size, classes)]
+    rows = [
+        (layer.name, " x ".join(map(str, layer.shape)), layer.numbers)
+        for layer in job(network, input_size, classes)
+    ]
     _print(("layer", "shape", "numbers"), rows, as_json)
 
 
@@ -43,7 +53,12 @@ def _print(columns: tuple[str, ...], rows: list[tuple[Any, ...]], as_json: bool)
     from rdl_cli.cli.render.comparison import console
 
     if as_json:
-        sys.stdout.write(json.dumps([dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False) + "\n")
+        sys.stdout.write(
+            json.dumps(
+                [dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False
+            )
+            + "\n"
+        )
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:

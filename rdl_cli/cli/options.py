@@ -10,12 +10,12 @@ from typing import Annotated, Any
 
 import typer
 
-from rdl_cli.commands.settings import flag
-from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.core.toml_types import fits, said
+from rdl_cli.commands.settings import to_flag
+from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.toml_types import has_type, type_name
 
 
-def command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
+def make_command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
     """A typer command whose options are the parameters of `job` and, in place of its `settings`, the fields of that class.
 
     `--config FILE.toml` gives defaults; flags win; unknown keys are refused.
@@ -41,7 +41,13 @@ def command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
         annotation=Annotated[
-            Path | None, typer.Option("--config", is_eager=True, callback=reads, help="TOML file of these options; flags win")
+            Path | None,
+            typer.Option(
+                "--config",
+                is_eager=True,
+                callback=reads,
+                help="TOML file of these options; flags win",
+            ),
         ],
     )
     run.__signature__ = inspect.Signature([*parameters, config])  # type: ignore[attr-defined]
@@ -52,11 +58,17 @@ def command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
 
 def _option(name: str, hint: Any, field: dataclasses.Field) -> inspect.Parameter:
     kind, help_text = typing.get_args(hint)[:2]
-    default = field.default_factory() if field.default_factory is not dataclasses.MISSING else field.default
-    names = (f"{flag(name)}/--no-{flag(name)[2:]}",) if kind is bool else (flag(name),)
+    default = (
+        field.default_factory()
+        if field.default_factory is not dataclasses.MISSING
+        else field.default
+    )
+    names = (f"{to_flag(name)}/--no-{to_flag(name)[2:]}",) if kind is bool else (to_flag(name),)
     shown = default not in ("", [], None, False)
     option = typer.Option(*names, help=help_text, show_default=shown)
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option])
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
 
 
 def _read_config(context: typer.Context, path: Path | None, kinds: dict[str, Any]) -> Path | None:
@@ -69,15 +81,21 @@ def _read_config(context: typer.Context, path: Path | None, kinds: dict[str, Any
         raise UserError(f"{path} could not be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not TOML: {error}") from error
-    options = [str(p.name) for p in context.command.params if p.param_type_name == "option" and p.name not in ("config", "help")]
+    options = [
+        str(p.name)
+        for p in context.command.params
+        if p.param_type_name == "option" and p.name not in ("config", "help")
+    ]
     aliases = {name.rstrip("_"): name for name in options}
     defaults = {}
     for key, value in given.items():
         name = aliases.get(key.replace("-", "_").rstrip("_"))
         if name is None:
-            raise unknown("option", key, aliases, hint=f"{path} may hold: {', '.join(sorted(aliases))}")
-        if not fits(value, kinds[name]):
-            raise UserError(f"`{key}` in {path} is {value!r}; {said(kinds[name])} is needed")
+            raise unknown_name(
+                "option", key, aliases, hint=f"{path} may hold: {', '.join(sorted(aliases))}"
+            )
+        if not has_type(value, kinds[name]):
+            raise UserError(f"`{key}` in {path} is {value!r}; {type_name(kinds[name])} is needed")
         defaults[name] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path

@@ -9,8 +9,15 @@ import typer
 
 
 def show(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="a run or a store", show_default=False)],
-    verify: Annotated[bool, typer.Option("--verify", help="read every number and compare it with its digest (1 GB: 0.7 s)")] = False,
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="a run or a store", show_default=False)
+    ],
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify", help="read every number and compare it with its digest (1 GB: 0.7 s)"
+        ),
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON: everything")] = False,
 ) -> None:
     """What a run or a store is, how good it became, and which of the files it was made from have changed since."""
@@ -21,6 +28,8 @@ def show(
 
     card = job(path, verify)
     if json:
-        sys.stdout.write(json_text.dumps(as_dict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        sys.stdout.write(
+            json_text.dumps(as_dict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        )
     else:
-        tables.console().print(cards.as_rich(card))
+        tables.console().print(cards.to_rich(card))

@@ -10,13 +10,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """One line; of several processes the first speaks for all."""
     if os.environ.get("RANK", "0") == "0":
         console.print(text, markup=False)
 
 
-class Ticker:
+class ProgressBar:
     """A bar for one piece of work; in a log it is silent, and what is said there is said in lines."""
 
     def __init__(self, progress: Progress | None, total: int, text: str):
@@ -30,9 +30,9 @@ class Ticker:
 
 
 @contextmanager
-def ticking(total: int, text: str) -> Iterator[Ticker]:
+def progress(total: int, text: str) -> Iterator[ProgressBar]:
     if not console.is_terminal:
-        yield Ticker(None, total, text)
+        yield ProgressBar(None, total, text)
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -41,4 +41,4 @@ def ticking(total: int, text: str) -> Iterator[Ticker]:
         TimeRemainingColumn(elapsed_when_finished=True),
     )
     with Progress(*columns, console=console) as progress:
-        yield Ticker(progress, total, text)
+        yield ProgressBar(progress, total, text)

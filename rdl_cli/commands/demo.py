@@ -4,17 +4,24 @@ from dataclasses import replace
 from pathlib import Path
 
 from rdl_cli.commands.compare.compare import Comparison, compare
-from rdl_cli.commands.console import say
+from rdl_cli.commands.console import log
 from rdl_cli.commands.export_rdms.export_rdms import export_rdms
-from rdl_cli.commands.settings import Export, Student, Training
+from rdl_cli.commands.settings import ExportSettings, StudentSettings, TrainingSettings
 from rdl_cli.commands.train.train import train
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import is_free
 
 LAYERS = ["pool1", "pool2", "fc"]
-TEACHER = Training(dataset="digits", epochs=30, batch_size=50, lr=0.1, label="teacher")
-BASELINE = Student(
-    dataset="digits", epochs=30, batch_size=50, lr=0.1, train_size=50, unlabelled=True, seeds="0..2", label="baseline, 50 labels"
+TEACHER = TrainingSettings(dataset="digits", epochs=30, batch_size=50, lr=0.1, label="teacher")
+BASELINE = StudentSettings(
+    dataset="digits",
+    epochs=30,
+    batch_size=50,
+    lr=0.1,
+    train_size=50,
+    use_unlabelled=True,
+    seeds="0..2",
+    label="baseline, 50 labels",
 )
 
 
@@ -27,15 +34,17 @@ def demo(out: Path) -> tuple[Comparison, str]:
     if not is_free(out):
         raise UserError(f"{out} exists already", hint="say another folder: rdl demo FOLDER")
     store = out / "teacher.h5"
-    rdl = replace(BASELINE, targets=str(store), match=LAYERS, objective=["rdl"], label="rdl, 50 labels")
-    say("1. a teacher with all labels: rdl train-teacher")
+    rdl = replace(
+        BASELINE, targets=str(store), match=LAYERS, objective=["rdl"], label="rdl, 50 labels"
+    )
+    log("1. a teacher with all labels: rdl train-teacher")
     train(out / "teacher", TEACHER)
-    say("\n2. its activations over the training images, kept once: rdl export-rdms")
-    export_rdms(out / "teacher", store, Export(layers=LAYERS))
-    say("\n3. students with 50 labels, three seeds each: rdl train-student")
+    log("\n2. its activations over the training images, kept once: rdl export-rdms")
+    export_rdms(out / "teacher", store, ExportSettings(layers=LAYERS))
+    log("\n3. students with 50 labels, three seeds each: rdl train-student")
     train(out / "baseline", BASELINE)
     train(out / "rdl", rdl)
-    say("\n4. the test images: rdl compare\n")
+    log("\n4. the test images: rdl compare\n")
     compared = compare([out / name for name in ("teacher", "baseline", "rdl")])
     ending = (
         f"\nwritten: {out}/teacher, {out}/baseline/seed0..2, {out}/rdl/seed0..2 (runs) and {store} (the teacher's store)\n"

@@ -5,27 +5,33 @@ import platform
 
 import torch
 
-from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.errors import UserError, unknown_name
 
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 """From glibc's malloc.h."""
 
 
-def device_of(asked: str) -> str:
+def resolve_device(asked: str) -> str:
     """`cpu` or `cuda`; `auto` is the faster that there is. UserError for one that this machine does not have, and for `mps`."""
     if asked == "mps":
-        raise UserError("the device `mps` has no float64, in which distances and kernels are summed", hint="say --device cpu")
+        raise UserError(
+            "the device `mps` has no float64, in which distances and kernels are summed",
+            hint="say --device cpu",
+        )
     there = {"cpu": True, "cuda": torch.cuda.is_available()}
     if asked == "auto":
         return "cuda" if there["cuda"] else "cpu"
     if asked not in there:
-        raise unknown("device", asked, ["auto", *there])
+        raise unknown_name("device", asked, ["auto", *there])
     if not there[asked]:
-        raise UserError(f"this machine has no device `{asked}` that torch {torch.__version__} can use", hint="say --device cpu")
+        raise UserError(
+            f"this machine has no device `{asked}` that torch {torch.__version__} can use",
+            hint="say --device cpu",
+        )
     return asked
 
 
-def prepare(device: torch.device | str) -> None:
+def configure_backend(device: torch.device | str) -> None:
     """Let work on the device be exact and repeatable on a GPU, where cuDNN would round to ten bits, and quick on a CPU."""
     torch.backends.cudnn.allow_tf32, torch.backends.cudnn.deterministic = False, True
     keep_freed_memory(device)

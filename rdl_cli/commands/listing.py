@@ -5,7 +5,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.registry import Registry
 
 KINDS = {
@@ -30,7 +30,7 @@ class Member(NamedTuple):
     summary: str
 
 
-class Tap(NamedTuple):
+class LayerInfo(NamedTuple):
     """A tap, the shape of what it gives for one picture, and how many numbers that is."""
 
     name: str
@@ -38,39 +38,48 @@ class Tap(NamedTuple):
     numbers: int
 
 
-def registry(kind: str) -> Registry:
+def find_registry(kind: str) -> Registry:
     """The registry of a kind. UserError for a kind that there is not."""
     if kind not in KINDS:
-        raise unknown("kind", kind, KINDS)
+        raise unknown_name("kind", kind, KINDS)
     module, name = KINDS[kind]
     return getattr(import_module(module), name)
 
 
-def members(kind: str) -> list[Member]:
+def list_members(kind: str) -> list[Member]:
     """Every member of a registry. UserError for a kind that there is not."""
-    known = registry(kind)
+    known = find_registry(kind)
     found = []
     for member in known:
-        options = {o.name: "(needed)" if o.default is o.empty else o.default for o in known.options(member).values()}
+        options = {
+            o.name: "(needed)" if o.default is o.empty else o.default
+            for o in known.options(member).values()
+        }
         found.append(Member(member, options, known.summary(member)))
     return found
 
 
-def layers(network: str, pictures: str = "", classes: int = 10) -> list[Tap]:
+def list_layers(network: str, pictures: str = "", classes: int = 10) -> list[LayerInfo]:
     """The layers of a network by spec, or of the network of a finished run. UserError where it cannot be built."""
-    from rdl_cli.networks.factory import Pictures, build
-    from rdl_cli.networks.hooks import shapes
-    from rdl_cli.networks.weights import load
+    from rdl_cli.networks.factory import InputShape, build_network
+    from rdl_cli.networks.hooks import layer_shapes
+    from rdl_cli.networks.weights import load_network
     from rdl_cli.runs.run import Run
 
     if Path(network).is_dir():
         if pictures:
-            raise UserError(f"the run {network} knows its pictures; --input-size {pictures} says otherwise", hint="leave out --input-size")
-        model, about = load(Run.open_finished(Path(network)).weights)
-        size = Pictures.read(about.pictures)
+            raise UserError(
+                f"the run {network} knows its pictures; --input-size {pictures} says otherwise",
+                hint="leave out --input-size",
+            )
+        model, about = load_network(Run.open_finished(Path(network)).weights)
+        size = InputShape.read(about.pictures)
     else:
         if classes < 1:
             raise UserError(f"--classes is {classes}; at least 1 is needed")
-        size = Pictures.read(pictures or "1x28x28")
-        model = build(network, size, classes)
-    return [Tap(name, shape, math.prod(shape)) for name, shape in shapes(model, size).items()]
+        size = InputShape.read(pictures or "1x28x28")
+        model = build_network(network, size, classes)
+    return [
+        LayerInfo(name, shape, math.prod(shape))
+        for name, shape in layer_shapes(model, size).items()
+    ]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from rdl_cli.commands.console import say
+from rdl_cli.commands.console import log
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
 from rdl_cli.runs.run import EPOCHS, Run
 from rdl_cli.statistics.intervals import wilson
-from rdl_cli.store.store import Store, fingerprint
+from rdl_cli.store.store import Store, store_fingerprint
 
 SCHEMA = "rdl-show/1"
 EMBEDDED = "digits"
@@ -20,7 +20,7 @@ EMBEDDED = "digits"
 
 
 @dataclass(frozen=True)
-class Link:
+class ProvenanceLink:
     """A parent, and through it its own. `state`: `unchanged` or `changed` since, `missing`, or `not checked`, and `note` says why."""
 
     kind: str
@@ -28,11 +28,11 @@ class Link:
     fingerprint: str
     state: str
     note: str = ""
-    parents: tuple["Link", ...] = ()
+    parents: tuple["ProvenanceLink", ...] = ()
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class ErrorRates:
     """Error rates with the weights after one epoch (counted from 1); the test error with Wilson's 95 % interval, once finished."""
 
     which: str
@@ -46,7 +46,7 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
-class Made:
+class ProvenanceSummary:
     """How a file came to be."""
 
     command: str
@@ -57,10 +57,10 @@ class Made:
 
 
 @dataclass(frozen=True)
-class RunCard:
+class RunSummary:
     """A run at a glance. `epochs` are those it has been through; `fingerprint` is that of its weights, None before it finished.
 
-    `likeness` is stimuli.json's of a student of a brain: layer, region, stimuli, number, spearman, pearson, subjects, lower, upper, ...
+    `brain_similarity` is stimuli.json's of a student of a brain: layer, region, stimuli, number, spearman, pearson, subjects, lower, upper, ...
     """
 
     path: str
@@ -69,16 +69,16 @@ class RunCard:
     finished: bool
     epochs: int
     config: dict[str, Any]
-    accuracies: tuple[Accuracy, ...]
+    accuracies: tuple[ErrorRates, ...]
     fingerprint: str | None
-    made: Made
-    parents: tuple[Link, ...]
-    likeness: tuple[dict[str, Any], ...] = ()
+    made: ProvenanceSummary
+    parents: tuple[ProvenanceLink, ...]
+    brain_similarity: tuple[dict[str, Any], ...] = ()
     kind: str = field(default="run", init=False)
 
 
 @dataclass(frozen=True)
-class LayerCard:
+class LayerSummary:
     """What is stored of a layer. `shape` is that of one picture's activations; `rdms` counts its RDMs.
 
     `units` is over how many units the inner products of its kernel are, where it has one.
@@ -95,7 +95,7 @@ class LayerCard:
 
 
 @dataclass(frozen=True)
-class StoreCard:
+class StoreSummary:
     """A store at a glance. `images` is the shape of one stored picture; `teacher_error` the teacher's error rate on the stimuli."""
 
     path: str
@@ -104,17 +104,17 @@ class StoreCard:
     images: tuple[int, ...] | None
     named: bool
     labelled: bool
-    layers: tuple[LayerCard, ...]
+    layers: tuple[LayerSummary, ...]
     teacher_error: float | None
     fingerprint: str
-    made: Made
-    parents: tuple[Link, ...]
+    made: ProvenanceSummary
+    parents: tuple[ProvenanceLink, ...]
     exports: tuple[dict[str, Any], ...] = ()
     """Layers, command, made, commit and config of each export that added to it, where there were several."""
     kind: str = field(default="store", init=False)
 
 
-def show(path: Path, verify: bool = False) -> RunCard | StoreCard:
+def show(path: Path, verify: bool = False) -> RunSummary | StoreSummary:
     """What lies at the path. UserError where it is neither a run nor a store, or is damaged.
 
     A run's weights and predictions are always compared with their seals. `verify` reads the rest as well: every number
@@ -125,52 +125,78 @@ def show(path: Path, verify: bool = False) -> RunCard | StoreCard:
     if path.is_file():
         store = Store.open(path)
         if verify:
-            _say_verified(path, "everything is", store.verify())
+            _log_verified(path, "everything is", store.verify())
         return _store(store)
-    if not (path / "config.toml").is_file() and (runs := sorted(p.parent.name for p in path.glob("*/config.toml"))):
-        raise UserError(f"{path} is a folder of {len(runs)} runs: {', '.join(runs)}", hint="show one of them, or rdl compare all of them")
+    if not (path / "config.toml").is_file() and (
+        runs := sorted(p.parent.name for p in path.glob("*/config.toml"))
+    ):
+        raise UserError(
+            f"{path} is a folder of {len(runs)} runs: {', '.join(runs)}",
+            hint="show one of them, or rdl compare all of them",
+        )
     run = Run.open(path)
     card = _run(run)
     if verify:
-        _say_verified(path, "every file is", run.verify())
+        _log_verified(path, "every file is", run.verify())
     return card
 
 
-def _say_verified(path: Path, what: str, older: Sequence[str]) -> None:
-    but = f", but of {', '.join(older)} nothing is known: an older rdl took no digests" if older else ""
-    say(f"{path}: {what} what was written{but}")
+def _log_verified(path: Path, what: str, older: Sequence[str]) -> None:
+    but = (
+        f", but of {', '.join(older)} nothing is known: an older rdl took no digests"
+        if older
+        else ""
+    )
+    log(f"{path}: {what} what was written{but}")
 
 
-def as_dict(card: RunCard | StoreCard) -> dict[str, Any]:
+def as_dict(card: RunSummary | StoreSummary) -> dict[str, Any]:
     """The card as plain data: `schema`, `kind` (run or store), then the fields of the classes above."""
     return {"schema": SCHEMA, "kind": card.kind} | asdict(card)
 
 
-def _run(run: Run) -> RunCard:
+def _run(run: Run) -> RunSummary:
     rows = run.metrics()
     weights = run.fingerprint() if run.weights.is_file() else None
     made = run.provenance
     accuracies = tuple(_accuracy(run, which, rows) for which in EPOCHS)
-    parents, likeness = _links(made, run.path), tuple((run.stimuli or {}).get("likeness", ()))
-    return RunCard(
-        str(run.path), run.name, run.seed, run.finished, len(rows), run.config, accuracies, weights, _made(made), parents, likeness
+    parents, brain_similarity = (
+        _links(made, run.path),
+        tuple((run.stimuli or {}).get("brain_similarity", ())),
+    )
+    return RunSummary(
+        str(run.path),
+        run.name,
+        run.seed,
+        run.finished,
+        len(rows),
+        run.config,
+        accuracies,
+        weights,
+        _summarise_provenance(made),
+        parents,
+        brain_similarity,
     )
 
 
-def _accuracy(run: Run, which: str, rows: list[dict[str, str]]) -> Accuracy:
+def _accuracy(run: Run, which: str, rows: list[dict[str, str]]) -> ErrorRates:
     errors = [float(row["validation_error"]) for row in rows]
     at = None if not rows else len(rows) - 1 if which == "final" else int(np.argmin(errors))
-    epoch, validation = (None, None) if at is None else (int(float(rows[at]["epoch"])) + 1, errors[at])
+    epoch, validation = (
+        (None, None) if at is None else (int(float(rows[at]["epoch"])) + 1, errors[at])
+    )
     if not run.finished:
-        return Accuracy(which, epoch, validation)
+        return ErrorRates(which, epoch, validation)
     found = run.predictions(which)
     n = len(found.labels)
-    return Accuracy(which, epoch, validation, found.errors, n, *(wilson(found.errors, n) if n else ()))
+    return ErrorRates(
+        which, epoch, validation, found.errors, n, *(wilson(found.errors, n) if n else ())
+    )
 
 
-def _store(store: Store) -> StoreCard:
+def _store(store: Store) -> StoreSummary:
     stimuli = store.stimuli
-    return StoreCard(
+    return StoreSummary(
         path=str(store.path),
         bytes=store.path.stat().st_size,
         stimuli=len(stimuli.digests),
@@ -179,17 +205,21 @@ def _store(store: Store) -> StoreCard:
         labelled=stimuli.labels is not None,
         layers=tuple(_layer(store, name) for name in store.layers),
         teacher_error=store.provenance.get("teacher_error"),
-        fingerprint=fingerprint(store),
-        made=_made(store.provenance),
+        fingerprint=store_fingerprint(store),
+        made=_summarise_provenance(store.provenance),
         parents=_links(store.provenance, store.path),
         exports=tuple(store.provenance.get("exports", ())),
     )
 
 
-def _layer(store: Store, name: str) -> LayerCard:
+def _layer(store: Store, name: str) -> LayerSummary:
     kept, activations = store.extent(name), store.has_activations(name)
-    notes = {key: value for key, value in store.attrs(name).items() if key not in ("name", "views", "distance", "units") and value != ""}
-    return LayerCard(
+    notes = {
+        key: value
+        for key, value in store.attrs(name).items()
+        if key not in ("name", "views", "distance", "units") and value != ""
+    }
+    return LayerSummary(
         name=name,
         shape=kept.shape[2:] if activations else None,
         views=store.views(name) if activations else (),
@@ -201,37 +231,47 @@ def _layer(store: Store, name: str) -> LayerCard:
     )
 
 
-def _made(provenance: dict[str, Any]) -> Made:
+def _summarise_provenance(provenance: dict[str, Any]) -> ProvenanceSummary:
     get = provenance.get
-    return Made(get("command", ""), get("made", ""), get("commit"), get("device"), get("versions", {}))
+    return ProvenanceSummary(
+        get("command", ""), get("made", ""), get("commit"), get("device"), get("versions", {})
+    )
 
 
-def _links(provenance: dict[str, Any], *children: Path) -> tuple[Link, ...]:
+def _links(provenance: dict[str, Any], *children: Path) -> tuple[ProvenanceLink, ...]:
     """The parents that a provenance names. `children` are the files on the way here, which are not followed again."""
     dataset = provenance.get("config", {}).get("dataset", "")
     return tuple(_link(parent, dataset, children) for parent in provenance.get("parents", ()))
 
 
-def _link(parent: dict[str, Any], dataset: str, children: tuple[Path, ...]) -> Link:
+def _link(parent: dict[str, Any], dataset: str, children: tuple[Path, ...]) -> ProvenanceLink:
     kind, path, then = parent["kind"], Path(parent["path"]), parent["fingerprint"]
     link = (kind, str(path), then)
     if kind == "dataset":
         if dataset != EMBEDDED and not path.exists():
-            return Link(*link, "missing", dataset)
-        return Link(*link, "not checked", f"{dataset}; its pictures are compared whenever they are read")
+            return ProvenanceLink(*link, "missing", dataset)
+        return ProvenanceLink(
+            *link, "not checked", f"{dataset}; its pictures are compared whenever they are read"
+        )
     if not path.exists():
-        return Link(*link, "missing")
+        return ProvenanceLink(*link, "missing")
     if kind not in FINGERPRINTS and path.is_dir():
-        return Link(*link, "not checked")
+        return ProvenanceLink(*link, "not checked")
     try:
         now, made = FINGERPRINTS.get(kind, _file)(path, parent.get("layers", ()))
     except UserError as error:
-        return Link(*link, "changed", str(error))
+        return ProvenanceLink(*link, "changed", str(error))
     if now != then and kind == "store" and "layers" not in parent:
-        return Link(*link, "not checked", "an older rdl knew stores by another fingerprint")
+        return ProvenanceLink(
+            *link, "not checked", "an older rdl knew stores by another fingerprint"
+        )
     if now != then:
-        return Link(*link, "changed", f"its fingerprint was {then[:12]}, now it is {now[:12]}")
-    return Link(*link, "unchanged", parents=() if path in children else _links(made, *children, path))
+        return ProvenanceLink(
+            *link, "changed", f"its fingerprint was {then[:12]}, now it is {now[:12]}"
+        )
+    return ProvenanceLink(
+        *link, "unchanged", parents=() if path in children else _links(made, *children, path)
+    )
 
 
 def _run_now(path: Path, _layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
@@ -241,12 +281,15 @@ def _run_now(path: Path, _layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
 
 def _store_now(path: Path, layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
     store = Store.open(path)
-    return fingerprint(store, layers), store.provenance
+    return store_fingerprint(store, layers), store.provenance
 
 
 def _file(path: Path, _layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
     return file_digest(path), {}
 
 
-FINGERPRINTS: dict[str, Callable[[Path, Sequence[str]], tuple[str, dict[str, Any]]]] = {"run": _run_now, "store": _store_now}
+FINGERPRINTS: dict[str, Callable[[Path, Sequence[str]], tuple[str, dict[str, Any]]]] = {
+    "run": _run_now,
+    "store": _store_now,
+}
 """What a parent's content is now, of a store that of the layers which are followed, and its own provenance; any other kind is a file."""

@@ -15,7 +15,7 @@ OPEN = (MARK + ZEROS).decode()
 """What a file holds where its seal is to be."""
 
 
-def seal(path: Path) -> None:
+def write_checksum(path: Path) -> None:
     """Put the digest into a file that holds an open seal."""
     content = path.read_bytes()
     place = content.find(OPEN.encode())
@@ -25,7 +25,7 @@ def seal(path: Path) -> None:
         file.write(hashlib.sha256(content).hexdigest().encode())
 
 
-def check_seal(path: Path, hint: str) -> bool:
+def verify_checksum(path: Path, hint: str) -> bool:
     """Whether there is a seal: without one a file is another program's, or older, and nothing is known of it.
 
     UserError where the file is not what was sealed.

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-MANY = 30
+MANY_NAMES = 30
 """Names in a hint; torchvision alone has 120 networks."""
 
 
@@ -26,12 +26,16 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; did you mean `{lowered[near[0]]}`?" if near else ""
 
 
-def unknown(kind: str, name: str, known: Iterable[str], hint: str | None = None) -> UserError:
+def unknown_name(kind: str, name: str, known: Iterable[str], hint: str | None = None) -> UserError:
     """The error for a name that is not there: names the nearest right one, and lists all of them (the nearest of very many) as the hint."""
     known = sorted(known)
     fact = f"there is no {kind} `{name}`{did_you_mean(name, known)}"
     if known and not hint:
-        few = known if len(known) <= MANY else get_close_matches(name, known, n=MANY, cutoff=0.0)
+        few = (
+            known
+            if len(known) <= MANY_NAMES
+            else get_close_matches(name, known, n=MANY_NAMES, cutoff=0.0)
+        )
         hint = f"{'an' if kind[0] in 'aeio' else 'a'} {kind} is one of: {', '.join(few)}"
         hint += f", … ({len(known):,} in all)" if len(few) < len(known) else ""
     return UserError(fact, hint=hint)

@@ -18,7 +18,7 @@ PART = ".part"
 
 
 @contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, which becomes `path` when the block ends well and disappears when it does not."""
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
@@ -44,7 +44,7 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def alone(opened: int, path: Path) -> Iterator[None]:
+def file_lock(opened: int, path: Path) -> Iterator[None]:
     """A block during which an open file or folder is this process's own. UserError, which names `path`, where another has it.
 
     Nothing to do where the system has no flock, or a network disk no locks.
@@ -61,11 +61,13 @@ def alone(opened: int, path: Path) -> Iterator[None]:
     finally:
         if fcntl is not None:
             with suppress(OSError):
-                fcntl.flock(opened, fcntl.LOCK_UN)  # closing is not enough: forked data loaders hold the file as well
+                fcntl.flock(
+                    opened, fcntl.LOCK_UN
+                )  # closing is not enough: forked data loaders hold the file as well
 
 
 @contextmanager
-def own_folder(path: Path) -> Iterator[None]:
+def locked_folder(path: Path) -> Iterator[None]:
     """A folder at the path that is this process's own as long as the block lasts. UserError where another process has it."""
     make_folder(path)
     if os.name != "posix":  # where folders can't be opened
@@ -73,7 +75,7 @@ def own_folder(path: Path) -> Iterator[None]:
         return
     folder = os.open(path, os.O_RDONLY)
     try:
-        with alone(folder, path):
+        with file_lock(folder, path):
             yield
     finally:
         os.close(folder)
@@ -81,7 +83,10 @@ def own_folder(path: Path) -> Iterator[None]:
 
 def in_use(path: Path) -> UserError:
     """The error of two processes that want to write the same."""
-    return UserError(f"{path} is being written by another process", hint="wait until it ends, or choose another path")
+    return UserError(
+        f"{path} is being written by another process",
+        hint="wait until it ends, or choose another path",
+    )
 
 
 def is_free(path: Path) -> bool:
@@ -89,7 +94,7 @@ def is_free(path: Path) -> bool:
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
-def sweep(folder: Path) -> None:
+def remove_partials(folder: Path) -> None:
     """Remove what killed processes left in a folder of the files that they were writing there."""
     for left in folder.glob(f".*{PART}"):
         left.unlink(missing_ok=True)
@@ -112,14 +117,15 @@ def commit(beside: Path, path: Path) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    with whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
     """The error of a disk that is full or a folder that is not ours."""
     return UserError(
-        f"{path} could not be written: {error.strerror or error}", hint="nothing was left half-written; free space or choose another path"
+        f"{path} could not be written: {error.strerror or error}",
+        hint="nothing was left half-written; free space or choose another path",
     )
 
 
@@ -131,7 +137,9 @@ def file_digest(path: Path) -> str:
 
 def download(url: str, path: Path, digest: str) -> None:
     """The file at `url`, kept at `path` where it has this SHA-256, and only then. UserError where it can't be fetched or is another."""
-    from http.client import HTTPException  # these two take longer to import than all else in this file
+    from http.client import (
+        HTTPException,  # these two take longer to import than all else in this file
+    )
     from urllib.request import urlopen
 
     by_hand = f"fetch it in another way and put it at {path}, or say with --data-root where it lies"
@@ -141,7 +149,10 @@ def download(url: str, path: Path, digest: str) -> None:
     except (OSError, HTTPException) as error:  # URLError is an OSError
         raise UserError(f"{url} could not be downloaded: {error}", hint=by_hand) from error
     if (found := hashlib.sha256(data).hexdigest()) != digest:
-        raise UserError(f"{url} gave another file: {len(data):,} bytes of SHA-256 {found}, expected was {digest}", hint=by_hand)
+        raise UserError(
+            f"{url} gave another file: {len(data):,} bytes of SHA-256 {found}, expected was {digest}",
+            hint=by_hand,
+        )
     make_folder(path.parent)
-    with whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(data)

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 
 
-def picture_digests(pictures: np.ndarray) -> np.ndarray:
+def pixel_digests(pictures: np.ndarray) -> np.ndarray:
     """SHA-256 in hexadecimal of the shape and the pixels of each picture (n, c, h, w): S64 (n,).
 
     Hashed are the text `C,H,W;` in ASCII, for example `1,28,28;`, and then the C·H·W bytes of the uint8 picture, channel

@@ -26,12 +26,15 @@ class Parent(TypedDict):
     layers: NotRequired[list[str]]
 
 
-def provenance(config: dict[str, Any], parents: list[Parent], device: str = "cpu", threads: int | None = None) -> dict[str, Any]:
+def provenance(
+    config: dict[str, Any], parents: list[Parent], device: str = "cpu", threads: int | None = None
+) -> dict[str, Any]:
     return {
         "command": shlex.join(["rdl", *sys.argv[1:]]),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "config": config,
-        "versions": {"python": platform.python_version()} | {name: version for name in PACKAGES if (version := _version(name))},
+        "versions": {"python": platform.python_version()}
+        | {name: version for name in PACKAGES if (version := _version(name))},
         "commit": _commit(),
         "machine": platform.platform(),
         "device": device,
@@ -56,10 +59,18 @@ def _commit() -> str | None:
     git = ["git", "-C", str(here)]
     try:
         head = subprocess.run(
-            [*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, check=True, timeout=5
+            [*git, "rev-parse", "--short=12", "HEAD"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
         ).stdout.strip()
         dirty = subprocess.run(
-            [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True, check=True, timeout=5
+            [*git, "status", "--porcelain", "-uno"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from rdl_cli.core.errors import UserError, did_you_mean, unknown
+from rdl_cli.core.errors import UserError, did_you_mean, unknown_name
 
 
 class Registry:
@@ -31,11 +31,15 @@ class Registry:
         self._rest: dict[str, str] = {}
         self._loaded = False
 
-    def register(self, name: str, rest: str | None = None) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def register(
+        self, name: str, rest: str | None = None
+    ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         """Decorator. `rest` names the one keyword that takes everything after `name:` verbatim."""
 
         def keep(factory: Callable[..., Any]) -> Callable[..., Any]:
-            assert name not in self._members, f"two members of the {self.kind} registry are called {name}"
+            assert name not in self._members, (
+                f"two members of the {self.kind} registry are called {name}"
+            )
             self._members[name] = factory
             if rest:
                 self._rest[name] = rest
@@ -58,23 +62,28 @@ class Registry:
             factory = self._members[name]
             if name in self._rest:
                 if not options:
-                    raise UserError(f"{self.kind} `{name}` needs more: `{name}:{self._rest[name].upper()}`")
+                    raise UserError(
+                        f"{self.kind} `{name}` needs more: `{name}:{self._rest[name].upper()}`"
+                    )
                 return partial(factory, **{self._rest[name]: options})
         elif self.external and options and "=" not in options.split(":")[0]:
             function, _, options = options.partition(":")
             factory = self._imported(name, function, spec)
         else:
-            raise unknown(self.kind, name, self._members)
+            raise unknown_name(self.kind, name, self._members)
         given = self._options(spec, factory, options)
         return partial(factory, **given) if given else factory
 
     def make(self, spec: str, *context: Any) -> Any:
         """What the factory makes of the context and the spec's options. UserError where an option without a default is missing."""
         factory = self.find(spec)
-        missing = [name for name, option in _options_of(factory).items() if option.default is option.empty]
+        missing = [
+            name for name, option in _options_of(factory).items() if option.default is option.empty
+        ]
         if missing:
             raise UserError(
-                f"{self.kind} `{spec}` needs the option `{missing[0]}`", hint=f"write {spec}{',' if '=' in spec else ':'}{missing[0]}=VALUE"
+                f"{self.kind} `{spec}` needs the option `{missing[0]}`",
+                hint=f"write {spec}{',' if '=' in spec else ':'}{missing[0]}=VALUE",
             )
         return factory(*context)
 
@@ -89,7 +98,7 @@ class Registry:
     def _member(self, name: str) -> Callable[..., Any]:
         self._load()
         if name not in self._members:
-            raise unknown(self.kind, name, self._members)
+            raise unknown_name(self.kind, name, self._members)
         return self._members[name]
 
     def _load(self) -> None:
@@ -102,7 +111,9 @@ class Registry:
 
     def _imported(self, module: str, function: str, spec: str) -> Callable[..., Any]:
         if "" not in sys.path and str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))  # a user's own file beside the command, as with `python -m`
+            sys.path.insert(
+                0, str(Path.cwd())
+            )  # a user's own file beside the command, as with `python -m`
         try:
             found = importlib.import_module(module)
         except ModuleNotFoundError as error:
@@ -113,10 +124,17 @@ class Registry:
                 hint=f"known: {', '.join(sorted(self._members))}; or module:function with the module importable from here",
             ) from error
         except Exception as error:
-            raise UserError(f"`{spec}`: importing `{module}` failed: {type(error).__name__}: {error}") from error
+            raise UserError(
+                f"`{spec}`: importing `{module}` failed: {type(error).__name__}: {error}"
+            ) from error
         if not callable(getattr(found, function, None)):
             callables = [n for n, v in vars(found).items() if callable(v) and not n.startswith("_")]
-            raise unknown(f"function in module {module} called", function, callables, hint=f"it holds: {', '.join(sorted(callables))}")
+            raise unknown_name(
+                f"function in module {module} called",
+                function,
+                callables,
+                hint=f"it holds: {', '.join(sorted(callables))}",
+            )
         return getattr(found, function)
 
     def _options(self, spec: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
@@ -128,10 +146,18 @@ class Registry:
         for item in text.split(","):
             key, equals, value = item.partition("=")
             if key not in accepted:
-                known = f"its options are {', '.join(sorted(accepted))}" if accepted else "it takes no options"
-                raise unknown(f"option of `{spec.removesuffix(':' + text)}` called", key, accepted, hint=known)
+                known = (
+                    f"its options are {', '.join(sorted(accepted))}"
+                    if accepted
+                    else "it takes no options"
+                )
+                raise unknown_name(
+                    f"option of `{spec.removesuffix(':' + text)}` called", key, accepted, hint=known
+                )
             if not equals:
-                raise UserError(f"option `{key}` in `{spec}` has no value", hint=f"write {key}=VALUE")
+                raise UserError(
+                    f"option `{key}` in `{spec}` has no value", hint=f"write {key}=VALUE"
+                )
             if key in given:
                 raise UserError(f"option `{key}` stands twice in `{spec}`")
             given[key] = _read(value, kinds[key], f"`{key}={value}` in `{spec}`")
@@ -150,9 +176,15 @@ def _kinds_of(factory: Callable[..., Any]) -> dict[str, Any]:
     """The type of each option: as annotated, else that of its default, else text."""
     try:
         hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (NameError, TypeError):  # a name that only a type checker imports; an object that is called like a function
+    except (
+        NameError,
+        TypeError,
+    ):  # a name that only a type checker imports; an object that is called like a function
         hints = {}
-    return {name: hints.get(name, _kind_of(option.default)) for name, option in _options_of(factory).items()}
+    return {
+        name: hints.get(name, _kind_of(option.default))
+        for name, option in _options_of(factory).items()
+    }
 
 
 def _kind_of(default: Any) -> Any:
@@ -167,7 +199,10 @@ def _read(text: str, wanted: Any, where: str) -> Any:
         choices = {str(choice): choice for choice in get_args(wanted)}
         if text in choices:
             return choices[text]
-        raise UserError(f"{where} is not a choice{did_you_mean(text, choices)}", hint=f"one of: {', '.join(choices)}")
+        raise UserError(
+            f"{where} is not a choice{did_you_mean(text, choices)}",
+            hint=f"one of: {', '.join(choices)}",
+        )
     if get_origin(wanted) in (typing.Union, types.UnionType):
         if text.lower() == "none" and type(None) in get_args(wanted):
             return None

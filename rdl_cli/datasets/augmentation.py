@@ -14,7 +14,7 @@ from rdl_cli.core.tensor_types import Ids, Images
 VIEWS = Registry("set of views", home="rdl_cli.datasets.augmentation", external=False)
 """A member is `function(*, options) -> Views`."""
 
-FARTHEST = 100
+MAX_SHIFT = 100
 """Pixels; every view has a name, and these are 40,401."""
 
 
@@ -56,11 +56,19 @@ def hflip() -> Views:
 def shift(*, pixels: str) -> Views:
     """The picture moved by up to PIXELS in each direction, zeros moving in: 9 views for 1, 25 for 2."""
     if not pixels.isdecimal() or int(pixels) < 1:
-        raise UserError(f"`shift:{pixels}` does not say by how many pixels", hint="shift:1 has 9 views, shift:2 has 25")
+        raise UserError(
+            f"`shift:{pixels}` does not say by how many pixels",
+            hint="shift:1 has 9 views, shift:2 has 25",
+        )
     reach = int(pixels)
-    if reach > FARTHEST:
-        raise UserError(f"`shift:{pixels}` has {(2 * reach + 1) ** 2:,} views", hint=f"pictures move by {FARTHEST} pixels at most")
-    moves = [(down, right) for down in range(-reach, reach + 1) for right in range(-reach, reach + 1)]
+    if reach > MAX_SHIFT:
+        raise UserError(
+            f"`shift:{pixels}` has {(2 * reach + 1) ** 2:,} views",
+            hint=f"pictures move by {MAX_SHIFT} pixels at most",
+        )
+    moves = [
+        (down, right) for down in range(-reach, reach + 1) for right in range(-reach, reach + 1)
+    ]
     moves.sort(key=lambda move: move != (0, 0))  # stable: the picture itself comes first
     names = ("identity", *(f"down {down:+d} right {right:+d}" for down, right in moves[1:]))
 
@@ -70,7 +78,9 @@ def shift(*, pixels: str) -> Views:
 
     def show(images: Images, views: Ids) -> Images:
         height, width = images.shape[2:]
-        windows = pad(images, (reach, reach, reach, reach)).unfold(2, height, 1).unfold(3, width, 1)  # n c top left h w, without a copy
+        windows = (
+            pad(images, (reach, reach, reach, reach)).unfold(2, height, 1).unfold(3, width, 1)
+        )  # n c top left h w, without a copy
         top, left = corners(images.device)[views].unbind(1)
         return windows[torch.arange(len(images), device=images.device), :, top, left]
 

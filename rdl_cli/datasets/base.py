@@ -16,13 +16,13 @@ DATASETS = Registry("dataset", home="rdl_cli.datasets")
 takes a third argument, `image_size: int | None`. Ask through `load`."""
 
 
-class Lazy(Protocol):
+class LazyImages(Protocol):
     """Pictures too many for memory: `lazy[rows]` is again lazy, `read(rows)` opens the files and returns uint8 `n c h w`."""
 
     @property
     def shape(self) -> torch.Size: ...
 
-    def __getitem__(self, rows: torch.Tensor) -> "Lazy": ...
+    def __getitem__(self, rows: torch.Tensor) -> "LazyImages": ...
 
     def read(self, rows: torch.Tensor | slice) -> Images: ...
 
@@ -34,7 +34,7 @@ class Split:
     `ids` are rows of the data set's original file (training and test file each count from 0).
     """
 
-    images: Images | Lazy
+    images: Images | LazyImages
     labels: Labels
     ids: Ids
     classes: tuple[str, ...]
@@ -50,7 +50,7 @@ class Split:
 
     def read(self, rows: torch.Tensor | slice) -> Images:
         """The uint8 pictures of some rows, in memory, wherever they were."""
-        return pictures_at(self.images, rows)
+        return image_shape_at(self.images, rows)
 
 
 class Splits(NamedTuple):
@@ -59,15 +59,20 @@ class Splits(NamedTuple):
     test: Split
 
 
-def load(spec: str, root: Path, download: bool = False, image_size: int | None = None) -> Splits:
+def load_dataset(
+    spec: str, root: Path, download: bool = False, image_size: int | None = None
+) -> Splits:
     """The data set that a spec names. UserError where it is not in `root`, is damaged, or has pictures of one size only."""
     reader = DATASETS.find(spec)
     if image_size is None:
         return reader(root, download)
     if "image_size" not in inspect.signature(reader).parameters:
-        raise UserError(f"the pictures of {spec} have one size and can't be read at {image_size} pixels", hint="leave out the image size")
+        raise UserError(
+            f"the pictures of {spec} have one size and can't be read at {image_size} pixels",
+            hint="leave out the image size",
+        )
     return reader(root, download, image_size)
 
 
-def pictures_at(images: Images | Lazy, rows: torch.Tensor | slice) -> Images:
+def image_shape_at(images: Images | LazyImages, rows: torch.Tensor | slice) -> Images:
     return images[rows] if isinstance(images, torch.Tensor) else images.read(rows)

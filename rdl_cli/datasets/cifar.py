@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from rdl_cli.datasets.base import DATASETS, Split, Splits
-from rdl_cli.datasets.mnist import damaged, fetch, missing
-from rdl_cli.datasets.subsets import partition
+from rdl_cli.datasets.mnist import damaged_file, download_files, missing_file
+from rdl_cli.datasets.subsets import split_rows
 
 VALIDATION = 10_000
 """Of the 50,000 training images, from every class alike."""
@@ -33,9 +33,11 @@ def cifar100(root: Path, download: bool) -> Splits:
 
 def _splits(reader: Any, name: str, root: Path, download: bool) -> Splits:
     if download:
-        fetch(reader.__name__, name, root)
+        download_files(reader.__name__, name, root)
     whole, test = (_read(reader, name, root, train) for train in (True, False))
-    train, validation, _ = partition([f"{name} {row}" for row in range(len(whole))], whole.labels, VALIDATION)
+    train, validation, _ = split_rows(
+        [f"{name} {row}" for row in range(len(whole))], whole.labels, VALIDATION
+    )
     return Splits(whole.at(train), whole.at(validation), test)
 
 
@@ -45,10 +47,14 @@ def _read(reader: Any, name: str, root: Path, train: bool) -> Split:
     listed = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
     for file, md5 in ((root / reader.base_folder / file, md5) for file, md5 in listed):
         if not file.is_file():
-            raise missing(name, file)
+            raise missing_file(name, file)
         if not check_integrity(file, md5):
-            raise damaged(file, name, f"its md5 is not {md5}")
-    with warnings.catch_warnings(category=np.exceptions.VisibleDeprecationWarning, action="ignore"):  # how Python 2 pickled a dtype
+            raise damaged_file(file, name, f"its md5 is not {md5}")
+    with warnings.catch_warnings(
+        category=np.exceptions.VisibleDeprecationWarning, action="ignore"
+    ):  # how Python 2 pickled a dtype
         found = reader(root, train=train)
     images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
-    return Split(images, torch.tensor(found.targets), torch.arange(len(images)), tuple(found.classes))
+    return Split(
+        images, torch.tensor(found.targets), torch.arange(len(images)), tuple(found.classes)
+    )

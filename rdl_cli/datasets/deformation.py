@@ -13,7 +13,7 @@ ROTATION = np.deg2rad(10)
 SCALE = 0.1
 
 
-def deformed(pictures: np.ndarray, index: np.ndarray, seed: int) -> np.ndarray:
+def deform(pictures: np.ndarray, index: np.ndarray, seed: int) -> np.ndarray:
     """Each square picture, uint8 (n, side, side), deformed as its index says.
 
     Every pixel is moved by smoothed noise; half of the pictures are turned by up to 10° and scaled by up to 10 % as well; then
@@ -29,12 +29,21 @@ def deformed(pictures: np.ndarray, index: np.ndarray, seed: int) -> np.ndarray:
     motion *= MOTION / motion.square().mean((2, 3), keepdim=True).sqrt()
 
     at = torch.arange(side, dtype=torch.float64) - (side - 1) / 2  # px from the centre
-    angle, scale = ROTATION * (2 * angle - 1) * (affine < 0.5), 1 + SCALE * (2 * scale - 1) * (affine < 0.5)
+    angle, scale = (
+        ROTATION * (2 * angle - 1) * (affine < 0.5),
+        1 + SCALE * (2 * scale - 1) * (affine < 0.5),
+    )
     cosine, sine = (scale * angle.cos())[:, None, None], (scale * angle.sin())[:, None, None]
     x = cosine * at - sine * at[:, None] + motion[:, 0]
     y = sine * at + cosine * at[:, None] + motion[:, 1]
     grid = torch.stack([x, y], dim=3) * 2 / (side - 1)
-    warped = grid_sample(torch.from_numpy(pictures).double()[:, None], grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    warped = grid_sample(
+        torch.from_numpy(pictures).double()[:, None],
+        grid,
+        mode="bilinear",
+        padding_mode="zeros",
+        align_corners=True,
+    )
     return shift(pixels="1").apply(warped.round().to(torch.uint8), (9 * place).long())[:, 0].numpy()
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from rdl_cli.datasets.base import DATASETS, Split, Splits
-from rdl_cli.datasets.subsets import partition
+from rdl_cli.datasets.subsets import split_rows
 
 
 @DATASETS.register("digits")
@@ -18,6 +18,11 @@ def digits(root: Path, download: bool) -> Splits:
 
     found = load_digits()
     images = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)[:, None]
-    whole = Split(images, torch.from_numpy(found.target).long(), torch.arange(len(images)), tuple("0123456789"))
+    whole = Split(
+        images,
+        torch.from_numpy(found.target).long(),
+        torch.arange(len(images)),
+        tuple("0123456789"),
+    )
     keys = [f"digits {row}" for row in range(len(whole))]
-    return Splits(*map(whole.at, partition(keys, whole.labels, validation=297, test=500)))
+    return Splits(*map(whole.at, split_rows(keys, whole.labels, validation=297, test=500)))

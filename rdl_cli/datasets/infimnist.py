@@ -15,8 +15,8 @@ import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.base import DATASETS, Split, Splits
-from rdl_cli.datasets.deformation import deformed
-from rdl_cli.datasets.mnist import VALIDATION_FROM, damaged, mnist
+from rdl_cli.datasets.deformation import deform
+from rdl_cli.datasets.mnist import VALIDATION_FROM, damaged_file, mnist
 
 VALIDATION = np.arange(70_000, 80_000)
 TRAIN = np.arange(80_000, 200_000)
@@ -37,34 +37,51 @@ def infimnist(root: Path, download: bool, *, folder: str) -> Splits:
     if holdout not in ("", "yes", "no"):
         raise UserError(f"`holdout_val_rows={holdout}` is neither yes nor no")
     fields, tangents = (_original(Path(folder), *file) for file in (FIELDS, TANGENTS))
-    return _splits(root, download, holdout == "yes", lambda index, digits: original(index, digits, fields, tangents))
+    return _splits(
+        root,
+        download,
+        holdout == "yes",
+        lambda index, digits: original(index, digits, fields, tangents),
+    )
 
 
 @DATASETS.register("infimnist-like")
-def infimnist_like(root: Path, download: bool, *, seed: int = 0, holdout_val_rows: bool = False) -> Splits:
+def infimnist_like(
+    root: Path, download: bool, *, seed: int = 0, holdout_val_rows: bool = False
+) -> Splits:
     """Deformed MNIST in InfiMNIST's ranges, made here: 120,000 training, 10,000 validation, 10,000 test images. Not InfiMNIST.
 
     Each picture is a function of `seed` and its index alone, see `deformation.deformed`.
     """
-    return _splits(root, download, holdout_val_rows, lambda index, digits: deformed(digits, index, seed))
+    return _splits(
+        root, download, holdout_val_rows, lambda index, digits: deform(digits, index, seed)
+    )
 
 
-def row(index: np.ndarray) -> np.ndarray:
+def read_row(index: np.ndarray) -> np.ndarray:
     """The row of MNIST's training file that an index from 10,000 on shows or deforms."""
     return (index - 10_000) % 60_000
 
 
-def _splits(root: Path, download: bool, holdout: bool, deform: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Splits:
+def _splits(
+    root: Path,
+    download: bool,
+    holdout: bool,
+    deform: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> Splits:
     given = mnist(root, download)
     digits = torch.cat([given.train.images, given.validation.images])[:, 0].numpy()
     labels = torch.cat([given.train.labels, given.validation.labels])
 
     def split(index: np.ndarray) -> Split:
-        blocks = [deform(block, digits[row(block)]) for block in np.split(index, range(BLOCK, len(index), BLOCK))]
+        blocks = [
+            deform(block, digits[read_row(block)])
+            for block in np.split(index, range(BLOCK, len(index), BLOCK))
+        ]
         images = torch.from_numpy(np.concatenate(blocks))[:, None]
-        return Split(images, labels[row(index)], torch.from_numpy(index), given.train.classes)
+        return Split(images, labels[read_row(index)], torch.from_numpy(index), given.train.classes)
 
-    train = TRAIN[row(TRAIN) < VALIDATION_FROM] if holdout else TRAIN
+    train = TRAIN[read_row(TRAIN) < VALIDATION_FROM] if holdout else TRAIN
     return Splits(split(train), split(VALIDATION), given.test)
 
 
@@ -80,10 +97,12 @@ class Deformation(NamedTuple):
 def deformation(index: np.ndarray) -> Deformation:
     """The arithmetic of the original program for indices from 70,000 on, with its 32-bit wrap, on which mnist8m depends."""
     first = index * 131_071 % 2**32 % 1521
-    return Deformation(first, (first + 1 + 2 * index) % 1522, row(index), first % 9)
+    return Deformation(first, (first + 1 + 2 * index) % 1522, read_row(index), first % 9)
 
 
-def original(index: np.ndarray, digits: np.ndarray, fields: np.ndarray, tangents: np.ndarray) -> np.ndarray:
+def original(
+    index: np.ndarray, digits: np.ndarray, fields: np.ndarray, tangents: np.ndarray
+) -> np.ndarray:
     """Deformed pictures, uint8 (n, 28, 28), of the MNIST rows `digits` that belong to these indices.
 
     x + s·(F₁∘T₀ − F₂∘T₁) in float32, clipped to 0–255, truncated, then moved by at most a pixel. s is the sign of the
@@ -121,7 +140,17 @@ def _right(x: np.ndarray) -> np.ndarray:
     return found
 
 
-MOVES = ((_up,), (_down,), (_left,), (_right,), (_up, _left), (_up, _right), (_down, _left), (_down, _right), ())
+MOVES = (
+    (_up,),
+    (_down,),
+    (_left,),
+    (_right,),
+    (_up, _left),
+    (_up, _right),
+    (_down, _left),
+    (_down, _right),
+    (),
+)
 
 
 def _original(folder: Path, file: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -132,5 +161,9 @@ def _original(folder: Path, file: str, shape: tuple[int, ...]) -> np.ndarray:
             hint=f"the folder holds {FIELDS[0]} and {TANGENTS[0]} of the original program; infimnist-like needs neither",
         )
     if path.stat().st_size != 4 * np.prod(shape):
-        raise damaged(path, "infimnist", f"{4 * np.prod(shape):,} bytes were expected, it has {path.stat().st_size:,}")
+        raise damaged_file(
+            path,
+            "infimnist",
+            f"{4 * np.prod(shape):,} bytes were expected, it has {path.stat().st_size:,}",
+        )
     return np.memmap(path, dtype="<f4", mode="r", shape=shape)

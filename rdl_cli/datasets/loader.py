@@ -9,44 +9,50 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.pixels import picture_digests
+from rdl_cli.core.pixels import pixel_digests
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import UNLABELLED, Batch, Ids, Images
 from rdl_cli.datasets.augmentation import Views
-from rdl_cli.datasets.base import Lazy, Split, Splits, pictures_at
+from rdl_cli.datasets.base import LazyImages, Split, Splits, image_shape_at
 
 EVALUATION_BATCH = 250
 
 
-def digests(images: Images | Lazy) -> np.ndarray:
+def image_digests(images: Images | LazyImages) -> np.ndarray:
     """What every picture is known by, S64 (n,): core/pixels.py says of what it is the digest."""
     found = np.empty(images.shape[0], dtype="S64")
     for first in range(0, len(found), 1000):
-        found[first : first + 1000] = picture_digests(pictures_at(images, slice(first, first + 1000)).cpu().numpy())
+        found[first : first + 1000] = pixel_digests(
+            image_shape_at(images, slice(first, first + 1000)).cpu().numpy()
+        )
     return found
 
 
-def occurrences(digests: np.ndarray) -> np.ndarray:
+def number_occurrences(digests: np.ndarray) -> np.ndarray:
     """How many equal pictures came before each, int64 (n,): (digest, occurrence) is a key even where pictures repeat."""
     order = np.argsort(digests, kind="stable")
     ordered = digests[order]
     place = np.arange(len(ordered))
-    first = np.maximum.accumulate(np.where(np.r_[True, ordered[1:] != ordered[:-1]], place, 0)) if len(ordered) else place
+    first = (
+        np.maximum.accumulate(np.where(np.r_[True, ordered[1:] != ordered[:-1]], place, 0))
+        if len(ordered)
+        else place
+    )
     found = np.empty(len(ordered), dtype=np.int64)
     found[order] = place - first
     return found
 
 
-def shared(mine: Split, theirs: Split) -> int:
+def shared_images(mine: Split, theirs: Split) -> int:
     """How many pictures of mine are also among theirs, pixel for pixel."""
-    return int(np.isin(digests(mine.images), digests(theirs.images)).sum())
+    return int(np.isin(image_digests(mine.images), image_digests(theirs.images)).sum())
 
 
-def fingerprint(splits: Splits) -> str:
+def dataset_fingerprint(splits: Splits) -> str:
     """What a data set is known by: SHA-256 over the digests, labels and ids of its three splits, in their order."""
     whole = hashlib.sha256()
     for split in splits:
-        whole.update(digests(split.images).tobytes())
+        whole.update(image_digests(split.images).tobytes())
         for column in (split.labels, split.ids):
             whole.update(column.cpu().numpy().astype("<i8").tobytes())
     return whole.hexdigest()
@@ -77,24 +83,41 @@ class Batches:
         total: int | None = None,
     ):
         if batch_size < 1:
-            raise UserError(f"a batch of {batch_size} images is not possible", hint="the batch size is 1 or more")
+            raise UserError(
+                f"a batch of {batch_size} images is not possible",
+                hint="the batch size is 1 or more",
+            )
         if steps is not None and steps < 1:
-            raise UserError(f"an epoch of {steps} steps is not possible", hint="the number of steps is 1 or more")
+            raise UserError(
+                f"an epoch of {steps} steps is not possible",
+                hint="the number of steps is 1 or more",
+            )
         self.splits = [labelled] if unlabelled is None else [labelled, unlabelled]
         for split, kind in zip(self.splits, ("labelled", "unlabelled"), strict=False):
             if not len(split):
-                raise UserError(f"there are no {kind} images to train on", hint="keep at least one: see --train-size")
+                raise UserError(
+                    f"there are no {kind} images to train on",
+                    hint="keep at least one: see --train-size",
+                )
         self.views, self.preprocess, self.device = views, preprocess, torch.device(device)
         self.sizes = [min(batch_size, len(split)) for split in self.splits]
         if views.reach >= min(labelled.images.shape[2:]):
             height, width = labelled.images.shape[2:]
-            raise UserError(f"`{views.spec}` moves pictures of {height} × {width} pixels out of sight", hint="shift:1 is usual for 28 × 28")
+            raise UserError(
+                f"`{views.spec}` moves pictures of {height} × {width} pixels out of sight",
+                hint="shift:1 is usual for 28 × 28",
+            )
         self.total = total
-        self.steps = steps or max(len(split) // size for split, size in zip(self.splits, self.sizes, strict=True))
-        labels = [labelled.labels, *(torch.full_like(split.labels, UNLABELLED) for split in self.splits[1:])]
+        self.steps = steps or max(
+            len(split) // size for split, size in zip(self.splits, self.sizes, strict=True)
+        )
+        labels = [
+            labelled.labels,
+            *(torch.full_like(split.labels, UNLABELLED) for split in self.splits[1:]),
+        ]
         self.labels = torch.cat(labels).to(self.device)
         self.ids = torch.cat([split.ids for split in self.splits]).to(self.device)
-        self.images = _on(self.device, self.splits)
+        self.images = _to_device(self.device, self.splits)
 
     def __len__(self) -> int:
         """Steps in an epoch."""
@@ -103,7 +126,10 @@ class Batches:
     def epoch(self, seeds: Seeds, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         """The batches of one epoch; of `world` processes each takes every `world`-th row of every batch, from row `rank` on."""
         if min(self.sizes) < world:
-            raise UserError(f"a batch of {min(self.sizes)} can't be shared among {world} processes", hint="choose a larger batch size")
+            raise UserError(
+                f"a batch of {min(self.sizes)} can't be shared among {world} processes",
+                hint="choose a larger batch size",
+            )
         rows = [self._dealt(0, seeds, "shuffle", epoch)]
         views = [self._drawn(rows[0], seeds("views", epoch))]
         if len(self.splits) == 2:
@@ -123,26 +149,46 @@ class Batches:
         """Rows of a split, `steps size`: as many shuffles as it takes, each dealt out in whole batches."""
         n, size = len(self.splits[which]), self.sizes[which]
         batches = n // size
-        shuffles = [torch.randperm(n, generator=seeds(purpose, epoch, cycle)) for cycle in range(-(-self.steps // batches))]
-        return torch.cat([shuffle[: batches * size].view(batches, size) for shuffle in shuffles])[: self.steps]
+        shuffles = [
+            torch.randperm(n, generator=seeds(purpose, epoch, cycle))
+            for cycle in range(-(-self.steps // batches))
+        ]
+        return torch.cat([shuffle[: batches * size].view(batches, size) for shuffle in shuffles])[
+            : self.steps
+        ]
 
     def _drawn(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return torch.randint(len(self.views), rows.shape, generator=generator)
 
     def _batches(self, rows: Ids, views: Ids, size: int) -> Iterator[Batch]:
         streamed = _streamed(self.splits, rows.split(size))
-        rows, views = rows.to(self.device), views.to(self.device)  # once, so that no step waits for a copy
+        rows, views = (
+            rows.to(self.device),
+            views.to(self.device),
+        )  # once, so that no step waits for a copy
         for mine, view in zip(rows.split(size), views.split(size), strict=True):
-            images = next(streamed).to(self.device, non_blocking=True) if self.images is None else self.images[mine]
-            yield Batch(self.preprocess(self.views.apply(images, view)), self.labels[mine], self.ids[mine], view)
+            images = (
+                next(streamed).to(self.device, non_blocking=True)
+                if self.images is None
+                else self.images[mine]
+            )
+            yield Batch(
+                self.preprocess(self.views.apply(images, view)),
+                self.labels[mine],
+                self.ids[mine],
+                view,
+            )
 
 
-def _on(device: torch.device, splits: list[Split]) -> Images | None:
+def _to_device(device: torch.device, splits: list[Split]) -> Images | None:
     """All pictures on the device, or None where they are files or too many."""
     images = [split.images for split in splits if isinstance(split.images, torch.Tensor)]
     if len(images) < len(splits):
         return None
-    if device.type == "cuda" and sum(each.nbytes for each in images) > torch.cuda.mem_get_info(device)[0] // 4:
+    if (
+        device.type == "cuda"
+        and sum(each.nbytes for each in images) > torch.cuda.mem_get_info(device)[0] // 4
+    ):
         return None
     return torch.cat(images).to(device) if len(images) > 1 else images[0].to(device)
 
@@ -150,9 +196,22 @@ def _on(device: torch.device, splits: list[Split]) -> Images | None:
 def _streamed(splits: list[Split], rows: Iterable[torch.Tensor]) -> Iterator[Images]:
     """The uint8 pictures of each batch, read by other processes while the network learns."""
     files = not all(isinstance(split.images, torch.Tensor) for split in splits)
-    workers = min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1) if files else 0
-    generator = torch.Generator()  # its own: a DataLoader without one draws from the global generator
-    for images in DataLoader(_Pictures(splits, list(rows)), batch_size=None, num_workers=workers, generator=generator):
+    workers = (
+        min(
+            4,
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1,
+        )
+        if files
+        else 0
+    )
+    generator = (
+        torch.Generator()
+    )  # its own: a DataLoader without one draws from the global generator
+    for images in DataLoader(
+        _Pictures(splits, list(rows)), batch_size=None, num_workers=workers, generator=generator
+    ):
         if isinstance(images, UserError):
             raise images
         yield images
@@ -171,6 +230,8 @@ class _Pictures(Dataset):
         rows, first = self.rows[batch], len(self.splits[0])
         parts = [rows[rows < first], rows[rows >= first] - first]
         try:
-            return torch.cat([split.read(part) for split, part in zip(self.splits, parts, strict=False)])
+            return torch.cat(
+                [split.read(part) for split, part in zip(self.splits, parts, strict=False)]
+            )
         except UserError as damaged:
             return damaged  # raised in a worker it would come back with the worker's traceback for its text

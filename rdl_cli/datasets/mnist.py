@@ -15,7 +15,18 @@ VALIDATION_FROM = 50_000
 """Rows 0–49,999 of the training file train, 50,000–59,999 validate: the split of FitNets and of the RDL paper."""
 
 
-CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+CLOTHES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 
 @DATASETS.register("mnist")
@@ -32,18 +43,25 @@ def fashion_mnist(root: Path, download: bool) -> Splits:
 
 def _splits(reader: str, name: str, classes: tuple[str, ...], root: Path, download: bool) -> Splits:
     if download:
-        fetch(reader, name, root)
+        download_files(reader, name, root)
     folder = root / reader / "raw"
-    train, test = (read(folder, name, which, classes, count) for which, count in (("train", 60_000), ("t10k", 10_000)))
+    train, test = (
+        read_idx_splits(folder, name, which, classes, count)
+        for which, count in (("train", 60_000), ("t10k", 10_000))
+    )
     rows = torch.arange(len(train))
     return Splits(train.at(rows[:VALIDATION_FROM]), train.at(rows[VALIDATION_FROM:]), test)
 
 
-def read(folder: Path, name: str, which: str, classes: tuple[str, ...], count: int) -> Split:
+def read_idx_splits(
+    folder: Path, name: str, which: str, classes: tuple[str, ...], count: int
+) -> Split:
     images = _idx(folder / f"{which}-images-idx3-ubyte", name, (count, 28, 28))
     labels = _idx(folder / f"{which}-labels-idx1-ubyte", name, (count,)).long()
     if int(labels.max()) >= len(classes):
-        raise damaged(folder / f"{which}-labels-idx1-ubyte", name, f"it holds the label {int(labels.max())}")
+        raise damaged_file(
+            folder / f"{which}-labels-idx1-ubyte", name, f"it holds the label {int(labels.max())}"
+        )
     return Split(images[:, None], labels, torch.arange(count), classes)
 
 
@@ -52,38 +70,54 @@ def _idx(path: Path, name: str, shape: tuple[int, ...]) -> torch.Tensor:
     packed = path.with_name(path.name + ".gz")
     found = path if path.is_file() else packed
     try:
-        data = bytearray(gzip.decompress(packed.read_bytes()) if found == packed else path.read_bytes())
+        data = bytearray(
+            gzip.decompress(packed.read_bytes()) if found == packed else path.read_bytes()
+        )
     except FileNotFoundError:
-        raise missing(name, path) from None
+        raise missing_file(name, path) from None
     except (OSError, EOFError, zlib.error) as error:
-        raise damaged(found, name, str(error)) from error
-    expected = bytes([0, 0, 8, len(shape)]) + b"".join(side.to_bytes(4, "big") for side in shape)  # 8: unsigned bytes
+        raise damaged_file(found, name, str(error)) from error
+    expected = bytes([0, 0, 8, len(shape)]) + b"".join(
+        side.to_bytes(4, "big") for side in shape
+    )  # 8: unsigned bytes
     size = torch.Size(shape).numel()
     if data[: len(expected)] != expected or len(data) != len(expected) + size:
-        raise damaged(found, name, f"an idx file of {' × '.join(f'{side:,}' for side in shape)} bytes was expected, it has {len(data):,}")
+        raise damaged_file(
+            found,
+            name,
+            f"an idx file of {' × '.join(f'{side:,}' for side in shape)} bytes was expected, it has {len(data):,}",
+        )
     return torch.frombuffer(data, dtype=torch.uint8, offset=len(expected)).view(shape)
 
 
-def fetch(reader: str, name: str, root: Path) -> None:
+def download_files(reader: str, name: str, root: Path) -> None:
     """Download by torchvision's reader of that name, which checks the archives' md5s; what is there already stays."""
     from torchvision import datasets  # takes a second to import
 
     kind = getattr(datasets, reader)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for data
-            bare = kind.__new__(kind)  # its __init__ would go on to read, and asserts on a damaged file
+            bare = kind.__new__(
+                kind
+            )  # its __init__ would go on to read, and asserts on a damaged file
             bare.root = root
             bare.download()
     except (RuntimeError, OSError) as error:  # URLError is an OSError
-        raise UserError(f"{name} could not be downloaded to {root}: {error}", hint="see to the network, or copy the files there") from error
+        raise UserError(
+            f"{name} could not be downloaded to {root}: {error}",
+            hint="see to the network, or copy the files there",
+        ) from error
 
 
-def missing(name: str, path: Path) -> UserError:
+def missing_file(name: str, path: Path) -> UserError:
     return UserError(
         f"{name} is not in {path.parent}: there is no {path.name}",
         hint="fetch it with --download, or say with --data-root (or RDL_DATA) where it lies",
     )
 
 
-def damaged(path: Path, name: str, why: str) -> UserError:
-    return UserError(f"{name}: {path} is damaged: {why}", hint="delete the file and fetch it again with --download")
+def damaged_file(path: Path, name: str, why: str) -> UserError:
+    return UserError(
+        f"{name}: {path} is damaged: {why}",
+        hint="delete the file and fetch it again with --download",
+    )

@@ -24,7 +24,9 @@ class Preprocess:
     function: Callable[[Images], Images]
 
     def __call__(self, images: Images) -> Images:
-        assert images.dtype == torch.uint8, f"preprocessing starts from uint8 pixels, not {images.dtype}"
+        assert images.dtype == torch.uint8, (
+            f"preprocessing starts from uint8 pixels, not {images.dtype}"
+        )
         return self.function(images)
 
 
@@ -35,7 +37,9 @@ def unit(train: Split) -> Preprocess:
 
 
 @PREPROCESSING.register("gcn")
-def gcn(train: Split, *, by: Literal["sd", "norm"] = "sd", scale: float = 1.0, bias: float = 0.0) -> Preprocess:
+def gcn(
+    train: Split, *, by: Literal["sd", "norm"] = "sd", scale: float = 1.0, bias: float = 0.0
+) -> Preprocess:
     """Global contrast normalisation of each picture: minus its mean, divided by its contrast. The paper's CIFAR.
 
     pylearn2's form on pixels from 0 to 255: contrast = sqrt(bias + variance)/scale with n - 1 in the variance, or with
@@ -44,7 +48,10 @@ def gcn(train: Split, *, by: Literal["sd", "norm"] = "sd", scale: float = 1.0, b
     """
 
     if scale <= 0 or bias < 0:
-        raise UserError(f"gcn can't have scale {scale} and bias {bias}", hint="the scale is above 0, the bias 0 or above")
+        raise UserError(
+            f"gcn can't have scale {scale} and bias {bias}",
+            hint="the scale is above 0, the bias 0 or above",
+        )
 
     def normalise(images: Images) -> Images:
         flat = images.flatten(1).float()
@@ -63,11 +70,17 @@ def standard(train: Split, *, mean: str | None = None, sd: str | None = None) ->
     Given as `mean=.49/.48/.45,sd=.25/.24/.26` they are taken as they stand; a network keeps the numbers that it was trained with.
     """
     measured = _moments(train) if mean is None or sd is None else ([], [])
-    means, sds = measured[0] if mean is None else _numbers(mean), measured[1] if sd is None else _numbers(sd)
+    means, sds = (
+        measured[0] if mean is None else _numbers(mean),
+        measured[1] if sd is None else _numbers(sd),
+    )
     spec = f"standard:mean={'/'.join(map(repr, means))},sd={'/'.join(map(repr, sds))}"
     channels = train.images.shape[1]
     if not len(means) == len(sds) == channels or min(sds) <= 0:
-        raise UserError(f"`{spec}` doesn't fit pictures of {channels} channel(s)", hint="one mean and one sd above 0 for each channel")
+        raise UserError(
+            f"`{spec}` doesn't fit pictures of {channels} channel(s)",
+            hint="one mean and one sd above 0 for each channel",
+        )
 
     @cache
     def constants(device: torch.device) -> torch.Tensor:
@@ -99,4 +112,7 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(number) for number in text.split("/")]
     except ValueError:
-        raise UserError(f"`{text}` is not a number for each channel", hint="separate them with /, for example mean=.49/.48/.45") from None
+        raise UserError(
+            f"`{text}` is not a number for each channel",
+            hint="separate them with /, for example mean=.49/.48/.45",
+        ) from None

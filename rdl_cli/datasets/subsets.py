@@ -13,16 +13,18 @@ Rows = torch.Tensor
 """Positions in a split, int64, ascending."""
 
 
-def partition(keys: Sequence[str], labels: Labels, validation: int, test: int = 0) -> tuple[Rows, Rows, Rows]:
+def split_rows(
+    keys: Sequence[str], labels: Labels, validation: int, test: int = 0
+) -> tuple[Rows, Rows, Rows]:
     """Rows for training, validation and test, stratified, the same for every seed, machine and library version.
 
     Rows are taken in the order of their keys' SHA-256, so no random generator has a say in what a data set is.
     """
     hashed = [hashlib.sha256(key.encode()).digest() for key in keys]
     order = torch.tensor(sorted(range(len(keys)), key=hashed.__getitem__), dtype=torch.int64)
-    last = stratified(labels, test, order)
+    last = stratified_rows(labels, test, order)
     order = order[~torch.isin(order, last)]
-    middle = stratified(labels, validation, order)
+    middle = stratified_rows(labels, validation, order)
     return order[~torch.isin(order, middle)].sort().values, middle, last
 
 
@@ -30,12 +32,13 @@ def labelled_subset(split: Split, n: int, generator: torch.Generator) -> Rows:
     """`n` rows drawn at random, classes in the split's proportions; every class at least once where there are as many rows as classes."""
     if not 1 <= n <= len(split):
         raise UserError(
-            f"{n:,} labelled images were asked for; the training split has {len(split):,}", hint=f"choose from 1 to {len(split)}"
+            f"{n:,} labelled images were asked for; the training split has {len(split):,}",
+            hint=f"choose from 1 to {len(split)}",
         )
-    return stratified(split.labels, n, torch.randperm(len(split), generator=generator))
+    return stratified_rows(split.labels, n, torch.randperm(len(split), generator=generator))
 
 
-def stratified(labels: Labels, n: int, order: torch.Tensor) -> Rows:
+def stratified_rows(labels: Labels, n: int, order: torch.Tensor) -> Rows:
     """`n` of the rows in `order`, from each class its first, in numbers proportional to the classes (largest remainder)."""
     ordered = labels[order]
     have = torch.bincount(ordered)

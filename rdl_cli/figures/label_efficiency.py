@@ -7,7 +7,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from rdl_cli.figures.style import LETTER, LINE, QUIET, error_axis, looks, name_ends, styled
+from rdl_cli.figures.style import (
+    GREY,
+    LETTER,
+    LINE,
+    apply_style,
+    format_error_axis,
+    label_line_ends,
+    line_styles,
+)
 
 WIDTH, HEIGHT = 4.5, 2.9  # inches
 LEFT, BELOW, ABOVE = 0.5, 0.62, 0.12
@@ -21,19 +29,39 @@ class Line:
     points: dict[int, np.ndarray]
 
 
-@styled
-def against_labels(lines: Sequence[Line]) -> Figure:
+@apply_style
+def draw_label_efficiency(lines: Sequence[Line]) -> Figure:
     """Test error over labelled images, both logarithmic: a line through the means over seeds, every single seed a faint point."""
     figure = Figure(figsize=(WIDTH, HEIGHT))
     right = WIDTH - 0.35 - LETTER * max(len(line.name) for line in lines)
-    axes = figure.add_axes((LEFT / WIDTH, BELOW / HEIGHT, (right - LEFT) / WIDTH, (HEIGHT - BELOW - ABOVE) / HEIGHT))
+    axes = figure.add_axes(
+        (LEFT / WIDTH, BELOW / HEIGHT, (right - LEFT) / WIDTH, (HEIGHT - BELOW - ABOVE) / HEIGHT)
+    )
     axes.set_xscale("log")
-    error_axis(axes, np.concatenate([100 * errors for line in lines for errors in line.points.values()]))
-    for look, line in zip(looks(len(lines)), lines, strict=True):
+    format_error_axis(
+        axes, np.concatenate([100 * errors for line in lines for errors in line.points.values()])
+    )
+    for look, line in zip(line_styles(len(lines)), lines, strict=True):
         for count, errors in line.points.items():
-            axes.plot([count] * len(errors), 100 * errors, look.marker, color=look.colour, markersize=2.5, alpha=0.4, markeredgewidth=0)
+            axes.plot(
+                [count] * len(errors),
+                100 * errors,
+                look.marker,
+                color=look.colour,
+                markersize=2.5,
+                alpha=0.4,
+                markeredgewidth=0,
+            )
         means = [100 * errors.mean() for errors in line.points.values()]
-        axes.plot(list(line.points), means, f"{look.marker}-", color=look.colour, linewidth=1.2, markersize=4, clip_on=False)
+        axes.plot(
+            list(line.points),
+            means,
+            f"{look.marker}-",
+            color=look.colour,
+            linewidth=1.2,
+            markersize=4,
+            clip_on=False,
+        )
     counts = sorted({count for line in lines for count in line.points})
     axes.xaxis.set_major_locator(FixedLocator(counts))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -43,7 +71,12 @@ def against_labels(lines: Sequence[Line]) -> Figure:
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
     axes.set_axisbelow(True)
     ends = [(max(line.points), 100 * float(line.points[max(line.points)].mean())) for line in lines]
-    name_ends(axes, [line.name for line in lines], ends, gap=LINE / (HEIGHT - BELOW - ABOVE))
+    label_line_ends(axes, [line.name for line in lines], ends, gap=LINE / (HEIGHT - BELOW - ABOVE))
     seeds = max(len(errors) for line in lines for errors in line.points.values())
-    figure.text(LEFT / WIDTH, 0.08 / HEIGHT, f"Lines: mean of up to {seeds} seeds. Faint points: single seeds.", color=QUIET)
+    figure.text(
+        LEFT / WIDTH,
+        0.08 / HEIGHT,
+        f"Lines: mean of up to {seeds} seeds. Faint points: single seeds.",
+        color=GREY,
+    )
     return figure

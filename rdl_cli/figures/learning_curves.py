@@ -8,7 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from rdl_cli.figures.style import LETTER, LINE, QUIET, Look, error_axis, looks, name_ends, styled
+from rdl_cli.figures.style import (
+    GREY,
+    LETTER,
+    LINE,
+    LineStyle,
+    apply_style,
+    format_error_axis,
+    label_line_ends,
+    line_styles,
+)
 
 WIDTH, HEIGHT = 7.0, 2.9  # inches: two columns of a journal
 LEFT, BELOW, ABOVE, BETWEEN = 0.5, 0.62, 0.25, 0.3
@@ -23,8 +32,8 @@ class Curve:
     validation: np.ndarray
 
 
-@styled
-def curves(methods: Sequence[Curve]) -> Figure:
+@apply_style
+def draw_learning_curves(methods: Sequence[Curve]) -> Figure:
     """Training error beside validation error, each method named where its validation curve ends, with that value.
 
     The axis is logarithmic down to the smallest error that occurs, and linear from there to 0. There is no test error here:
@@ -33,14 +42,19 @@ def curves(methods: Sequence[Curve]) -> Figure:
     figure = Figure(figsize=(WIDTH, HEIGHT))
     names = [_name(each) for each in methods]
     wide = (WIDTH - LEFT - BETWEEN - 0.45 - LETTER * max(map(len, names))) / 2
-    box = {"bottom": BELOW / HEIGHT, "top": 1 - ABOVE / HEIGHT, "left": LEFT / WIDTH, "right": (LEFT + BETWEEN + 2 * wide) / WIDTH}
+    box = {
+        "bottom": BELOW / HEIGHT,
+        "top": 1 - ABOVE / HEIGHT,
+        "left": LEFT / WIDTH,
+        "right": (LEFT + BETWEEN + 2 * wide) / WIDTH,
+    }
     grid = figure.add_gridspec(1, 2, wspace=BETWEEN / wide, **box)
     training = figure.add_subplot(grid[0])
     validation = figure.add_subplot(grid[1], sharey=training)
     validation.tick_params(labelleft=False)
     values = [100 * part for each in methods for part in (each.training, each.validation)]
-    error_axis(training, np.concatenate([part.ravel() for part in values]))
-    for look, method in zip(looks(len(methods)), methods, strict=True):
+    format_error_axis(training, np.concatenate([part.ravel() for part in values]))
+    for look, method in zip(line_styles(len(methods)), methods, strict=True):
         _draw(training, 100 * method.training, look)
         _draw(validation, 100 * method.validation, look)
     training.set_title("training, during each epoch", loc="left")
@@ -52,24 +66,36 @@ def curves(methods: Sequence[Curve]) -> Figure:
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         axes.set_axisbelow(True)
     ends = [(each.validation.shape[1], 100 * each.validation[:, -1].mean()) for each in methods]
-    name_ends(validation, names, ends, gap=LINE / (HEIGHT - BELOW - ABOVE))
+    label_line_ends(validation, names, ends, gap=LINE / (HEIGHT - BELOW - ABOVE))
     seeds = max(len(each.validation) for each in methods)
     if seeds > 1:
         said = f"Lines: mean of up to {seeds} seeds. Bands: lowest to highest. ±: standard deviation between seeds."
-        figure.text(LEFT / WIDTH, 0.08 / HEIGHT, said, color=QUIET)
+        figure.text(LEFT / WIDTH, 0.08 / HEIGHT, said, color=GREY)
     return figure
 
 
-def _draw(axes: Axes, percent: np.ndarray, look: Look) -> None:
+def _draw(axes: Axes, percent: np.ndarray, look: LineStyle) -> None:
     epochs = np.arange(1, percent.shape[1] + 1)
     mean = percent.mean(0)
     if len(percent) > 1:
-        axes.fill_between(epochs, percent.min(0), percent.max(0), color=look.colour, alpha=0.15, linewidth=0)
+        axes.fill_between(
+            epochs, percent.min(0), percent.max(0), color=look.colour, alpha=0.15, linewidth=0
+        )
     axes.plot(epochs, mean, color=look.colour, linewidth=1.2, solid_capstyle="round")
-    axes.plot(epochs[-1:], mean[-1:], look.marker, color=look.colour, markersize=4, clip_on=False, zorder=3)
+    axes.plot(
+        epochs[-1:],
+        mean[-1:],
+        look.marker,
+        color=look.colour,
+        markersize=4,
+        clip_on=False,
+        zorder=3,
+    )
 
 
 def _name(method: Curve) -> str:
     """The method with its last validation error in percent."""
     last = 100 * method.validation[:, -1]
-    return f"{method.name}  {last.mean():.2f}" + (f" ± {last.std(ddof=1):.2f}" if len(last) > 1 else "")
+    return f"{method.name}  {last.mean():.2f}" + (
+        f" ± {last.std(ddof=1):.2f}" if len(last) > 1 else ""
+    )

@@ -15,7 +15,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LETTER, LINE = 0.062, 0.13  # inches, of a name beside a curve
-INK, QUIET, ABSENT = "#1a1a1a", "#6b6b6b", "#d9d9d9"
+TEXT, GREY, MISSING = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 
 STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure is the same on every machine
@@ -25,13 +25,13 @@ STYLE: dict[Any, Any] = {
     "xtick.labelsize": 6.5,
     "ytick.labelsize": 6.5,
     "legend.fontsize": 7.5,
-    "text.color": INK,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": INK,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "xtick.labelcolor": INK,
-    "ytick.labelcolor": INK,
+    "text.color": TEXT,
+    "axes.edgecolor": GREY,
+    "axes.labelcolor": TEXT,
+    "xtick.color": GREY,
+    "ytick.color": GREY,
+    "xtick.labelcolor": TEXT,
+    "ytick.labelcolor": TEXT,
     "axes.linewidth": 0.6,
     "xtick.major.width": 0.6,
     "ytick.major.width": 0.6,
@@ -48,11 +48,22 @@ COLOURS = ("#000000", "#d55e00", "#332288", "#56b4e9", "#009e73", "#e8b100", "#9
 MARKERS = ("o", "s", "D", "^", "v", "p", "h", "P")
 
 
-CLASS_COLOURS = ("#332288", "#999933", "#117733", "#88ccee", "#882255", "#44aa99", "#aa4499", "#ddcc77", "#cc6677", "#dddddd")
+CLASS_COLOURS = (
+    "#332288",
+    "#999933",
+    "#117733",
+    "#88ccee",
+    "#882255",
+    "#44aa99",
+    "#aa4499",
+    "#ddcc77",
+    "#cc6677",
+    "#dddddd",
+)
 """Tol's muted scheme in an order that alternates between dark and light, so that neighbours differ on a grey printer as well."""
 
 
-class Look(NamedTuple):
+class LineStyle(NamedTuple):
     colour: str
     marker: str
 
@@ -62,10 +73,13 @@ class Look(NamedTuple):
         return "black" if luminance(self.colour) > 0.3 else "white"
 
 
-def looks(count: int) -> list[Look]:
+def line_styles(count: int) -> list[LineStyle]:
     """So many looks; from the ninth on a colour comes again, with another marker."""
     turned = [MARKERS[(i + i // len(COLOURS)) % len(MARKERS)] for i in range(count)]
-    return [Look(colour, marker) for colour, marker in zip(islice(cycle(COLOURS), count), turned, strict=True)]
+    return [
+        LineStyle(colour, marker)
+        for colour, marker in zip(islice(cycle(COLOURS), count), turned, strict=True)
+    ]
 
 
 def luminance(colour: str) -> float:
@@ -74,7 +88,7 @@ def luminance(colour: str) -> float:
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def styled(make: Callable[P, T]) -> Callable[P, T]:
+def apply_style(make: Callable[P, T]) -> Callable[P, T]:
     """A figure's function, run under `STYLE`; a user's own settings come back afterwards."""
 
     @wraps(make)
@@ -85,7 +99,7 @@ def styled(make: Callable[P, T]) -> Callable[P, T]:
     return made
 
 
-def apart(wanted: Sequence[float], gap: float) -> list[float]:
+def spread_labels(wanted: Sequence[float], gap: float) -> list[float]:
     """Places as near as can be to those wanted, in their order, at least `gap` from each other: for labels beside curves."""
     order = sorted(range(len(wanted)), key=wanted.__getitem__)
     blocks: list[tuple[float, list[int]]] = []  # centre, members
@@ -103,7 +117,7 @@ def apart(wanted: Sequence[float], gap: float) -> list[float]:
     return found
 
 
-def error_axis(axes: Axes, percent: np.ndarray) -> None:
+def format_error_axis(axes: Axes, percent: np.ndarray) -> None:
     """Errors from bottom to top: logarithmic down to the smallest that occurs, and linear from there to 0."""
     least = float(percent[percent > 0].min(initial=100))
     axes.set_yscale("symlog", linthresh=least, linscale=0.5)
@@ -113,9 +127,29 @@ def error_axis(axes: Axes, percent: np.ndarray) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
 
 
-def name_ends(axes: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], gap: float) -> None:
+def label_line_ends(
+    axes: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], gap: float
+) -> None:
     """The names beside the ends of their curves, moved apart where these end together, each with a dotted line to its own."""
     heights = axes.transAxes.inverted().transform(axes.transData.transform(ends))[:, 1]
-    for look, name, end, height in zip(looks(len(names)), names, ends, apart(heights.tolist(), gap), strict=True):
-        line = {"arrowstyle": "-", "color": look.colour, "linewidth": 0.8, "linestyle": ":", "shrinkA": 1, "shrinkB": 4, "relpos": (0, 0.5)}
-        axes.annotate(name, end, (1.09, height), textcoords="axes fraction", va="center", arrowprops=line, annotation_clip=False)
+    for look, name, end, height in zip(
+        line_styles(len(names)), names, ends, spread_labels(heights.tolist(), gap), strict=True
+    ):
+        line = {
+            "arrowstyle": "-",
+            "color": look.colour,
+            "linewidth": 0.8,
+            "linestyle": ":",
+            "shrinkA": 1,
+            "shrinkB": 4,
+            "relpos": (0, 0.5),
+        }
+        axes.annotate(
+            name,
+            end,
+            (1.09, height),
+            textcoords="axes fraction",
+            va="center",
+            arrowprops=line,
+            annotation_clip=False,
+        )

@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.rsa.condensed import count
+from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.rsa.condensed import n_from_pairs as exact_n_from_pairs
 
 AXES = ("subject", "session", "time", "i", "j", "pair")
 
 
-class Layout(NamedTuple):
+class AxisLayout(NamedTuple):
     """An array with its stimuli last: `... n n` where `square`, else `... pairs`; `rest` names the axes before them."""
 
     array: np.ndarray
@@ -22,7 +22,9 @@ class Layout(NamedTuple):
     guessed: str
 
 
-def lay_out(array: np.ndarray, what: str, n: int | None = None, axes: Sequence[str] = (), times: int = 0) -> Layout:
+def infer_axes(
+    array: np.ndarray, what: str, n: int | None = None, axes: Sequence[str] = (), times: int = 0
+) -> AxisLayout:
     """The array with its stimulus axes last.
 
     Two axes of equal length over which it is symmetric with a zero diagonal are the stimuli; without such a pair, two axes of
@@ -31,18 +33,31 @@ def lay_out(array: np.ndarray, what: str, n: int | None = None, axes: Sequence[s
     is subjects (or times), two before the stimuli are subjects and times. UserError where no reading or several remain.
     """
     if axes:
-        return _as_told(array, what, n, tuple(axes))
+        return _axes_from_option(array, what, n, tuple(axes))
     array = array.squeeze()
     at = _stimulus_axes(array, what, n)
     rest_at = [a for a in range(array.ndim) if a not in at]
-    rest = _rest(tuple(array.shape[a] for a in rest_at), rest_at == list(range(len(rest_at))), array, what, times)
-    return _moved(array, at, rest, f"{' × '.join(map(str, array.shape))} read as {', '.join(_named(array.ndim, at, rest))}" if rest else "")
+    rest = _rest(
+        tuple(array.shape[a] for a in rest_at),
+        rest_at == list(range(len(rest_at))),
+        array,
+        what,
+        times,
+    )
+    return _move_axes(
+        array,
+        at,
+        rest,
+        f"{' × '.join(map(str, array.shape))} read as {', '.join(_check_axis_names(array.ndim, at, rest))}"
+        if rest
+        else "",
+    )
 
 
-def triangle(length: int) -> int | None:
+def n_from_pairs(length: int) -> int | None:
     """How many stimuli have so many pairs; None where no number has."""
     try:
-        return count(length)
+        return exact_n_from_pairs(length)
     except UserError:
         return None
 
@@ -50,7 +65,11 @@ def triangle(length: int) -> int | None:
 def square_axes(array: np.ndarray, n: int | None = None) -> list[tuple[int, int]]:
     """Every two axes of equal length that could be stimulus × stimulus."""
     shape = array.shape
-    return [(a, b) for a, b in combinations(range(array.ndim), 2) if shape[a] == shape[b] >= 2 and n in (None, shape[a])]
+    return [
+        (a, b)
+        for a, b in combinations(range(array.ndim), 2)
+        if shape[a] == shape[b] >= 2 and n in (None, shape[a])
+    ]
 
 
 def looks_like_rdms(array: np.ndarray, at: tuple[int, int]) -> bool:
@@ -60,14 +79,16 @@ def looks_like_rdms(array: np.ndarray, at: tuple[int, int]) -> bool:
         return False
     near = tolerance(squares)
     diagonal = np.nan_to_num(np.diagonal(squares, axis1=-2, axis2=-1).astype(np.float64))
-    return bool((np.abs(diagonal) <= near).all()) and not asymmetric(squares).any()
+    return bool((np.abs(diagonal) <= near).all()) and not is_asymmetric(squares).any()
 
 
-def asymmetric(squares: np.ndarray) -> np.ndarray:
+def is_asymmetric(squares: np.ndarray) -> np.ndarray:
     """Where `... n n` differs from its transpose by more than rounding; NaN on one side only counts as a difference."""
     wide = squares.astype(np.result_type(squares.dtype, np.float32), copy=False)
     with np.errstate(invalid="ignore"):
-        return ~np.isclose(wide, np.swapaxes(wide, -1, -2), rtol=0, atol=tolerance(squares), equal_nan=True)
+        return ~np.isclose(
+            wide, np.swapaxes(wide, -1, -2), rtol=0, atol=tolerance(squares), equal_nan=True
+        )
 
 
 def tolerance(values: np.ndarray) -> float:
@@ -79,18 +100,26 @@ def tolerance(values: np.ndarray) -> float:
 
 def _stimulus_axes(array: np.ndarray, what: str, n: int | None) -> tuple[int, ...]:
     if array.size == 1:
-        raise UserError(f"{what} is a single number, {array.item():.6g}, and no RDM", hint="an RDM is n × n, or n(n-1)/2 distances")
+        raise UserError(
+            f"{what} is a single number, {array.item():.6g}, and no RDM",
+            hint="an RDM is n × n, or n(n-1)/2 distances",
+        )
     shape = " × ".join(map(str, array.shape))
     pairs = square_axes(array, n)
     symmetric = [at for at in pairs if looks_like_rdms(array, at)]
-    triangles = [(a,) for a in range(array.ndim) if (m := triangle(array.shape[a])) and m > 2 and n in (None, m)]
+    triangles = [
+        (a,)
+        for a in range(array.ndim)
+        if (m := n_from_pairs(array.shape[a])) and m > 2 and n in (None, m)
+    ]
     for readings in (symmetric, pairs, triangles):
         if len(readings) == 1:
             return readings[0]
         if readings:
-            fact = f"{what} ({shape}) can be read in {len(readings)} ways: the stimuli could be axes {' or '.join(map(_counted, readings))}"
+            fact = f"{what} ({shape}) can be read in {len(readings)} ways: the stimuli could be axes {' or '.join(map(_count_axes, readings))}"
             raise UserError(
-                fact, hint=f"name its axes, for example --axes {','.join(_named(array.ndim, readings[0], _some(array.ndim, readings[0])))}"
+                fact,
+                hint=f"name its axes, for example --axes {','.join(_check_axis_names(array.ndim, readings[0], _some(array.ndim, readings[0])))}",
             )
     wanted = f"{n} stimuli" if n else "any number of stimuli"
     near = max(array.shape, default=0)
@@ -102,7 +131,9 @@ def _stimulus_axes(array: np.ndarray, what: str, n: int | None) -> tuple[int, ..
     )
 
 
-def _rest(lengths: tuple[int, ...], leading: bool, array: np.ndarray, what: str, times: int) -> tuple[str, ...]:
+def _rest(
+    lengths: tuple[int, ...], leading: bool, array: np.ndarray, what: str, times: int
+) -> tuple[str, ...]:
     if len(lengths) == 0:
         return ()
     if len(lengths) == 1:
@@ -118,32 +149,47 @@ def _rest(lengths: tuple[int, ...], leading: bool, array: np.ndarray, what: str,
     )
 
 
-def _as_told(array: np.ndarray, what: str, n: int | None, axes: tuple[str, ...]) -> Layout:
+def _axes_from_option(
+    array: np.ndarray, what: str, n: int | None, axes: tuple[str, ...]
+) -> AxisLayout:
     for axis in axes:
         if axis not in AXES:
-            raise unknown("axis", axis, AXES)
-    if len(set(axes)) < len(axes) or ("pair" in axes) == ("i" in axes) or ("i" in axes) != ("j" in axes):
-        raise UserError(f"axes {','.join(axes)} name no RDM", hint="name each axis once: i and j, or pair, and subject, session or time")
+            raise unknown_name("axis", axis, AXES)
+    if (
+        len(set(axes)) < len(axes)
+        or ("pair" in axes) == ("i" in axes)
+        or ("i" in axes) != ("j" in axes)
+    ):
+        raise UserError(
+            f"axes {','.join(axes)} name no RDM",
+            hint="name each axis once: i and j, or pair, and subject, session or time",
+        )
     if array.ndim != len(axes):
         array = array.squeeze()
     if array.ndim != len(axes):
-        raise UserError(f"{what} has {array.ndim} axes ({' × '.join(map(str, array.shape))}), --axes names {len(axes)}: {','.join(axes)}")
+        raise UserError(
+            f"{what} has {array.ndim} axes ({' × '.join(map(str, array.shape))}), --axes names {len(axes)}: {','.join(axes)}"
+        )
     at = (axes.index("pair"),) if "pair" in axes else (axes.index("i"), axes.index("j"))
     lengths = [array.shape[a] for a in at]
-    m = triangle(lengths[0]) if len(at) == 1 else lengths[0]
+    m = n_from_pairs(lengths[0]) if len(at) == 1 else lengths[0]
     if m is None or lengths[0] != lengths[-1] or n not in (None, m):
         shape, told = " × ".join(map(str, array.shape)), ",".join(axes)
-        raise UserError(f"{what} ({shape}) read as {told} is no RDM of {n or 'any number of'} stimuli")
-    return _moved(array, at, tuple(a for a in axes if a not in ("i", "j", "pair")), "")
+        raise UserError(
+            f"{what} ({shape}) read as {told} is no RDM of {n or 'any number of'} stimuli"
+        )
+    return _move_axes(array, at, tuple(a for a in axes if a not in ("i", "j", "pair")), "")
 
 
-def _moved(array: np.ndarray, at: tuple[int, ...], rest: tuple[str, ...], guessed: str) -> Layout:
+def _move_axes(
+    array: np.ndarray, at: tuple[int, ...], rest: tuple[str, ...], guessed: str
+) -> AxisLayout:
     moved = np.moveaxis(array, at, tuple(range(-len(at), 0)))
-    n = moved.shape[-1] if len(at) == 2 else count(moved.shape[-1])
-    return Layout(moved, n, len(at) == 2, rest, guessed)
+    n = moved.shape[-1] if len(at) == 2 else exact_n_from_pairs(moved.shape[-1])
+    return AxisLayout(moved, n, len(at) == 2, rest, guessed)
 
 
-def _named(ndim: int, at: tuple[int, ...], rest: tuple[str, ...]) -> list[str]:
+def _check_axis_names(ndim: int, at: tuple[int, ...], rest: tuple[str, ...]) -> list[str]:
     names = iter(rest)
     stimuli = dict(zip(at, ("i", "j") if len(at) == 2 else ("pair",), strict=True))
     return [stimuli[a] if a in stimuli else next(names) for a in range(ndim)]
@@ -153,5 +199,5 @@ def _some(ndim: int, at: tuple[int, ...]) -> tuple[str, ...]:
     return AXES[: ndim - len(at)]
 
 
-def _counted(at: tuple[int, ...]) -> str:
+def _count_axes(at: tuple[int, ...]) -> str:
     return " and ".join(str(a + 1) for a in at)

@@ -12,43 +12,62 @@ import numpy as np
 import scipy.io
 
 from rdl_cli.io import matlab5
-from rdl_cli.io.file_types import hdf5, parsing, text, whole_dataset
+from rdl_cli.io.file_types import open_hdf5, parser_errors, read_dataset, to_text
 
 
-def variables(path: Path) -> dict[str, Any]:
+def read_variables(path: Path) -> dict[str, Any]:
     if h5py.is_hdf5(path):
-        with hdf5(path) as file:
+        with open_hdf5(path) as file:
             return {name: _of_hdf5(file[name], file) for name in file if not name.startswith("#")}
-    with parsing(path, "MATLAB file"):
+    with parser_errors(path, "MATLAB file"):
         data = path.read_bytes()
         if 0 not in data[:4]:
             return {name: value for name, value in matlab5.variables(data).items() if name}
-        numbers = scipy.io.loadmat(path, appendmat=False)  # version 4, which has a zero there, and knows numbers and text only
-        return {name: value for name, value in numbers.items() if not name.startswith("__") and isinstance(value, np.ndarray)}
+        numbers = scipy.io.loadmat(
+            path, appendmat=False
+        )  # version 4, which has a zero there, and knows numbers and text only
+        return {
+            name: value
+            for name, value in numbers.items()
+            if not name.startswith("__") and isinstance(value, np.ndarray)
+        }
 
 
-def names(path: Path) -> list[str]:
+def list_variables(path: Path) -> list[str]:
     """The variables' names, without reading them."""
     if h5py.is_hdf5(path):
-        with hdf5(path) as file:
+        with open_hdf5(path) as file:
             return [name for name in file if not name.startswith("#")]
-    with parsing(path, "MATLAB file"):
+    with parser_errors(path, "MATLAB file"):
         data = path.read_bytes()
-        return matlab5.names(data) if 0 not in data[:4] else [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
+        return (
+            matlab5.names(data)
+            if 0 not in data[:4]
+            else [name for name, _, _ in scipy.io.whosmat(path, appendmat=False)]
+        )
 
 
-def strings(value: Any) -> tuple[str, ...] | None:
+def to_strings(value: Any) -> tuple[str, ...] | None:
     """A cell of strings or a char matrix as a tuple; None for anything else."""
     if isinstance(value, str):
         return (value,)
-    if isinstance(value, np.ndarray) and value.size and (value.dtype.kind == "U" or all(isinstance(v, str) for v in value.flat)):
+    if (
+        isinstance(value, np.ndarray)
+        and value.size
+        and (value.dtype.kind == "U" or all(isinstance(v, str) for v in value.flat))
+    ):
         return tuple(str(v).strip() for v in value.flat)
     return None
 
 
-def structs(value: Any) -> bool:
+def to_structs(value: Any) -> bool:
     """Whether a value is a struct array."""
-    return isinstance(value, np.ndarray) and value.dtype == object and value.size > 0 and all(isinstance(v, dict) for v in value.flat)
+    return (
+        isinstance(value, np.ndarray)
+        and value.dtype == object
+        and value.size > 0
+        and all(isinstance(v, dict) for v in value.flat)
+    )
 
 
 def _of_hdf5(value: Any, file: h5py.File) -> Any:
@@ -57,10 +76,13 @@ def _of_hdf5(value: Any, file: h5py.File) -> Any:
         if "MATLAB_sparse" in value.attrs:
             return None
         of_structs = [
-            isinstance(f, h5py.Dataset) and h5py.check_ref_dtype(f.dtype) and "MATLAB_class" not in f.attrs for f in fields.values()
+            isinstance(f, h5py.Dataset)
+            and h5py.check_ref_dtype(f.dtype)
+            and "MATLAB_class" not in f.attrs
+            for f in fields.values()
         ]
         if fields and all(of_structs):  # a struct array: each field is an array of references
-            refs = {name: whole_dataset(field).T for name, field in fields.items()}
+            refs = {name: read_dataset(field).T for name, field in fields.items()}
             out = np.empty(next(iter(refs.values())).shape, dtype=object)
             for at in np.ndindex(out.shape):
                 out[at] = {name: _of_hdf5(file[ref[at]], file) for name, ref in refs.items()}
@@ -70,17 +92,17 @@ def _of_hdf5(value: Any, file: h5py.File) -> Any:
         return out
     if not isinstance(value, h5py.Dataset):
         return None
-    matlab_class = text(value.attrs.get("MATLAB_class", ""))
+    matlab_class = to_text(value.attrs.get("MATLAB_class", ""))
     if "MATLAB_empty" in value.attrs:
         return "" if matlab_class == "char" else np.empty((0, 0))
-    array = np.asarray(whole_dataset(value))
+    array = np.asarray(read_dataset(value))
     if h5py.check_ref_dtype(value.dtype):
         return _each(array.T, lambda ref: _of_hdf5(file[ref], file))
     if matlab_class == "char":
         rows = ["".join(map(chr, row)).strip() for row in np.atleast_2d(array.T)]
         return rows[0] if len(rows) == 1 else np.array(rows)
     if array.dtype.kind in "SO":
-        return np.array([text(v) for v in array.flat])
+        return np.array([to_text(v) for v in array.flat])
     return array.T
 
 

@@ -15,7 +15,18 @@ import numpy as np
 
 MATRIX, COMPRESSED = 14, 15
 CELL, STRUCT, OBJECT, CHAR, SPARSE, DOUBLE, UINT64 = 1, 2, 3, 4, 5, 6, 15
-NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
+NUMBERS = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
 TEXTS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
 COMPLEX = 0x0800
 
@@ -68,7 +79,9 @@ def _element(data: memoryview, at: int, order: str) -> tuple[int, memoryview, in
     (size,) = struct.unpack_from(f"{order}I", data, at + 4)
     end = at + 8 + size
     if end > len(data):
-        raise ValueError(f"an element of {size:,} bytes where {max(0, len(data) - at - 8):,} are left")
+        raise ValueError(
+            f"an element of {size:,} bytes where {max(0, len(data) - at - 8):,} are left"
+        )
     return first, data[at + 8 : end], end if first == COMPRESSED else end + -size % 8
 
 
@@ -98,9 +111,14 @@ def _matrix(body: memoryview, order: str) -> tuple[str, Any]:
         (wide,) = struct.unpack(f"{order}i", width)
         if wide <= 0 or len(joined) % wide:
             raise ValueError(f"field names of {wide} in {len(joined)} bytes")
-        fields = [bytes(joined[i : i + wide]).split(b"\0")[0].decode("latin-1") for i in range(0, len(joined), wide)]
+        fields = [
+            bytes(joined[i : i + wide]).split(b"\0")[0].decode("latin-1")
+            for i in range(0, len(joined), wide)
+        ]
         values = iter(_several(body, at, count * len(fields), order))
-        return name, _shaped([{field: next(values) for field in fields} for _ in range(count)], shape) if fields else None
+        return name, _shaped(
+            [{field: next(values) for field in fields} for _ in range(count)], shape
+        ) if fields else None
     if kind == CHAR:
         stored, raw, _ = _element(body, at, order)
         return name, _strings(bytes(raw), stored, shape, order)
@@ -126,7 +144,9 @@ def _several(body: memoryview, at: int, count: int, order: str) -> list[Any]:
 
 def _shaped(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
     out = np.empty(len(values), dtype=object)
-    for k, value in enumerate(values):  # all at once, arrays of one shape would be taken for one array
+    for k, value in enumerate(
+        values
+    ):  # all at once, arrays of one shape would be taken for one array
         out[k] = value
     return out.reshape(shape, order="F")
 
@@ -134,7 +154,9 @@ def _shaped(values: list[Any], shape: tuple[int, ...]) -> np.ndarray:
 def _strings(raw: bytes, stored: int, shape: tuple[int, ...], order: str) -> Any:
     """A row of characters as `str`, a matrix of them as an array of its rows, without the blanks that fill them up."""
     codec = TEXTS[stored]
-    text = raw.decode(codec + ({"<": "-le", ">": "-be"}[order] if codec in ("utf-16", "utf-32") else ""))
+    text = raw.decode(
+        codec + ({"<": "-le", ">": "-be"}[order] if codec in ("utf-16", "utf-32") else "")
+    )
     if len(shape) != 2 or shape[0] <= 1:
         return text.strip()
     if len(text) != math.prod(shape):

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.registry import Registry
 from rdl_cli.io import validation as damage
-from rdl_cli.io.axes import lay_out, looks_like_rdms, square_axes, triangle
-from rdl_cli.io.file_types import kind
+from rdl_cli.io.axes import infer_axes, looks_like_rdms, n_from_pairs, square_axes
+from rdl_cli.io.file_types import detect_container
 
 READERS = Registry("RDM format", home="rdl_cli.io.formats", external=False)
 """A member is `function(path: Path, container: Kind) -> list[Found] | None`; None where the content is of another format."""
@@ -25,7 +25,7 @@ READERS = Registry("RDM format", home="rdl_cli.io.formats", external=False)
 ANY = "hdf5"
 """The reader of what no tool wrote; it is asked last."""
 
-MEASURED = {
+RESPONSE_DISTANCE_TEXTS = {
     "crossnobis": "cross-validated squared Mahalanobis distance of responses",
     "mahalanobis": "squared Mahalanobis distance of responses, over the number of channels",
     "poisson": "symmetrised Kullback-Leibler divergence of Poisson rates",
@@ -37,7 +37,7 @@ MEASURED = {
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class RawArray:
     """An array as it lies in a file, and what the file says of it.
 
     `axes` names its axes where the format fixes them. `subjects`, `sessions` and `times` are names along such an axis, or a
@@ -59,7 +59,7 @@ class Found:
 
 
 @dataclass(frozen=True, eq=False)
-class ForeignRdms:
+class RDMs:
     """The RDMs of one region, `k pairs` in the float width of their source.
 
     `subjects`, `sessions` ('' where there is none) and `times` (milliseconds, NaN where there is none) have one entry for each
@@ -78,13 +78,21 @@ class ForeignRdms:
 
     def __post_init__(self) -> None:
         k = len(self.values)
-        assert self.values.shape == (k, self.n * (self.n - 1) // 2), "one row for each RDM, one column for each pair"
-        assert k == len(self.subjects) == len(self.sessions) == len(self.times), "one subject, session and time for each RDM"
+        assert self.values.shape == (k, self.n * (self.n - 1) // 2), (
+            "one row for each RDM, one column for each pair"
+        )
+        assert k == len(self.subjects) == len(self.sessions) == len(self.times), (
+            "one subject, session and time for each RDM"
+        )
 
     def __str__(self) -> str:
         counts = [
             f"{len(named)} {word}{'s' if len(named) > 1 else ''}"
-            for word, labels in (("subject", self.subjects), ("session", self.sessions), ("time point", self.times))
+            for word, labels in (
+                ("subject", self.subjects),
+                ("session", self.sessions),
+                ("time point", self.times),
+            )
             if (named := {label for label in labels if label == label and label != ""})
         ]
         low, high = np.nanmin(self.values), np.nanmax(self.values)
@@ -98,7 +106,7 @@ class ForeignRdms:
         return f"{self.region}: {', '.join(part for part in parts if part)}"
 
 
-def read(
+def read_rdms(
     paths: Sequence[Path],
     format: str | None = None,
     n: int | None = None,
@@ -106,7 +114,7 @@ def read(
     distance: str = "",
     regions: Sequence[str] = (),
     repairs: Collection[str] = (),
-) -> list[ForeignRdms]:
+) -> list[RDMs]:
     """All RDMs of the files, joined by region.
 
     The format shows in a file's content; `format` insists on one. `n` is how many stimuli there are, `axes` names an array's
@@ -114,29 +122,36 @@ def read(
     `V*`, or under another name, `IT=IT_RDMs`; where several become one (`IT=subject*`), their names are the subjects.
     UserError for a file that is damaged, doubtful or of no known format.
     """
-    damage.check_repairs(repairs)
-    chosen = Chosen(regions)
-    out: dict[str, list[ForeignRdms]] = {}
+    damage.check_repair_names(repairs)
+    chosen = RegionSelection(regions)
+    out: dict[str, list[RDMs]] = {}
     for path in paths:
-        found = find(path, format)
-        wanted = [replace(each, certain=True) for each in found if chosen.name(each.region)] if regions else _likely(found, path, n)
-        settled = [_settled(each, path, n, axes, distance, repairs) for each in wanted]
+        found = find_arrays(path, format)
+        wanted = (
+            [replace(each, certain=True) for each in found if chosen.name(each.region)]
+            if regions
+            else _select_rdm_arrays(found, path, n)
+        )
+        settled = [_to_rdms(each, path, n, axes, distance, repairs) for each in wanted]
         if len(sizes := {each.n for each in settled}) > 1:
             which = ", ".join(f"{each.region} of {each.n}" for each in settled[:6])
             raise UserError(
-                f"{path} holds RDMs of {len(sizes)} numbers of stimuli: {which}", hint="choose with --regions, or by the stimuli"
+                f"{path} holds RDMs of {len(sizes)} numbers of stimuli: {which}",
+                hint="choose with --regions, or by the stimuli",
             )
         for each in settled:
             out.setdefault(chosen.name(each.region), []).append(each)
     chosen.check()
-    return [_joined(region, parts) for region, parts in out.items()]
+    return [_merge_regions(region, parts) for region, parts in out.items()]
 
 
-class Chosen:
+class RegionSelection:
     """The regions that were asked for, by patterns `OLD` or `NEW=OLD`; all where there is no pattern."""
 
     def __init__(self, patterns: Sequence[str]):
-        self._pairs = [(old or new, new) for new, _, old in (pattern.partition("=") for pattern in patterns)]
+        self._pairs = [
+            (old or new, new) for new, _, old in (pattern.partition("=") for pattern in patterns)
+        ]
         self._seen: dict[str, None] = {}
 
     def name(self, region: str) -> str:
@@ -144,34 +159,47 @@ class Chosen:
         self._seen[region] = None
         if not self._pairs:
             return region
-        return next((region if new == old else new for old, new in self._pairs if fnmatchcase(region, old)), "")
+        return next(
+            (region if new == old else new for old, new in self._pairs if fnmatchcase(region, old)),
+            "",
+        )
 
     def check(self) -> None:
         """UserError where a pattern met no region."""
         for old, _ in self._pairs:
             if not any(fnmatchcase(region, old) for region in self._seen):
-                raise unknown("region", old, self._seen)
+                raise unknown_name("region", old, self._seen)
 
 
-def find(path: Path, format: str | None = None) -> list[Found]:
+def find_arrays(path: Path, format: str | None = None) -> list[RawArray]:
     """What a file holds, by the one reader that knows it. UserError where none does."""
-    container = kind(path)
+    container = detect_container(path)
     for name in [format] if format else sorted(READERS, key=ANY.__eq__):
         found = READERS.find(name)(path, container)
         if found:
             return found
         if found is not None or format:
-            raise UserError(f"{path} holds no RDM" + (f" in the format `{format}`" if format else ""))
-    raise UserError(f"{path} is {container}, but no known layout of RDMs", hint=f"known: {', '.join(READERS)}")
+            raise UserError(
+                f"{path} holds no RDM" + (f" in the format `{format}`" if format else "")
+            )
+    raise UserError(
+        f"{path} is {container}, but no known layout of RDMs", hint=f"known: {', '.join(READERS)}"
+    )
 
 
-def _likely(found: list[Found], path: Path, n: int | None) -> list[Found]:
+def _select_rdm_arrays(found: list[RawArray], path: Path, n: int | None) -> list[RawArray]:
     """What is surely an RDM and the variables that look like one; where nothing is square, the vectors that fit."""
     arrays = [each.array.squeeze() for each in found]
     squares = [square_axes(array, n) for array in arrays]
     as_square = [{array.shape[a] for a, _ in at} for array, at in zip(arrays, squares, strict=True)]
-    as_vector = [{m for length in array.shape if (m := triangle(length)) and m > 2 and n in (None, m)} for array in arrays]
-    sound = [f.certain or any(looks_like_rdms(a, at) for at in ats) for f, a, ats in zip(found, arrays, squares, strict=True)]
+    as_vector = [
+        {m for length in array.shape if (m := n_from_pairs(length)) and m > 2 and n in (None, m)}
+        for array in arrays
+    ]
+    sound = [
+        f.certain or any(looks_like_rdms(a, at) for at in ats)
+        for f, a, ats in zip(found, arrays, squares, strict=True)
+    ]
     sizes = set().union(*(as_square[k] or as_vector[k] for k in range(len(found)) if sound[k]))
     keep = list(sound)
     for k in range(len(found)):
@@ -187,11 +215,20 @@ def _likely(found: list[Found], path: Path, n: int | None) -> list[Found]:
             hint="an RDM is n × n, or n(n-1)/2 distances; activations and responses (stimuli × channels) are no RDMs yet",
         )
     if skipped := [each.region for each, wanted in zip(found, keep, strict=True) if not wanted]:
-        kept[0] = replace(kept[0], notes=(*kept[0].notes, f"not RDMs, skipped: {', '.join(skipped)}"))
+        kept[0] = replace(
+            kept[0], notes=(*kept[0].notes, f"not RDMs, skipped: {', '.join(skipped)}")
+        )
     return kept
 
 
-def _settled(found: Found, path: Path, n: int | None, axes: Sequence[str], distance: str, repairs: Collection[str]) -> ForeignRdms:
+def _to_rdms(
+    found: RawArray,
+    path: Path,
+    n: int | None,
+    axes: Sequence[str],
+    distance: str,
+    repairs: Collection[str],
+) -> RDMs:
     """One array as RDMs of one region, checked."""
     what = f"{path.name}: {found.region}"
     if found.array.dtype.kind not in "fiub":
@@ -202,71 +239,116 @@ def _settled(found: Found, path: Path, n: int | None, axes: Sequence[str], dista
     array = found.array.astype(
         np.result_type(found.array.dtype, np.float32) if wide else np.float64, copy=False
     )  # uint8 and int16 are exact in float32
-    layout = lay_out(array, what, n, axes or found.axes, len(found.times))
+    layout = infer_axes(array, what, n, axes or found.axes, len(found.times))
     lengths = layout.array.shape[: len(layout.rest)]
     places = list(np.ndindex(lengths))
-    labels = {axis: _labels(axis, getattr(found, f"{axis}s"), layout.rest, lengths, what) for axis in ("subject", "session", "time")}
-    at = {axis: [labels[axis][p[layout.rest.index(axis)] if axis in layout.rest else 0] for p in places] for axis in labels}
-    titles = [f"{what}{''.join(f', {axis} {at[axis][k]}' for axis in at if axis in layout.rest)}" for k in range(len(places))]
+    labels = {
+        axis: _labels(axis, getattr(found, f"{axis}s"), layout.rest, lengths, what)
+        for axis in ("subject", "session", "time")
+    }
+    at = {
+        axis: [
+            labels[axis][p[layout.rest.index(axis)] if axis in layout.rest else 0] for p in places
+        ]
+        for axis in labels
+    }
+    titles = [
+        f"{what}{''.join(f', {axis} {at[axis][k]}' for axis in at if axis in layout.rest)}"
+        for k in range(len(places))
+    ]
     said = [*found.notes, layout.guessed]
     flat = layout.array.reshape(len(places), *layout.array.shape[len(lengths) :])
     if layout.square:
-        flat, repaired = damage.condensed(flat, titles, repairs)
+        flat, repaired = damage.to_condensed(flat, titles, repairs)
         said += [f"{layout.n} × {layout.n}, upper triangle taken", *repaired]
     known = distance or found.distance
-    values, repaired = damage.checked(flat, titles, layout.n, known, repairs)
+    values, repaired = damage.validate(flat, titles, layout.n, known, repairs)
     said += repaired
-    stimuli, note = _names(found, layout.n)
+    stimuli, note = _stimulus_names(found, layout.n)
     said.append(note)
     subjects, sessions, times = (tuple(at[axis]) for axis in ("subject", "session", "time"))
-    return ForeignRdms(found.region, values, layout.n, subjects, sessions, times, known, stimuli, tuple(filter(None, said)))
+    return RDMs(
+        found.region,
+        values,
+        layout.n,
+        subjects,
+        sessions,
+        times,
+        known,
+        stimuli,
+        tuple(filter(None, said)),
+    )
 
 
-def milliseconds(times: Sequence[float]) -> tuple[float, ...]:
+def to_milliseconds(times: Sequence[float]) -> tuple[float, ...]:
     """Times whose unit nobody says: fractions within 20 are seconds (as MNE has them), all else is milliseconds."""
     named = [t for t in times if math.isfinite(t)]
     seconds = all(abs(t) < 20 for t in named) and any(t != round(t) for t in named)
     return tuple(round(float(t) * 1000, 6) if seconds else float(t) for t in times)
 
 
-def _labels(axis: str, names: Sequence[Any], rest: tuple[str, ...], lengths: tuple[int, ...], what: str) -> Sequence[Any]:
+def _labels(
+    axis: str, names: Sequence[Any], rest: tuple[str, ...], lengths: tuple[int, ...], what: str
+) -> Sequence[Any]:
     length = lengths[rest.index(axis)] if axis in rest else 1
     if len(names) == length:
         return names
     if names and axis in rest:
         raise UserError(f"{what} has {length} {axis}s; {len(names)} are named in the file")
     if axis in rest:
-        return [float(t) for t in range(length)] if axis == "time" else [str(s + 1) for s in range(length)]
+        return (
+            [float(t) for t in range(length)]
+            if axis == "time"
+            else [str(s + 1) for s in range(length)]
+        )
     return [float("nan")] if axis == "time" else [""]
 
 
-def _names(found: Found, n: int) -> tuple[tuple[str, ...] | None, str]:
+def _stimulus_names(found: RawArray, n: int) -> tuple[tuple[str, ...] | None, str]:
     """The stimuli's names: what the reader knows, or else the file's one list of n different strings."""
     if found.stimuli is not None:
         if len(found.stimuli) != n:
-            raise UserError(f"{found.region} has {n} stimuli; {len(found.stimuli)} are named in the file")
+            raise UserError(
+                f"{found.region} has {n} stimuli; {len(found.stimuli)} are named in the file"
+            )
         return found.stimuli, ""
-    fitting = {key: names for key, names in found.texts.items() if len(names) == n == len(set(names))}
+    fitting = {
+        key: names for key, names in found.texts.items() if len(names) == n == len(set(names))
+    }
     if len(fitting) == 1:
         key, names = next(iter(fitting.items()))
         return names, f"stimulus names from `{key}`"
-    return None, f"stimulus names could be any of {', '.join(fitting)}: none taken" if fitting else ""
+    return (
+        None,
+        f"stimulus names could be any of {', '.join(fitting)}: none taken" if fitting else "",
+    )
 
 
-def _joined(region: str, parts: list[ForeignRdms]) -> ForeignRdms:
+def _merge_regions(region: str, parts: list[RDMs]) -> RDMs:
     """One region's RDMs from several arrays or files; names in another order are brought into the first's."""
     if len({part.region for part in parts}) > 1:
-        parts = [part if any(part.subjects) else replace(part, subjects=(part.region,) * len(part.subjects)) for part in parts]
+        parts = [
+            part
+            if any(part.subjects)
+            else replace(part, subjects=(part.region,) * len(part.subjects))
+            for part in parts
+        ]
     first = parts[0]
     said = list(dict.fromkeys(note for part in parts for note in part.notes))
     for part in parts[1:]:
         if part.n != first.n or part.distance != first.distance:
-            here, there = (f"{each.n} stimuli by {each.distance or 'an unknown distance'}" for each in (first, part))
+            here, there = (
+                f"{each.n} stimuli by {each.distance or 'an unknown distance'}"
+                for each in (first, part)
+            )
             fact = f"{region} has {here} in one place and {there} in another"
-            raise UserError(fact, hint="--distance says what both are; or import them into stores of their own")
+            raise UserError(
+                fact, hint="--distance says what both are; or import them into stores of their own"
+            )
     values = [first.values, *(_reordered(part, first, said) for part in parts[1:])]
     subjects, sessions, times = (
-        tuple(label for part in parts for label in getattr(part, f"{axis}s")) for axis in ("subject", "session", "time")
+        tuple(label for part in parts for label in getattr(part, f"{axis}s"))
+        for axis in ("subject", "session", "time")
     )
     k = len(subjects)
     if k > 1 and not any(subjects) and _twice(subjects, sessions, times):
@@ -274,24 +356,31 @@ def _joined(region: str, parts: list[ForeignRdms]) -> ForeignRdms:
         said.append(f"{k} RDMs without names taken as {k} subjects")
     if twice := _twice(subjects, sessions, times):
         who = ", ".join(
-            f"{word} {label}" for word, label in zip(("subject", "session", "time"), twice, strict=True) if label not in ("", "nan")
+            f"{word} {label}"
+            for word, label in zip(("subject", "session", "time"), twice, strict=True)
+            if label not in ("", "nan")
         )
         raise UserError(
-            f"two RDMs of {region} are both {who or 'without a name'}", hint="give the files one by one, into stores of their own"
+            f"two RDMs of {region} are both {who or 'without a name'}",
+            hint="give the files one by one, into stores of their own",
         )
     together, distance = np.concatenate(values), first.distance
     if not distance and float(np.nanmin(together)) >= 0 and 1 < float(np.nanmax(together)) <= 2:
         distance = "correlation"
         said.append("taken as 1 - r, as its values suggest (say --distance if it is another)")
-    return ForeignRdms(region, together, first.n, subjects, sessions, times, distance, first.stimuli, tuple(said))
+    return RDMs(
+        region, together, first.n, subjects, sessions, times, distance, first.stimuli, tuple(said)
+    )
 
 
-def _reordered(part: ForeignRdms, first: ForeignRdms, said: list[str]) -> np.ndarray:
+def _reordered(part: RDMs, first: RDMs, said: list[str]) -> np.ndarray:
     if part.stimuli == first.stimuli or part.stimuli is None or first.stimuli is None:
         return part.values
     if set(part.stimuli) != set(first.stimuli):
         odd = sorted(set(part.stimuli) ^ set(first.stimuli))
-        raise UserError(f"{part.region} is not of the same stimuli in all its files: `{odd[0]}` is only in some")
+        raise UserError(
+            f"{part.region} is not of the same stimuli in all its files: `{odd[0]}` is only in some"
+        )
     place = {name: row for row, name in enumerate(part.stimuli)}
     said.append("stimuli listed in different orders, brought into the first one's")
     return in_order(part.values, part.n, [place[name] for name in first.stimuli])

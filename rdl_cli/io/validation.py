@@ -4,8 +4,8 @@ from collections.abc import Collection
 
 import numpy as np
 
-from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.io.axes import asymmetric, tolerance
+from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.io.axes import is_asymmetric, tolerance
 
 REPAIRS = {
     "symmetrise": "the mean of the two triangles, where they differ",
@@ -23,13 +23,20 @@ CROSS_VALIDATED = ("crossnobis", "poisson_cv")
 """Distances whose unbiased estimates are negative where the truth is near 0."""
 
 
-def check_repairs(repairs: Collection[str]) -> None:
+def check_repair_names(repairs: Collection[str]) -> None:
     for repair in repairs:
         if repair not in REPAIRS:
-            raise unknown("repair", repair, REPAIRS, hint="; ".join(f"{name}: {what}" for name, what in REPAIRS.items()))
+            raise unknown_name(
+                "repair",
+                repair,
+                REPAIRS,
+                hint="; ".join(f"{name}: {what}" for name, what in REPAIRS.items()),
+            )
 
 
-def condensed(squares: np.ndarray, titles: list[str], repairs: Collection[str]) -> tuple[np.ndarray, list[str]]:
+def to_condensed(
+    squares: np.ndarray, titles: list[str], repairs: Collection[str]
+) -> tuple[np.ndarray, list[str]]:
     """The upper triangles of `k n n`, bit for bit where they needed no repair, and what was done. UserError names a fault."""
     said: list[str] = []
     n = squares.shape[-1]
@@ -43,7 +50,7 @@ def condensed(squares: np.ndarray, titles: list[str], repairs: Collection[str]) 
                 said.append(f"{titles[k]}: {half} triangle taken for both")
                 squares[k] = squares[k].T if half == "lower" else squares[k]
                 squares[k][j, i] = squares[k][i, j]
-    if (wrong := asymmetric(squares)).any():
+    if (wrong := is_asymmetric(squares)).any():
         if "symmetrise" not in repairs:
             k, a, b = np.argwhere(wrong)[0]
             half = _filled_half(squares[k])
@@ -66,7 +73,9 @@ def condensed(squares: np.ndarray, titles: list[str], repairs: Collection[str]) 
     return np.ascontiguousarray(squares[:, i, j]), said
 
 
-def checked(values: np.ndarray, titles: list[str], n: int, distance: str, repairs: Collection[str]) -> tuple[np.ndarray, list[str]]:
+def validate(
+    values: np.ndarray, titles: list[str], n: int, distance: str, repairs: Collection[str]
+) -> tuple[np.ndarray, list[str]]:
     """The distances `k pairs` as they are, or as the repairs leave them, and what was done. UserError names a fault."""
     said: list[str] = []
     values = _without_infinities(values, titles, repairs, said)
@@ -88,7 +97,8 @@ def checked(values: np.ndarray, titles: list[str], n: int, distance: str, repair
     measured = ~np.isnan(values)
     if not (measured.any(1)).all():
         raise UserError(
-            f"{titles[int(np.argmin(measured.any(1)))]} holds nothing but NaN", hint="leave it out: --regions names those that are wanted"
+            f"{titles[int(np.argmin(measured.any(1)))]} holds nothing but NaN",
+            hint="leave it out: --regions names those that are wanted",
         )
     if "keep-unmeasured" not in repairs:
         _refuse_unmeasured(measured, titles, n)
@@ -106,7 +116,13 @@ def checked(values: np.ndarray, titles: list[str], n: int, distance: str, repair
     return values, said
 
 
-def _of_diagonal(off: np.ndarray, diagonal: np.ndarray, squares: np.ndarray, titles: list[str], similarities: bool) -> UserError:
+def _of_diagonal(
+    off: np.ndarray,
+    diagonal: np.ndarray,
+    squares: np.ndarray,
+    titles: list[str],
+    similarities: bool,
+) -> UserError:
     """The error for a diagonal `k n` that is none of a distance, or none of a similarity, where `off` says."""
     k, a = np.argwhere(off)[0]
     found = f"{titles[k]} has {diagonal[k, a]:.6g} on its diagonal at stimulus {a + 1} ({off.sum():,} such values)"
@@ -116,14 +132,20 @@ def _of_diagonal(off: np.ndarray, diagonal: np.ndarray, squares: np.ndarray, tit
             hint="covariances and counts are no similarities: divide by the root of both stimuli's diagonal values first;"
             " --repair zero-diagonal as well ignores the diagonal",
         )
-    like = (np.abs(diagonal[k] - 1) <= tolerance(squares)).all() and np.nanmax(squares[k]) <= 1 + tolerance(squares)
+    like = (np.abs(diagonal[k] - 1) <= tolerance(squares)).all() and np.nanmax(
+        squares[k]
+    ) <= 1 + tolerance(squares)
     return UserError(
         f"{found}; a stimulus is at distance 0 from itself",
-        hint="these look like similarities: --repair one-minus" if like else "--repair zero-diagonal ignores the diagonal",
+        hint="these look like similarities: --repair one-minus"
+        if like
+        else "--repair zero-diagonal ignores the diagonal",
     )
 
 
-def _without_infinities(values: np.ndarray, titles: list[str], repairs: Collection[str], said: list[str]) -> np.ndarray:
+def _without_infinities(
+    values: np.ndarray, titles: list[str], repairs: Collection[str], said: list[str]
+) -> np.ndarray:
     infinite = np.isinf(values)
     if not infinite.any():
         return values
@@ -133,14 +155,17 @@ def _without_infinities(values: np.ndarray, titles: list[str], repairs: Collecti
     k, *at = np.argwhere(infinite)[0]
     where = f"stimuli {at[0] + 1} and {at[1] + 1}" if len(at) == 2 else f"pair {at[0] + 1}"
     raise UserError(
-        f"{titles[k]} is infinite at {where} ({infinite.sum():,} such values)", hint="--repair inf-as-nan counts them as not measured"
+        f"{titles[k]} is infinite at {where} ({infinite.sum():,} such values)",
+        hint="--repair inf-as-nan counts them as not measured",
     )
 
 
 def _filled_half(square: np.ndarray) -> str:
     """'upper' or 'lower' where the other triangle is all zero or all NaN; '' where both are filled, or none."""
     i, j = np.triu_indices(len(square), 1)
-    upper, lower = (bool(np.nan_to_num(triangle).any()) for triangle in (square[i, j], square[j, i]))
+    upper, lower = (
+        bool(np.nan_to_num(triangle).any()) for triangle in (square[i, j], square[j, i])
+    )
     return "" if upper == lower else "upper" if upper else "lower"
 
 

@@ -12,9 +12,9 @@ import scipy.io
 from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import whole
+from rdl_cli.core.files import atomic_write
 from rdl_cli.core.registry import Registry
-from rdl_cli.io.read import ForeignRdms
+from rdl_cli.io.read import RDMs
 
 WRITERS = Registry("export format", home="rdl_cli.io.write", external=False)
 """A member is `function(path: Path, rdms: Sequence[ForeignRdms]) -> None`, all RDMs of the same stimuli."""
@@ -26,23 +26,30 @@ ATTRIBUTE = 60_000
 """Bytes that HDF5 stores in an attribute, less some air (its limit is 64 KiB)."""
 
 
-def write(path: Path, rdms: Sequence[ForeignRdms], format: str) -> None:
+def write_rdms(path: Path, rdms: Sequence[RDMs], format: str) -> None:
     """The RDMs at `path`, in a format of WRITERS. UserError where they are not of the same stimuli."""
     sizes = {each.n for each in rdms}
     if len(sizes) != 1:
         which = ", ".join(f"{each.region} of {each.n}" for each in rdms)
-        raise UserError(f"one file holds RDMs of the same stimuli; these are {which or 'none'}", hint="export them one by one")
+        raise UserError(
+            f"one file holds RDMs of the same stimuli; these are {which or 'none'}",
+            hint="export them one by one",
+        )
     writer = WRITERS.find(format)
-    with whole(path) as beside:
+    with atomic_write(path) as beside:
         writer(beside, rdms)
 
 
 @WRITERS.register("rsatoolbox")
-def rsatoolbox(path: Path, rdms: Sequence[ForeignRdms]) -> None:
+def rsatoolbox(path: Path, rdms: Sequence[RDMs]) -> None:
     """HDF5 that `rsatoolbox.rdm.load_rdm` opens (name it .h5): regions, subjects, sessions and times as RDM descriptors."""
     values = np.concatenate([each.values for each in rdms]).astype(np.float64)
-    measures = [RSATOOLBOX_NAMES.get(each.distance, each.distance) for each in rdms for _ in each.values]
-    descriptors: dict[str, Sequence[str] | np.ndarray] = {"roi": [each.region for each in rdms for _ in each.values]}
+    measures = [
+        RSATOOLBOX_NAMES.get(each.distance, each.distance) for each in rdms for _ in each.values
+    ]
+    descriptors: dict[str, Sequence[str] | np.ndarray] = {
+        "roi": [each.region for each in rdms for _ in each.values]
+    }
     for key in ("subject", "session"):
         who = [label for each in rdms for label in getattr(each, f"{key}s")]
         if any(who):
@@ -71,17 +78,25 @@ def rsatoolbox(path: Path, rdms: Sequence[ForeignRdms]) -> None:
 
 
 @WRITERS.register("mat")
-def mat(path: Path, rdms: Sequence[ForeignRdms]) -> None:
+def mat(path: Path, rdms: Sequence[RDMs]) -> None:
     """A struct array `RDMs` as rsatoolbox_matlab has it, with squares, names 'mask | subject | Session: k', and the stimuli's names.
 
     Masks × subjects × sessions where every combination is there, else one row.
     """
     entries = [(each, k) for each in rdms for k in range(len(each.values))]
-    out: np.ndarray = np.empty((1, len(entries)), dtype=[("RDM", object), ("name", object), ("color", object)])
+    out: np.ndarray = np.empty(
+        (1, len(entries)), dtype=[("RDM", object), ("name", object), ("color", object)]
+    )
     for at, (each, k) in enumerate(entries):
-        out[0, at] = (squareform(each.values[k], checks=False), _name(each, k), np.array([[0.0, 0.0, 0.0]]))
+        out[0, at] = (
+            squareform(each.values[k], checks=False),
+            _name(each, k),
+            np.array([[0.0, 0.0, 0.0]]),
+        )
     subjects, sessions = (len(set(labels)) for labels in (rdms[0].subjects, rdms[0].sessions))
-    grid = [(s, t) for s in dict.fromkeys(rdms[0].subjects) for t in dict.fromkeys(rdms[0].sessions)]
+    grid = [
+        (s, t) for s in dict.fromkeys(rdms[0].subjects) for t in dict.fromkeys(rdms[0].sessions)
+    ]
     if all(list(zip(each.subjects, each.sessions, strict=True)) == grid for each in rdms):
         out = out.reshape(len(rdms), subjects, sessions)
     held = {"RDMs": out}
@@ -92,7 +107,7 @@ def mat(path: Path, rdms: Sequence[ForeignRdms]) -> None:
 
 
 @WRITERS.register("npz")
-def npz(path: Path, rdms: Sequence[ForeignRdms]) -> None:
+def npz(path: Path, rdms: Sequence[RDMs]) -> None:
     """NumPy arrays without pickles: REGION (k × pairs, SciPy's condensed order) and REGION.subject, .session, .time (ms), .distance."""
     held: dict[str, np.ndarray] = {}
     for each in rdms:
@@ -103,13 +118,15 @@ def npz(path: Path, rdms: Sequence[ForeignRdms]) -> None:
         held[f"{each.region}.distance"] = np.array(each.distance)
     if rdms[0].stimuli:
         held["stimuli"] = np.array(rdms[0].stimuli)
-    with ZipFile(path, "w", ZIP_DEFLATED) as archive:  # np.savez takes names as keywords, and `file` is one of its own
+    with ZipFile(
+        path, "w", ZIP_DEFLATED
+    ) as archive:  # np.savez takes names as keywords, and `file` is one of its own
         for name, array in held.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, array, allow_pickle=False)
 
 
-def _name(each: ForeignRdms, k: int) -> str:
+def _name(each: RDMs, k: int) -> str:
     parts = [each.region, each.subjects[k], each.sessions[k] and f"Session: {each.sessions[k]}"]
     if not math.isnan(each.times[k]):
         parts.append(f"Time: {each.times[k]:.10g} ms")
@@ -128,7 +145,8 @@ def _put(group: h5py.Group, key: str, labels: Sequence[str] | np.ndarray) -> Non
     else:
         odd = next(label for label in labels if not label.isascii())
         raise UserError(
-            f"rsatoolbox reads only ASCII names where there are {len(labels):,}; `{odd}` is none", hint="rename it, or use --format npz"
+            f"rsatoolbox reads only ASCII names where there are {len(labels):,}; `{odd}` is none",
+            hint="rename it, or use --format npz",
         )
 
 

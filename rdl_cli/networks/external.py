@@ -2,27 +2,31 @@
 
 from torch import nn
 
-from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.networks.factory import NETWORKS, Pictures
+from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.networks.factory import NETWORKS, InputShape
 
 
 @NETWORKS.register("torchvision", rest="name")
-def torchvision(pictures: Pictures, classes: int, *, name: str) -> nn.Module:
+def torchvision(pictures: InputShape, classes: int, *, name: str) -> nn.Module:
     """A classification network of torchvision, `torchvision:resnet18`, with its usual first layer (three channels)."""
     from torchvision import models
 
     if name not in models.list_models(module=models):
-        raise unknown("torchvision network", name, models.list_models(module=models))
+        raise unknown_name("torchvision network", name, models.list_models(module=models))
     return models.get_model(name, weights=None, num_classes=classes)
 
 
 @NETWORKS.register("timm", rest="name")
-def timm(pictures: Pictures, classes: int, *, name: str) -> nn.Module:
+def timm(pictures: InputShape, classes: int, *, name: str) -> nn.Module:
     """A network of timm, `timm:resnet18`, made for the pictures' channels; needs `pip install timm`."""
     try:
         import timm as library
     except ImportError:
-        raise UserError(f"`timm:{name}` needs the package timm, which is not installed", hint="pip install timm") from None
+        raise UserError(
+            f"`timm:{name}` needs the package timm, which is not installed", hint="pip install timm"
+        ) from None
     if name not in library.list_models():
-        raise unknown("timm network", name, library.list_models())
-    return library.create_model(name, pretrained=False, num_classes=classes, in_chans=pictures.channels)
+        raise unknown_name("timm network", name, library.list_models())
+    return library.create_model(
+        name, pretrained=False, num_classes=classes, in_chans=pictures.channels
+    )

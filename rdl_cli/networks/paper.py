@@ -7,11 +7,17 @@ import torch
 from torch import nn
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.networks.factory import NETWORKS, Pictures
+from rdl_cli.networks.factory import NETWORKS, InputShape
 
 
 @NETWORKS.register("mnist-cnn")
-def mnist_cnn(pictures: Pictures, classes: int, *, preset: Literal["table1", "author"] = "table1", width: float = 1.0) -> nn.Module:
+def mnist_cnn(
+    pictures: InputShape,
+    classes: int,
+    *,
+    preset: Literal["table1", "author"] = "table1",
+    width: float = 1.0,
+) -> nn.Module:
     """The CNN of Table 1: two convolutions with max pooling, a fully connected layer, a readout; taps `pool1`, `pool2`, `fc`.
 
     Table 1 cannot be met literally: its FC takes 1500 values, which is no multiple of 64 features. Preset `table1`
@@ -43,16 +49,26 @@ def mnist_cnn(pictures: Pictures, classes: int, *, preset: Literal["table1", "au
 def check_width(network: str, width: float) -> None:
     """UserError for a network without features."""
     if not 0 < width < float("inf"):
-        raise UserError(f"`{network}:width={width:g}` leaves no features", hint="width multiplies those of the paper: 0.5, 2")
+        raise UserError(
+            f"`{network}:width={width:g}` leaves no features",
+            hint="width multiplies those of the paper: 0.5, 2",
+        )
 
 
-def _flattened(features: "OrderedDict[str, nn.Module]", pictures: Pictures) -> int:
+def _flattened(features: "OrderedDict[str, nn.Module]", pictures: InputShape) -> int:
     with torch.no_grad():
         return nn.Sequential(features)(torch.zeros(1, *pictures)).shape[1]
 
 
 @NETWORKS.register("nin")
-def nin(pictures: Pictures, classes: int, *, readout: bool = False, last: int | None = None, width: float = 1.0) -> nn.Module:
+def nin(
+    pictures: InputShape,
+    classes: int,
+    *,
+    readout: bool = False,
+    last: int | None = None,
+    width: float = 1.0,
+) -> nn.Module:
     """The Network in Network with batch normalisation of Table 4; taps `pool1`, `pool2`, `pool3` (before dropout).
 
     The pools must round up (32 → 16 → 8): rounding down gives 32 → 15 → 7, and the last 8x8 pool does not fit.
@@ -62,11 +78,18 @@ def nin(pictures: Pictures, classes: int, *, readout: bool = False, last: int | 
     """
 
     def block(into: int, out: int, kernel: int) -> nn.Sequential:
-        return nn.Sequential(nn.Conv2d(into, out, kernel, padding=kernel // 2), nn.BatchNorm2d(out, eps=1e-3), nn.ReLU())
+        return nn.Sequential(
+            nn.Conv2d(into, out, kernel, padding=kernel // 2),
+            nn.BatchNorm2d(out, eps=1e-3),
+            nn.ReLU(),
+        )
 
     check_width("nin", width)
     if last is not None and (last < 1 or not readout):
-        raise UserError(f"`nin:last={last}` has to be 1 or more, and asks for a readout behind it", hint=f"nin:readout=true,last={classes}")
+        raise UserError(
+            f"`nin:last={last}` has to be 1 or more, and asks for a readout behind it",
+            hint=f"nin:readout=true,last={classes}",
+        )
     features = last or classes
     w192, w160, w96 = (max(1, round(n * width)) for n in (192, 160, 96))
     layers = OrderedDict(
@@ -83,7 +106,9 @@ def nin(pictures: Pictures, classes: int, *, readout: bool = False, last: int | 
         conv3=block(w192, w192, 5),
         mlpconv3_1=block(w192, w192, 1),
         mlpconv3_2=block(w192, features, 1),
-        pool3=nn.Sequential(nn.AvgPool2d((-(-pictures.height // 4), -(-pictures.width // 4))), nn.Flatten()),
+        pool3=nn.Sequential(
+            nn.AvgPool2d((-(-pictures.height // 4), -(-pictures.width // 4))), nn.Flatten()
+        ),
     )
     if readout:
         layers["readout"] = nn.Linear(features, classes)

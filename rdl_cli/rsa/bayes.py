@@ -19,40 +19,51 @@ from torch import Tensor
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Scalar
-from rdl_cli.rsa.distances import root
-from rdl_cli.rsa.kernels import Centring, Kernel, centred
-from rdl_cli.rsa.measures import Measure, Traits, measure
+from rdl_cli.rsa.distances import safe_sqrt
+from rdl_cli.rsa.kernels import Centring, Kernel, center_kernel
+from rdl_cli.rsa.measures import Measure, MeasureTraits, measure
 
 Covariance = Annotated[Tensor, "n n"]
 Scales = Annotated[Tensor, "n"]
 Ratios = Annotated[Tensor, "2 N"]
 
 
-def noise_share(n: int, b: float, a: float | None) -> float:
+def prior_variance_share(n: int, b: float, a: float | None) -> float:
     """a, the noise's share of the variance: as given, or nb/(1+nb), where nb is noise over signal. UserError where it leaves no room."""
     if a is None and not b > 0:
-        raise UserError(f"the noise's variance over the signal's is b={b:g}; it lies above 0", hint="b=0.01 is the paper's choice")
+        raise UserError(
+            f"the noise's variance over the signal's is b={b:g}; it lies above 0",
+            hint="b=0.01 is the paper's choice",
+        )
     share = n * b / (1 + n * b) if a is None else a
     if not 1e-6 <= share < 1:
         given = f"b={b:g} with {n:,} stimuli gives" if a is None else "the option gives"
-        raise UserError(f"the noise's share a of the variance lies in [1e-6, 1); {given} a={share:g}", hint="b=0.01 is the paper's choice")
+        raise UserError(
+            f"the noise's share a of the variance lies in [1e-6, 1); {given} a={share:g}",
+            hint="b=0.01 is the paper's choice",
+        )
     return share
 
 
 def check_samples(samples: int) -> None:
     """UserError where there is no draw to take a mean over."""
     if samples < 1:
-        raise UserError(f"samples={samples} draws tell nothing; at least 1 is needed", hint="10,000 are usual to measure, 256 to train")
+        raise UserError(
+            f"samples={samples} draws tell nothing; at least 1 is needed",
+            hint="10,000 are usual to measure, 256 to train",
+        )
 
 
-def prior(kernel: Kernel, *, b: float = 0.01, a: float | None = None, center: Centring = "none") -> Covariance:
+def prior_variance(
+    kernel: Kernel, *, b: float = 0.01, a: float | None = None, center: Centring = "none"
+) -> Covariance:
     """Σ, the covariance of what readouts say of the stimuli, with trace n.
 
     `stimuli` centres the kernel; `features` must have been centred in `kernel(reps, "features")`, for a kernel knows no units.
     """
     n = len(kernel)
-    share = noise_share(n, b, a)
-    k = centred(kernel.double()) if center == "stimuli" else kernel.double()
+    share = prior_variance_share(n, b, a)
+    k = center_kernel(kernel.double()) if center == "stimuli" else kernel.double()
     trace = k.diagonal().sum()
     signal = k * torch.where(trace > 0, n / torch.where(trace > 0, trace, 1), 0)
     return (1 - share) * signal + share * torch.eye(n, dtype=k.dtype, device=k.device)
@@ -76,7 +87,9 @@ def log_ratios(scales: Scales, samples: int, generator: torch.Generator) -> Rati
     found = []
     for start in range(0, samples, at_once):
         shape = (2, min(at_once, samples - start), len(scales))
-        draws = torch.randn(shape, generator=generator, device=generator.device, dtype=scales.dtype).to(scales.device)
+        draws = torch.randn(
+            shape, generator=generator, device=generator.device, dtype=scales.dtype
+        ).to(scales.device)
         found.append((draws.square() @ gains[:, :, None]).squeeze(-1) - scales.sum())
     return torch.cat(found, 1)
 
@@ -84,7 +97,9 @@ def log_ratios(scales: Scales, samples: int, generator: torch.Generator) -> Rati
 def total_variation(ratios: Ratios, *, reference: bool = False) -> Scalar:
     """½∫|p - q|: the best possible accuracy of telling p from q by one draw is (1 + TV)/2."""
     if reference:
-        return (F.relu(-torch.expm1(-ratios[0])).mean() + F.relu(-torch.expm1(ratios[1])).mean()) / 2
+        return (
+            F.relu(-torch.expm1(-ratios[0])).mean() + F.relu(-torch.expm1(ratios[1])).mean()
+        ) / 2
     return torch.tanh(ratios / 2).abs().mean()
 
 
@@ -94,7 +109,9 @@ def divergence(ratios: Ratios, *, reference: bool = False) -> Scalar:
     Not the reference: the entropy of that guess, whose standard deviation is less than half and which is never negative.
     """
     if reference:
-        return 1 + (F.logsigmoid(ratios[0]).mean() + F.logsigmoid(-ratios[1]).mean()) / (2 * math.log(2))
+        return 1 + (F.logsigmoid(ratios[0]).mean() + F.logsigmoid(-ratios[1]).mean()) / (
+            2 * math.log(2)
+        )
     return 1 - (F.softplus(ratios) - ratios * torch.sigmoid(ratios)).mean() / math.log(2)
 
 
@@ -105,10 +122,12 @@ def symmetric_kl(scales: Scales) -> Scalar:
 
 def hellinger_squared(scales: Scales) -> Scalar:
     """H², exactly: 1 - exp(-[½ logdet((Σp+Σq)/2) - ¼(logdet Σp + logdet Σq)])."""
-    return -torch.expm1(-torch.log1p(2 * torch.sinh(scales / 2).square()).sum() / 2)  # log cosh, exact around 0 too
+    return -torch.expm1(
+        -torch.log1p(2 * torch.sinh(scales / 2).square()).sum() / 2
+    )  # log cosh, exact around 0 too
 
 
-@measure("tv", Traits(takes="kernel", same=0.0, bayesian=True))
+@measure("tv", MeasureTraits(takes="kernel", same=0.0, bayesian=True))
 def tv(
     mine: Kernel,
     theirs: Kernel,
@@ -124,7 +143,7 @@ def tv(
     return total_variation(_drawn(mine, theirs, b, a, center, samples, seed), reference=reference)
 
 
-@measure("jsd", Traits(takes="kernel", same=0.0, bayesian=True))
+@measure("jsd", MeasureTraits(takes="kernel", same=0.0, bayesian=True))
 def jsd(
     mine: Kernel,
     theirs: Kernel,
@@ -140,7 +159,7 @@ def jsd(
     return divergence(_drawn(mine, theirs, b, a, center, samples, seed), reference=reference)
 
 
-@measure("js-distance", Traits(takes="kernel", same=0.0, bayesian=True))
+@measure("js-distance", MeasureTraits(takes="kernel", same=0.0, bayesian=True))
 def js_distance(
     mine: Kernel,
     theirs: Kernel,
@@ -152,33 +171,66 @@ def js_distance(
     seed: int = 0,
 ) -> Scalar:
     """Root of the Jensen-Shannon divergence, 0 to 1: the one of the two that is a metric. Its slope at 0 is infinite: train with jsd."""
-    return root(jsd(mine, theirs, b=b, a=a, center=center, samples=samples, seed=seed))
+    return safe_sqrt(jsd(mine, theirs, b=b, a=a, center=center, samples=samples, seed=seed))
 
 
-@measure("hellinger", Traits(takes="kernel", same=0.0, bayesian=True))
-def hellinger(mine: Kernel, theirs: Kernel, *, b: float = 0.01, a: float | None = None, center: Centring = "none") -> Scalar:
+@measure("hellinger", MeasureTraits(takes="kernel", same=0.0, bayesian=True))
+def hellinger(
+    mine: Kernel,
+    theirs: Kernel,
+    *,
+    b: float = 0.01,
+    a: float | None = None,
+    center: Centring = "none",
+) -> Scalar:
     """Hellinger distance between the prior predictive distributions of linear readouts, 0 to 1, exact: bounds TV from both sides."""
-    return root(hellinger_squared(_scales(mine, theirs, b, a, center)))
+    return safe_sqrt(hellinger_squared(_scales(mine, theirs, b, a, center)))
 
 
-@measure("skl", Traits(takes="kernel", same=0.0, bayesian=True))
-def skl(mine: Kernel, theirs: Kernel, *, b: float = 0.01, a: float | None = None, center: Centring = "none") -> Scalar:
+@measure("skl", MeasureTraits(takes="kernel", same=0.0, bayesian=True))
+def skl(
+    mine: Kernel,
+    theirs: Kernel,
+    *,
+    b: float = 0.01,
+    a: float | None = None,
+    center: Centring = "none",
+) -> Scalar:
     """Symmetric Kullback-Leibler divergence between the prior predictive distributions of linear readouts, in nats, exact, unbounded."""
     return symmetric_kl(_scales(mine, theirs, b, a, center))
 
 
 def settings(measure: Measure, n: int) -> dict[str, Any]:
     """All that a value of a Bayesian measure over n stimuli depends on, to be shown with it: n, b, a, centring, samples, seed."""
-    options = {o.name: o.default for o in inspect.signature(measure).parameters.values() if o.kind is o.KEYWORD_ONLY}
-    share = noise_share(n, options["b"], options["a"])
+    options = {
+        o.name: o.default
+        for o in inspect.signature(measure).parameters.values()
+        if o.kind is o.KEYWORD_ONLY
+    }
+    share = prior_variance_share(n, options["b"], options["a"])
     return {"n": n, **options, "b": share / (1 - share) / n, "a": share}
 
 
 def _scales(mine: Kernel, theirs: Kernel, b: float, a: float | None, center: Centring) -> Scales:
-    assert mine.shape == theirs.shape, f"kernels of {len(mine)} and {len(theirs)} stimuli are not over the same stimuli"
-    return log_scales(prior(mine, b=b, a=a, center=center), prior(theirs, b=b, a=a, center=center))
+    assert mine.shape == theirs.shape, (
+        f"kernels of {len(mine)} and {len(theirs)} stimuli are not over the same stimuli"
+    )
+    return log_scales(
+        prior_variance(mine, b=b, a=a, center=center),
+        prior_variance(theirs, b=b, a=a, center=center),
+    )
 
 
-def _drawn(mine: Kernel, theirs: Kernel, b: float, a: float | None, center: Centring, samples: int, seed: int) -> Ratios:
+def _drawn(
+    mine: Kernel,
+    theirs: Kernel,
+    b: float,
+    a: float | None,
+    center: Centring,
+    samples: int,
+    seed: int,
+) -> Ratios:
     check_samples(samples)
-    return log_ratios(_scales(mine, theirs, b, a, center), samples, torch.Generator().manual_seed(seed))
+    return log_ratios(
+        _scales(mine, theirs, b, a, center), samples, torch.Generator().manual_seed(seed)
+    )

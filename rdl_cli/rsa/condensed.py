@@ -19,13 +19,13 @@ from rdl_cli.core.tensor_types import Condensed, Distances
 Index = Annotated[Tensor, "p"]
 
 
-def upper(n: int, device: torch.device | str | None = None) -> tuple[Index, Index]:
+def condensed_pairs(n: int, device: torch.device | str | None = None) -> tuple[Index, Index]:
     """The pairs of n stimuli in condensed order, ready to index a matrix: `distance(reps, reps)[upper(n)]`."""
     i, j = torch.triu_indices(n, n, 1, device=device)
     return i, j
 
 
-def count(pairs: int) -> int:
+def n_from_pairs(pairs: int) -> int:
     """How many stimuli an RDM of so many pairs has. UserError where no number of stimuli has so many pairs."""
     n = (1 + math.isqrt(1 + 8 * pairs)) // 2
     if n * (n - 1) // 2 != pairs or n < 2:
@@ -40,10 +40,10 @@ def pair_index(i: Index, j: Index, n: int) -> Index:
     return low * (2 * n - low - 1) // 2 + high - low - 1
 
 
-def square(values: Condensed) -> Distances:
+def to_square(values: Condensed) -> Distances:
     """The symmetric matrix of an RDM, `... p -> ... n n`, with zeros on its diagonal."""
-    n = count(values.shape[-1])
-    i, j = upper(n, values.device)
+    n = n_from_pairs(values.shape[-1])
+    i, j = condensed_pairs(n, values.device)
     matrix = values.new_zeros(*values.shape[:-1], n, n)
     matrix[..., i, j] = values
     return matrix + matrix.mT
@@ -69,13 +69,18 @@ class Rdm:
             raise UserError(fact, hint="give one id for each row of the RDM")
         if len(set(self.ids)) < n:
             (twice, times), *_ = Counter(self.ids).most_common(1)
-            raise UserError(f"RDM `{self.name}` has {times} stimuli called `{twice}`", hint="stimuli are matched by id: give each its own")
+            raise UserError(
+                f"RDM `{self.name}` has {times} stimuli called `{twice}`",
+                hint="stimuli are matched by id: give each its own",
+            )
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def square(self) -> Distances:
-        return square(self.values) if len(self) > 1 else self.values.new_zeros(len(self), len(self))
+    def to_square(self) -> Distances:
+        return (
+            to_square(self.values) if len(self) > 1 else self.values.new_zeros(len(self), len(self))
+        )
 
     def among(self, ids: Sequence[Hashable]) -> "Rdm":
         """The RDM of these stimuli, in this order. UserError where it doesn't have one of them."""
@@ -84,6 +89,13 @@ class Rdm:
         if missing:
             fact = f"RDM `{self.name}` has {len(self):,} stimuli; {len(missing):,} of the {len(ids):,} asked for are not among them"
             raise UserError(fact, hint=f"the first that is missing: {missing[0]}")
-        rows = torch.tensor([place[each] for each in ids], dtype=torch.long, device=self.values.device)
-        i, j = upper(len(ids), rows.device)
-        return Rdm(self.values[pair_index(rows[i], rows[j], len(self))], tuple(ids), self.name, self.distance)
+        rows = torch.tensor(
+            [place[each] for each in ids], dtype=torch.long, device=self.values.device
+        )
+        i, j = condensed_pairs(len(ids), rows.device)
+        return Rdm(
+            self.values[pair_index(rows[i], rows[j], len(self))],
+            tuple(ids),
+            self.name,
+            self.distance,
+        )

@@ -9,7 +9,7 @@ import torch
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
 from rdl_cli.core.tensor_types import Condensed, Labels
-from rdl_cli.rsa.condensed import count, pair_index, upper
+from rdl_cli.rsa.condensed import condensed_pairs, n_from_pairs, pair_index
 from rdl_cli.rsa.distances import sqeuclidean
 from rdl_cli.rsa.kernels import kernel_of_rdm
 
@@ -20,9 +20,9 @@ CONTROLS = Registry("control", home="rdl_cli.rsa.control_rdms", external=False)
 @CONTROLS.register("shuffle")
 def shuffle(values: Condensed, labels: Labels | None, rng: torch.Generator) -> Condensed:
     """The stimuli change places: the same geometry, of other pictures."""
-    n = count(len(values))
+    n = n_from_pairs(len(values))
     order = torch.randperm(n, generator=rng)
-    i, j = upper(n)
+    i, j = condensed_pairs(n)
     return values[pair_index(order[i], order[j], n)]
 
 
@@ -32,11 +32,11 @@ def random(values: Condensed, labels: Labels | None, rng: torch.Generator) -> Co
 
     The points are Gaussian, in as many dimensions as the RDM effectively has.
     """
-    n = count(len(values))
-    points = torch.randn(n, dimensions(values), generator=rng, dtype=torch.float64)
+    n = n_from_pairs(len(values))
+    points = torch.randn(n, participation_ratio(values), generator=rng, dtype=torch.float64)
     found = torch.full_like(values, torch.nan)
     measured = (~values.isnan()).nonzero().flatten()
-    order = sqeuclidean(points, points)[upper(n)][measured].argsort()
+    order = sqeuclidean(points, points)[condensed_pairs(n)][measured].argsort()
     found[measured[order]] = values[measured].sort().values
     return found
 
@@ -52,15 +52,17 @@ def spectrum(values: Condensed, labels: Labels | None, rng: torch.Generator) -> 
             f"the control `spectrum` needs a whole RDM; {int(values.isnan().sum()):,} of {len(values):,} pairs were not measured",
             hint="use --control shuffle or random",
         )
-    n = count(len(values))
+    n = n_from_pairs(len(values))
     sizes = torch.linalg.eigvalsh(kernel_of_rdm(values.double()))
-    flat = sizes.abs().argmin()  # the eigenvalue 0 of the constant direction, which every RDM shares
+    flat = (
+        sizes.abs().argmin()
+    )  # the eigenvalue 0 of the constant direction, which every RDM shares
     sizes = torch.cat([sizes[:flat], sizes[flat + 1 :]])
     points = torch.randn(n, n - 1, generator=rng, dtype=torch.float64)
     axes = torch.linalg.qr(points - points.mean(0)).Q
     kernel = (axes * sizes) @ axes.T
     norms = kernel.diagonal()
-    return (norms[:, None] + norms[None] - 2 * kernel)[upper(n)].to(values.dtype)
+    return (norms[:, None] + norms[None] - 2 * kernel)[condensed_pairs(n)].to(values.dtype)
 
 
 @CONTROLS.register("category")
@@ -71,14 +73,16 @@ def category(values: Condensed, labels: Labels | None, rng: torch.Generator) -> 
             "the control `category` needs categories of the stimuli, and the store has none",
             hint="import the RDMs again with --labels FILE, a category for each stimulus",
         )
-    i, j = upper(len(labels), labels.device)
+    i, j = condensed_pairs(len(labels), labels.device)
     apart = (labels[i] != labels[j]).to(values.dtype)
     if apart.min() == apart.max():
-        raise UserError("the control `category` needs stimuli of several categories, some with more than one stimulus")
+        raise UserError(
+            "the control `category` needs stimuli of several categories, some with more than one stimulus"
+        )
     return torch.where(values.isnan(), torch.nan, apart)
 
 
-def dimensions(values: Condensed) -> int:
+def participation_ratio(values: Condensed) -> int:
     """How many dimensions an RDM effectively has: the participation ratio (Σλ)²/Σλ² of its positive eigenvalues, one at least.
 
     Pairs that were not measured count as the mean distance.

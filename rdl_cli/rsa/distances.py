@@ -45,7 +45,7 @@ def mse(a: Reps, b: Reps) -> Distances:
 @DISTANCES.register("euclidean")
 def euclidean(a: Reps, b: Reps) -> Distances:
     """Euclidean distance, as in the RDMs of Fig. 3 of McClure & Kriegeskorte 2016."""
-    return root(sqeuclidean(a, b))
+    return safe_sqrt(sqeuclidean(a, b))
 
 
 @DISTANCES.register("cosine")
@@ -63,16 +63,18 @@ def cosine(a: Reps, b: Reps) -> Distances:
 def correlation(a: Reps, b: Reps) -> Distances:
     """One minus Pearson's r between rows: the cosine distance of rows without their means. A constant row counts as zeros."""
     x, y = _rows(a, b)
-    centred = [around_mean(each, 1) for each in ((x,) if x is y else (x, y))]
+    centred = [center(each, 1) for each in ((x,) if x is y else (x, y))]
     return cosine(centred[0], centred[-1])
 
 
 def rows(reps: Reps) -> Tensor:
     """Representations as `n d`, in float32 at least: half precision and integers are widened, float64 stays."""
-    return reps.reshape(len(reps), math.prod(reps.shape[1:])).to(torch.promote_types(reps.dtype, torch.float32))
+    return reps.reshape(len(reps), math.prod(reps.shape[1:])).to(
+        torch.promote_types(reps.dtype, torch.float32)
+    )
 
 
-def root(squares: Tensor) -> Tensor:
+def safe_sqrt(squares: Tensor) -> Tensor:
     """The square root, with a gradient of 0 at 0; 0 for what rounding left below."""
     positive = squares > 0
     # a root of 0 has an infinite slope, and `where` after the root lets its NaN through: so none is taken
@@ -81,7 +83,9 @@ def root(squares: Tensor) -> Tensor:
 
 def _rows(a: Reps, b: Reps) -> tuple[Tensor, Tensor]:
     """Both sides as `n d` and `m d` of one dtype; the same tensor twice stays the same tensor twice."""
-    assert a.shape[1:] == b.shape[1:], f"representations of shapes {tuple(a.shape[1:])} and {tuple(b.shape[1:])} have no distance"
+    assert a.shape[1:] == b.shape[1:], (
+        f"representations of shapes {tuple(a.shape[1:])} and {tuple(b.shape[1:])} have no distance"
+    )
     x, y = (rows(a),) * 2 if a is b else (rows(a), rows(b))
     return (x, y) if x.dtype == y.dtype else (x.double(), y.double())
 
@@ -91,29 +95,33 @@ def _rounding(x: Tensor) -> float:
 
     Measured: up to 4.3 eps in float32 and 87 eps in float64, both at 30,000 units.
     """
-    return torch.finfo(x.dtype).eps * (16 + (math.sqrt(x.shape[1]) if x.dtype == torch.float64 else 0))
+    return torch.finfo(x.dtype).eps * (
+        16 + (math.sqrt(x.shape[1]) if x.dtype == torch.float64 else 0)
+    )
 
 
 def _unit(x: Tensor) -> Tensor:
     """Rows of length one; a row shorter than a thousandth of the usual stays shorter, which bounds its gradient."""
     if len(x):
-        x = x / x.detach().abs().amax().clamp_min(torch.finfo(x.dtype).tiny)  # squares of 1e-13 tesla have no slope in float32
-    return x * floored(x.square().sum(1, keepdim=True)).rsqrt()
+        x = x / x.detach().abs().amax().clamp_min(
+            torch.finfo(x.dtype).tiny
+        )  # squares of 1e-13 tesla have no slope in float32
+    return x * clamp_norms(x.square().sum(1, keepdim=True)).rsqrt()
 
 
-def floored(squares: Tensor) -> Tensor:
+def clamp_norms(squares: Tensor) -> Tensor:
     """Squared lengths, where the largest entry is about 1: none is below a millionth of their mean, so that one over it is bounded."""
     return squares.clamp_min(1e-6 * squares.mean().detach().clamp_min(1e-12))
 
 
-def less(x: Tensor, mean: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+def subtract_mean(x: Tensor, mean: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """x minus a mean of its own; exactly zero along `dim` where nothing but rounding is left, so that nobody scales noise up."""
     away = x - mean
     noise = 4 * torch.finfo(x.dtype).eps * x.detach().abs().amax(dim, keepdim=True)
     return torch.where(away.detach().abs().amax(dim, keepdim=True) > noise, away, 0)
 
 
-def around_mean(x: Tensor, dim: int) -> Tensor:
+def center(x: Tensor, dim: int) -> Tensor:
     """x minus its mean along `dim`, twice: in float32 the mean of 50 ± 0.01 is off by a thousandth of the 0.01."""
-    away = less(x, x.mean(dim, keepdim=True), dim)
+    away = subtract_mean(x, x.mean(dim, keepdim=True), dim)
     return away - away.mean(dim, keepdim=True)

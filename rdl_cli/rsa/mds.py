@@ -9,9 +9,9 @@ from torch import Tensor
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
 from rdl_cli.core.tensor_types import Distances, Reps
-from rdl_cli.rsa.condensed import upper
-from rdl_cli.rsa.distances import around_mean, correlation, cosine, euclidean, root, sqeuclidean
-from rdl_cli.rsa.kernels import centred
+from rdl_cli.rsa.condensed import condensed_pairs
+from rdl_cli.rsa.distances import center, correlation, cosine, euclidean, safe_sqrt, sqeuclidean
+from rdl_cli.rsa.kernels import center_kernel
 
 Rdms = Annotated[Tensor, "k p"]
 Points = Annotated[Tensor, "k 2"]
@@ -31,28 +31,35 @@ def one_minus_pearson(rdms: Rdms) -> Matrix:
 @BETWEEN_RDMS.register("normalised")
 def normalised_euclidean(rdms: Rdms) -> Matrix:
     """Euclidean distance of RDMs of length one, √(2(1 - cos)): one reading of the "normalized Euclidean" of the paper's Fig. 6."""
-    return root(2 * cosine(rdms, rdms))
+    return safe_sqrt(2 * cosine(rdms, rdms))
 
 
 @BETWEEN_RDMS.register("standardised")
 def standardised_euclidean(rdms: Rdms) -> Matrix:
     """√(½ Var(a-b) / (Var a + Var b)), 0 to 1: the other reading of Fig. 6, blind to a common offset but not to scale."""
-    away = around_mean(rdms, 1)
+    away = center(rdms, 1)
     variances = away.square().sum(1)
     total = variances[:, None] + variances[None]
-    return root(sqeuclidean(away, away) / (2 * torch.where(total > 0, total, 1)))
+    return safe_sqrt(sqeuclidean(away, away) / (2 * torch.where(total > 0, total, 1)))
 
 
-def drawn(n: int, generator: torch.Generator, *, samples: int = 20, size: int = 100, replace: bool = False) -> list[Rows]:
+def draw_samples(
+    n: int, generator: torch.Generator, *, samples: int = 20, size: int = 100, replace: bool = False
+) -> list[Rows]:
     """Samples of n stimuli as their rows (the paper: 20 of 100).
 
     Without replacement within a sample, so no pair is of an image with itself: drawing 100 of 10,000 with it has one in 39 of 100.
     UserError where there are fewer stimuli than a sample takes.
     """
     if size > n and not replace:
-        raise UserError(f"a sample takes {size:,} stimuli; there are {n:,}", hint=f"take {n:,} or fewer")
+        raise UserError(
+            f"a sample takes {size:,} stimuli; there are {n:,}", hint=f"take {n:,} or fewer"
+        )
     return [
-        torch.randint(n, (size,), generator=generator) if replace else torch.randperm(n, generator=generator)[:size] for _ in range(samples)
+        torch.randint(n, (size,), generator=generator)
+        if replace
+        else torch.randperm(n, generator=generator)[:size]
+        for _ in range(samples)
     ]
 
 
@@ -70,7 +77,11 @@ def mean_distances(
     for reps in representations:
         stimuli.add(len(reps))
         picked = (reps[rows.to(reps.device)] for rows in samples)
-        rdms.append(torch.stack([distance(each, each).cpu()[upper(len(each))].double() for each in picked]))
+        rdms.append(
+            torch.stack(
+                [distance(each, each).cpu()[condensed_pairs(len(each))].double() for each in picked]
+            )
+        )
     assert len(stimuli) == 1, f"representations of {sorted(stimuli)} stimuli have no map"
     return torch.stack([between(of_sample) for of_sample in torch.stack(rdms, 1)]).mean(0)
 
@@ -93,7 +104,9 @@ def mds(distances: Matrix, *, iterations: int = 3000) -> Map:
     points, stress = _classical(d), torch.inf
     for _ in range(iterations):
         apart = euclidean(points, points)
-        error = float((apart - d).square().sum() / apart.square().sum().clamp_min(torch.finfo(d.dtype).tiny))
+        error = float(
+            (apart - d).square().sum() / apart.square().sum().clamp_min(torch.finfo(d.dtype).tiny)
+        )
         if stress - error <= max(1e-10 * error, 1e-16):
             break
         stress = error
@@ -102,7 +115,7 @@ def mds(distances: Matrix, *, iterations: int = 3000) -> Map:
     return Map(points, stress**0.5)
 
 
-def oriented(points: Points, reference: Points) -> Points:
+def procrustes_align(points: Points, reference: Points) -> Points:
     """The points turned, mirrored and moved onto a reference of the same k points, not scaled (orthogonal Procrustes)."""
     away, fixed = points - points.mean(0), reference - reference.mean(0)
     u, _, v = torch.linalg.svd(away.T @ fixed)
@@ -111,7 +124,7 @@ def oriented(points: Points, reference: Points) -> Points:
 
 def _classical(d: Matrix) -> Points:
     """Torgerson's scaling: the two longest axes of -½HD²H, each with its farthest point on the positive side."""
-    values, vectors = torch.linalg.eigh(centred(-d.square() / 2))
+    values, vectors = torch.linalg.eigh(center_kernel(-d.square() / 2))
     points = (vectors * values.clamp_min(0).sqrt()).flip(1)[:, :2]
     points = torch.nn.functional.pad(points, (0, 2 - points.shape[1]))
     farthest = points.gather(0, points.abs().argmax(0, keepdim=True))

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from rdl_cli.core.registry import Registry
 from rdl_cli.core.tensor_types import Condensed, Distances, Reps, Scalar
-from rdl_cli.rsa.condensed import square, upper
-from rdl_cli.rsa.distances import less
-from rdl_cli.rsa.kernels import Centring, Kernel, centred, kernel, u_centred
+from rdl_cli.rsa.condensed import condensed_pairs, to_square
+from rdl_cli.rsa.distances import subtract_mean
+from rdl_cli.rsa.kernels import Centring, Kernel, center_kernel, inner_products, u_center
 
 MEASURES = Registry("measure", home="rdl_cli.rsa")
 """A member is `function(mine, theirs, *, options) -> Scalar`. A user's own function is taken to compare RDMs."""
@@ -26,7 +26,7 @@ MEASURES = Registry("measure", home="rdl_cli.rsa")
 Measure = Callable[..., Scalar]
 
 
-class Traits(NamedTuple):
+class MeasureTraits(NamedTuple):
     """What one must know of a measure to use it.
 
     `takes`: what it compares. `same`: what identical representations get. `suit`: how RDMs are brought to one scale before
@@ -41,10 +41,10 @@ class Traits(NamedTuple):
     bayesian: bool = False
 
 
-_TRAITS: dict[Measure, Traits] = {}
+_TRAITS: dict[Measure, MeasureTraits] = {}
 
 
-def measure(name: str, traits: Traits) -> Callable[[Measure], Measure]:
+def measure(name: str, traits: MeasureTraits) -> Callable[[Measure], Measure]:
     """Decorator that registers a measure with its traits."""
 
     def keep(function: Measure) -> Measure:
@@ -54,36 +54,48 @@ def measure(name: str, traits: Traits) -> Callable[[Measure], Measure]:
     return keep
 
 
-def traits(function: Measure) -> Traits:
+def measure_traits(function: Measure) -> MeasureTraits:
     """The traits of a measure, with its options bound or not."""
-    found = _TRAITS.get(getattr(function, "func", function), Traits())
+    found = _TRAITS.get(getattr(function, "func", function), MeasureTraits())
     options: dict[str, Any] = getattr(function, "keywords", {})
     return found._replace(center=options.get("center", found.center))
 
 
-def input_of(function: Measure, reps: Reps, distance: Callable[[Reps, Reps], Distances]) -> Tensor:
+def measure_input(
+    function: Measure, reps: Reps, distance: Callable[[Reps, Reps], Distances]
+) -> Tensor:
     """What the measure compares, of these representations: their RDM under the distance, or their kernel, centred as it asks."""
-    known = traits(function)
-    return distance(reps, reps)[upper(len(reps), reps.device)] if known.takes == "rdm" else kernel(reps, known.center)
+    known = measure_traits(function)
+    return (
+        distance(reps, reps)[condensed_pairs(len(reps), reps.device)]
+        if known.takes == "rdm"
+        else inner_products(reps, known.center)
+    )
 
 
-def zscores(values: Condensed) -> Condensed:
+def zscore(values: Condensed) -> Condensed:
     """RDMs of mean 0 and standard deviation 1, for averages that Pearson's r will judge."""
     away = values - values.nanmean(-1, keepdim=True)
     return away / away.square().nanmean(-1, keepdim=True).sqrt()
 
 
-def of_rms_one(values: Condensed) -> Condensed:
+def normalize_rms(values: Condensed) -> Condensed:
     """RDMs of root mean square 1, for averages that the cosine will judge."""
     return values / values.square().nanmean(-1, keepdim=True).sqrt()
 
 
 def ranks(values: Condensed) -> Condensed:
     """The rank of each distance within its RDM from 1 on, ties sharing their mean, in float64. What is not measured has none (NaN)."""
-    filled = values.detach().nan_to_num(nan=torch.inf).reshape(math.prod(values.shape[:-1]), values.shape[-1])
+    filled = (
+        values.detach()
+        .nan_to_num(nan=torch.inf)
+        .reshape(math.prod(values.shape[:-1]), values.shape[-1])
+    )
     order = _order(filled)
     ordered = filled.gather(1, order)
-    first = torch.ones_like(ordered, dtype=torch.bool)  # of its kind: those that follow and are equal share its rank
+    first = torch.ones_like(
+        ordered, dtype=torch.bool
+    )  # of its kind: those that follow and are equal share its rank
     first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
     kind = first.flatten().cumsum(0) - 1
     times = kind.bincount()
@@ -94,36 +106,36 @@ def ranks(values: Condensed) -> Condensed:
     return torch.where(values.isnan(), torch.nan, found.reshape(values.shape))
 
 
-@measure("pearson", Traits(suit=zscores))
+@measure("pearson", MeasureTraits(suit=zscore))
 def pearson(mine: Condensed, theirs: Condensed) -> Scalar:
     """Pearson's r between RDMs: ignores their scale and an offset common to all pairs."""
     a, b, measured = _both(mine, theirs)
-    return _cosine(_without_mean(a, measured), _without_mean(b, measured))
+    return _cosine(_subtract_mean(a, measured), _subtract_mean(b, measured))
 
 
-@measure("cosine", Traits(suit=of_rms_one))
+@measure("cosine", MeasureTraits(suit=normalize_rms))
 def cosine(mine: Condensed, theirs: Condensed) -> Scalar:
     """Cosine between RDMs: for distances whose zero means something (crossnobis)."""
     a, b, _ = _both(mine, theirs)
     return _cosine(a, b)
 
 
-@measure("spearman", Traits(suit=ranks))
+@measure("spearman", MeasureTraits(suit=ranks))
 def spearman(mine: Condensed, theirs: Condensed) -> Scalar:
     """Spearman's rank correlation between RDMs, ties sharing their mean rank. No gradient."""
     a, b, measured = _both_ranked(mine, theirs)
-    return _cosine(_without_mean(a, measured), _without_mean(b, measured))
+    return _cosine(_subtract_mean(a, measured), _subtract_mean(b, measured))
 
 
-@measure("rho-a", Traits(suit=ranks))
+@measure("rho-a", MeasureTraits(suit=ranks))
 def rho_a(mine: Condensed, theirs: Condensed) -> Scalar:
     """Spearman's correlation expected when ties are broken at random: right for models that predict ties (rsatoolbox). No gradient."""
     a, b, measured = _both_ranked(mine, theirs)
     n = measured.sum(-1).double()
-    return 12 * (_without_mean(a, measured) * _without_mean(b, measured)).sum(-1) / (n**3 - n)
+    return 12 * (_subtract_mean(a, measured) * _subtract_mean(b, measured)).sum(-1) / (n**3 - n)
 
 
-@measure("tau-a", Traits(suit=ranks))
+@measure("tau-a", MeasureTraits(suit=ranks))
 def tau_a(mine: Condensed, theirs: Condensed) -> Scalar:
     """Kendall's τ_a between RDMs: pairs of pairs in the same order minus those in the other, as a share (Nili et al. 2014). No gradient."""
     a, b, measured = _both(mine.detach(), theirs.detach())
@@ -132,7 +144,7 @@ def tau_a(mine: Condensed, theirs: Condensed) -> Scalar:
     return torch.tensor(found, dtype=torch.float64, device=a.device).reshape(a.shape[:-1])
 
 
-@measure("whitened-cosine", Traits(suit=of_rms_one))
+@measure("whitened-cosine", MeasureTraits(suit=normalize_rms))
 def whitened_cosine(mine: Condensed, theirs: Condensed) -> Scalar:
     """Cosine between RDMs, weighted by how their entries covary when there is only noise (Diedrichsen et al. 2020).
 
@@ -141,31 +153,33 @@ def whitened_cosine(mine: Condensed, theirs: Condensed) -> Scalar:
     return _cosine(*_whitened(*_both(mine, theirs)))
 
 
-@measure("whitened-correlation", Traits(suit=zscores))
+@measure("whitened-correlation", MeasureTraits(suit=zscore))
 def whitened_correlation(mine: Condensed, theirs: Condensed) -> Scalar:
     """The whitened cosine of RDMs minus their (unweighted) mean."""
     a, b, measured = _both(mine, theirs)
-    return _cosine(*_whitened(_without_mean(a, measured), _without_mean(b, measured), measured))
+    return _cosine(*_whitened(_subtract_mean(a, measured), _subtract_mean(b, measured), measured))
 
 
-@measure("cka", Traits(takes="kernel", center="stimuli"))
+@measure("cka", MeasureTraits(takes="kernel", center="stimuli"))
 def cka(mine: Kernel, theirs: Kernel) -> Scalar:
     """Linear CKA (Kornblith et al. 2019): the cosine between centred kernels.
 
     Biased: independent noise in 2,000 and 500 units compares at .96 over 32 stimuli.
     """
-    return _cosine(centred(mine).flatten(-2), centred(theirs).flatten(-2))
+    return _cosine(center_kernel(mine).flatten(-2), center_kernel(theirs).flatten(-2))
 
 
-@measure("cka-debiased", Traits(takes="kernel", center="stimuli"))
+@measure("cka-debiased", MeasureTraits(takes="kernel", center="stimuli"))
 def cka_debiased(mine: Kernel, theirs: Kernel) -> Scalar:
     """Linear CKA with the unbiased HSIC₁ (Song et al. 2012): around 0 for independent noise, and then below it half of the time."""
-    return _cosine(u_centred(mine).flatten(-2), u_centred(theirs).flatten(-2))
+    return _cosine(u_center(mine).flatten(-2), u_center(theirs).flatten(-2))
 
 
 def _both(mine: Condensed, theirs: Condensed) -> tuple[Condensed, Condensed, Tensor]:
     """Both RDMs with zeros where either has no measurement, and where both have one."""
-    assert mine.shape[-1] == theirs.shape[-1], f"RDMs of {mine.shape[-1]} and {theirs.shape[-1]} pairs are not over the same stimuli"
+    assert mine.shape[-1] == theirs.shape[-1], (
+        f"RDMs of {mine.shape[-1]} and {theirs.shape[-1]} pairs are not over the same stimuli"
+    )
     width = torch.promote_types(torch.promote_types(mine.dtype, theirs.dtype), torch.float32)
     a, b = torch.broadcast_tensors(mine.to(width), theirs.to(width))
     measured = ~(a.isnan() | b.isnan())
@@ -180,24 +194,30 @@ def _both_ranked(mine: Condensed, theirs: Condensed) -> tuple[Condensed, Condens
 
 def _order(values: Tensor) -> Tensor:
     """What sorts each row. On a CPU by NumPy, which takes 17 ms for 500,000 numbers where PyTorch takes 54."""
-    return torch.from_numpy(np.argsort(values.numpy(), axis=1)) if values.device.type == "cpu" else values.argsort(1)
+    return (
+        torch.from_numpy(np.argsort(values.numpy(), axis=1))
+        if values.device.type == "cpu"
+        else values.argsort(1)
+    )
 
 
-def _without_mean(x: Condensed, measured: Tensor) -> Condensed:
+def _subtract_mean(x: Condensed, measured: Tensor) -> Condensed:
     """Minus its mean over what is measured."""
     mean = (x.sum(-1) / measured.sum(-1).clamp_min(1))[..., None]
-    return less(x, torch.where(measured, mean, 0), -1)
+    return subtract_mean(x, torch.where(measured, mean, 0), -1)
 
 
 def _cosine(a: Tensor, b: Tensor) -> Scalar:
     """The one cosine that all these measures are, `... p`; 0 where a side is all zeros."""
-    return (unit(a) * unit(b)).sum(-1)
+    return (normalize(a) * normalize(b)).sum(-1)
 
 
-def unit(x: Tensor) -> Tensor:
+def normalize(x: Tensor) -> Tensor:
     """Vectors of length one along the last dimension; zeros stay zeros, with a finite gradient."""
     largest = x.detach().abs().amax(-1, keepdim=True)
-    x = x / torch.where(largest > 0, largest, 1)  # at least one entry is ±1 now: no square underflows, whatever the unit
+    x = x / torch.where(
+        largest > 0, largest, 1
+    )  # at least one entry is ±1 now: no square underflows, whatever the unit
     return x * x.square().sum(-1, keepdim=True).clamp_min(0.5).rsqrt()
 
 
@@ -206,12 +226,14 @@ def _whitened(a: Condensed, b: Condensed, measured: Tensor) -> tuple[Tensor, Ten
 
     The inner product of two of them is aᵀV⁻¹b up to a constant, V = (CCᵀ)∘(CCᵀ) being the noise covariance of the entries.
     """
-    weights = square(measured.to(a.dtype))
+    weights = to_square(measured.to(a.dtype))
     weights = weights + torch.eye(weights.shape[-1], dtype=a.dtype, device=a.device)
-    factor = torch.linalg.cholesky_ex(weights.sum(-1).diag_embed() + weights).L  # positive definite; _ex does not wait for the device
+    factor = torch.linalg.cholesky_ex(
+        weights.sum(-1).diag_embed() + weights
+    ).L  # positive definite; _ex does not wait for the device
 
     def residual(values: Condensed) -> Tensor:
-        half = -square(values) / 2
+        half = -to_square(values) / 2
         fit = torch.cholesky_solve(half.sum(-1, keepdim=True), factor)
         return (weights * (half - fit - fit.mT)).flatten(-2)
 

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from rdl_cli.rsa import measures as similarity
-from rdl_cli.rsa.kernels import centred, u_centred
-from rdl_cli.rsa.measures import Measure, of_rms_one, ranks, unit, zscores
+from rdl_cli.rsa.kernels import center_kernel, u_center
+from rdl_cli.rsa.measures import Measure, normalize, normalize_rms, ranks, zscore
 
 Compared = Annotated[Tensor, "k ..."]
 """What a measure compares, of k representations: RDMs `k p` or kernels `k n n`."""
 Matrix = Annotated[Tensor, "m k"]
 
 
-def features(measure: Measure, values: Compared) -> Compared | None:
+def measure_features(measure: Measure, values: Compared) -> Compared | None:
     """Vectors (or matrices) whose inner products are the measure; None where it has none, or an RDM has gaps.
 
     One sort or centring for each representation, not one for each pair. They follow the order of the stimuli as the RDMs and
@@ -25,11 +25,14 @@ def features(measure: Measure, values: Compared) -> Compared | None:
     return None if into is None or values.isnan().any() else into(values.double())
 
 
-def between(measure: Measure, mine: Compared, theirs: Compared | None = None) -> Matrix:
+def pairwise_measure(measure: Measure, mine: Compared, theirs: Compared | None = None) -> Matrix:
     """The measure of each of mine with each of theirs, in float64; of mine with one another where there are no others."""
-    known = [features(measure, values) for values in ([mine] if theirs is None else [mine, theirs])]
+    known = [
+        measure_features(measure, values)
+        for values in ([mine] if theirs is None else [mine, theirs])
+    ]
     if all(each is not None for each in known):
-        return products(*(each for each in known if each is not None))
+        return feature_products(*(each for each in known if each is not None))
     found = mine.new_zeros(len(mine), len(mine if theirs is None else theirs), dtype=torch.float64)
     for i, one in enumerate(mine.double()):
         for j, other in enumerate((mine if theirs is None else theirs).double()):
@@ -38,7 +41,7 @@ def between(measure: Measure, mine: Compared, theirs: Compared | None = None) ->
     return found if theirs is not None else found + found.triu(1).mT
 
 
-def products(mine: Compared, theirs: Compared | None = None) -> Matrix:
+def feature_products(mine: Compared, theirs: Compared | None = None) -> Matrix:
     """All inner products of features."""
     flat = mine.flatten(1)
     return flat @ (flat if theirs is None else theirs.flatten(1)).mT
@@ -51,14 +54,14 @@ def _rho_a(values: Tensor) -> Tensor:
 
 
 def _unit_matrices(matrices: Tensor) -> Tensor:
-    return unit(matrices.flatten(-2)).reshape(matrices.shape)
+    return normalize(matrices.flatten(-2)).reshape(matrices.shape)
 
 
 _FEATURES: dict[Measure, Callable[[Tensor], Tensor]] = {
-    similarity.pearson: lambda values: unit(zscores(values).nan_to_num(0)),
-    similarity.spearman: lambda values: unit(zscores(ranks(values)).nan_to_num(0)),
-    similarity.cosine: lambda values: unit(of_rms_one(values).nan_to_num(0)),
+    similarity.pearson: lambda values: normalize(zscore(values).nan_to_num(0)),
+    similarity.spearman: lambda values: normalize(zscore(ranks(values)).nan_to_num(0)),
+    similarity.cosine: lambda values: normalize(normalize_rms(values).nan_to_num(0)),
     similarity.rho_a: _rho_a,
-    similarity.cka: lambda kernels: _unit_matrices(centred(kernels)),
-    similarity.cka_debiased: lambda kernels: _unit_matrices(u_centred(kernels)),
+    similarity.cka: lambda kernels: _unit_matrices(center_kernel(kernels)),
+    similarity.cka_debiased: lambda kernels: _unit_matrices(u_center(kernels)),
 }

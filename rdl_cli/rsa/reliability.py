@@ -4,7 +4,7 @@ import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Condensed
-from rdl_cli.rsa.measures import zscores
+from rdl_cli.rsa.measures import zscore
 from rdl_cli.rsa.noise_ceiling import SubjectRdms
 
 FLOOR = 0.1
@@ -18,8 +18,11 @@ def reliability(rdms: SubjectRdms) -> Condensed:
     two subjects have counts 0. UserError for one subject alone, and where no pair has two.
     """
     if len(rdms) < 2:
-        raise UserError(f"how reliable distances are needs at least 2 subjects to tell; there is {len(rdms)}", hint="use pairs=equal")
-    suited = zscores(rdms.double())
+        raise UserError(
+            f"how reliable distances are needs at least 2 subjects to tell; there is {len(rdms)}",
+            hint="use pairs=equal",
+        )
+    suited = zscore(rdms.double())
     known = (~suited.isnan()).sum(0)
     away = suited - suited.nanmean(0)
     variance = away.square().nan_to_num(0).sum(0) / (known - 1).clamp_min(1)

@@ -14,12 +14,14 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
 from rdl_cli.core.tensor_types import Condensed
 from rdl_cli.rsa import distances
-from rdl_cli.rsa.condensed import upper
+from rdl_cli.rsa.condensed import condensed_pairs
 
 Responses = Annotated[Tensor, "r n p"]
 Covariance = Annotated[Tensor, "p p"]
 
-RESPONSE_DISTANCES = Registry("distance of responses", home="rdl_cli.rsa.response_distances", external=False)
+RESPONSE_DISTANCES = Registry(
+    "distance of responses", home="rdl_cli.rsa.response_distances", external=False
+)
 """A member is `function(responses: Responses, noise: Covariance | None = None) -> Condensed`; the noise is estimated where it is None."""
 
 
@@ -30,15 +32,17 @@ def correlation(responses: Responses, noise: Covariance | None = None) -> Conden
     flat = (mean.amax(1) == mean.amin(1)).nonzero().flatten()
     if len(flat):
         fact = f"{len(flat)} of {len(mean)} stimuli have the same response in all {mean.shape[1]} channels"
-        raise UserError(fact, hint=f"their correlation is not defined; the first is stimulus {int(flat[0]) + 1}")
-    return distances.correlation(mean, mean)[upper(len(mean))]
+        raise UserError(
+            fact, hint=f"their correlation is not defined; the first is stimulus {int(flat[0]) + 1}"
+        )
+    return distances.correlation(mean, mean)[condensed_pairs(len(mean))]
 
 
 @RESPONSE_DISTANCES.register("mahalanobis")
 def mahalanobis(responses: Responses, noise: Covariance | None = None) -> Condensed:
     """Squared Mahalanobis distance of the means over runs, over the number of channels (as rsatoolbox has it)."""
     white = _whitened(responses, noise, runs=1 if noise is not None else 2).mean(0)
-    return distances.mse(white, white)[upper(len(white))]
+    return distances.mse(white, white)[condensed_pairs(len(white))]
 
 
 @RESPONSE_DISTANCES.register("crossnobis")
@@ -51,8 +55,10 @@ def crossnobis(responses: Responses, noise: Covariance | None = None) -> Condens
     white = _whitened(responses, noise, runs=2)
     runs, n, channels = white.shape
     total = white.sum(0)
-    gram = (total @ total.T - torch.einsum("rip,rjp->ij", white, white)) / (runs * (runs - 1) * channels)
-    i, j = upper(n)
+    gram = (total @ total.T - torch.einsum("rip,rjp->ij", white, white)) / (
+        runs * (runs - 1) * channels
+    )
+    i, j = condensed_pairs(n)
     return gram[i, i] + gram[j, j] - gram[i, j] - gram[j, i]
 
 
@@ -85,18 +91,29 @@ def _whitened(responses: Responses, noise: Covariance | None, runs: int) -> Resp
     responses = _checked(responses, runs)
     r, n, channels = responses.shape
     if noise is None:
-        noise = noise_covariance((responses - responses.mean(0)).reshape(r * n, channels), freedom=(r - 1) * n)
+        noise = noise_covariance(
+            (responses - responses.mean(0)).reshape(r * n, channels), freedom=(r - 1) * n
+        )
     if noise.shape != (channels, channels):
-        raise UserError(f"the noise covariance is {' × '.join(map(str, noise.shape))}; the responses have {channels} channels")
+        raise UserError(
+            f"the noise covariance is {' × '.join(map(str, noise.shape))}; the responses have {channels} channels"
+        )
     factor, failed = torch.linalg.cholesky_ex(noise.double())
     if failed:
-        raise UserError("the noise covariance can't be inverted", hint="give one that was shrunk, or let it be estimated")
-    return torch.linalg.solve_triangular(factor, responses.reshape(r * n, channels).T, upper=False).T.reshape(r, n, channels)
+        raise UserError(
+            "the noise covariance can't be inverted",
+            hint="give one that was shrunk, or let it be estimated",
+        )
+    return torch.linalg.solve_triangular(
+        factor, responses.reshape(r * n, channels).T, upper=False
+    ).T.reshape(r, n, channels)
 
 
 def _checked(responses: Responses, runs: int) -> Responses:
     if responses.ndim != 3 or math.prod(responses.shape) == 0:
-        raise UserError(f"responses are runs × stimuli × channels, not {' × '.join(map(str, responses.shape))}")
+        raise UserError(
+            f"responses are runs × stimuli × channels, not {' × '.join(map(str, responses.shape))}"
+        )
     if len(responses) < runs:
         fact = f"{len(responses)} run is not enough: its noise can't be told from its signal"
         raise UserError(fact, hint="give 2 runs or more; --responses correlation needs one")

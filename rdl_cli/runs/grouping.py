@@ -8,7 +8,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.runs.run import Run
 
 
-def methods(runs: list[Run]) -> dict[str, list[Run]]:
+def group_by_method(runs: list[Run]) -> dict[str, list[Run]]:
     """The runs by method, under names that differ, in the order they came; within a method by seed, each seed once.
 
     Where a method has a seed twice (trained again, perhaps by other code), its folders count as methods of their own.
@@ -24,7 +24,10 @@ def methods(runs: list[Run]) -> dict[str, list[Run]]:
         for one, other in pairwise(group):
             if one.seed == other.seed:
                 fact = f"{one.path} and {other.path} are one method ({one.name}) and have one seed ({one.seed})"
-                raise UserError(fact, hint="leave one of them out, or give them different labels (--label) when they are trained")
+                raise UserError(
+                    fact,
+                    hint="leave one of them out, or give them different labels (--label) when they are trained",
+                )
     named = dict(zip(_names(list(groups.values())), groups.values(), strict=True))
     assert len(named) == len(groups), f"{len(groups)} methods share the names {', '.join(named)}"
     return named
@@ -40,7 +43,10 @@ def _names(groups: list[list[Run]]) -> list[str]:
         short.append(names.pop() if len(names) == 1 else group[0].name)
     folders = [str(group[0].path if len(group) == 1 else group[0].path.parent) for group in groups]
     firsts = [str(group[0].path) for group in groups]
-    return [next(names[i] for names in (short, folders, firsts) if names.count(names[i]) == 1) for i in range(len(groups))]
+    return [
+        next(names[i] for names in (short, folders, firsts) if names.count(names[i]) == 1)
+        for i in range(len(groups))
+    ]
 
 
 def _without_seed(run: Run) -> str:

@@ -25,14 +25,14 @@ import numpy as np
 import tomli_w
 from safetensors import SafetensorError, safe_open
 
-from rdl_cli.core.checksum import OPEN, check_seal, seal
+from rdl_cli.core.checksum import OPEN, verify_checksum, write_checksum
 from rdl_cli.core.errors import UserError, first_line
-from rdl_cli.core.files import file_digest, whole, write_text
+from rdl_cli.core.files import atomic_write, file_digest, write_text
 
 EPOCHS = ("final", "best")
 """Whose weights: after the last epoch, or after the epoch that was best on validation images."""
 
-BESIDE = ("model.safetensors", "config.toml", "provenance.json", "metrics.csv", "stimuli.json")
+RUN_FILES = ("model.safetensors", "config.toml", "provenance.json", "metrics.csv", "stimuli.json")
 """Files whose digests a finished run's predictions hold."""
 
 SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"}
@@ -63,18 +63,25 @@ class Run:
             raise UserError(f"there is no run at {path}")
         if not (path / "config.toml").is_file():
             raise UserError(
-                f"{path} is not a run: it has no config.toml", hint="a run is a folder that train-teacher or train-student made"
+                f"{path} is not a run: it has no config.toml",
+                hint="a run is a folder that train-teacher or train-student made",
             )
         run = cls(path)
         if not run.config:
-            raise UserError(f"{path} is not a run: its config.toml is empty", hint="choose another, or make it again at another path")
+            raise UserError(
+                f"{path} is not a run: its config.toml is empty",
+                hint="choose another, or make it again at another path",
+            )
         return run
 
     @classmethod
     def open_finished(cls, path: Path) -> "Run":
         run = cls.open(path)
         if not run.finished:
-            raise UserError(f"the run {path} never finished: it has no predictions.h5", hint="run its command again with --resume")
+            raise UserError(
+                f"the run {path} never finished: it has no predictions.h5",
+                hint="run its command again with --resume",
+            )
         return run
 
     @property
@@ -94,13 +101,19 @@ class Run:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            raise UserError(f"{self.path} has no provenance.json", hint="the run is incomplete; make it again") from None
+            raise UserError(
+                f"{self.path} has no provenance.json", hint="the run is incomplete; make it again"
+            ) from None
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is damaged: {error}") from error
         if not isinstance(found, dict):
             raise UserError(f"{path} is damaged: it holds a {type(found).__name__}, not a record")
-        if not all({"kind", "path", "fingerprint"} <= set(parent) for parent in found.get("parents", ())):
-            raise UserError(f"{path} is damaged: it names a parent without its kind, path or fingerprint")
+        if not all(
+            {"kind", "path", "fingerprint"} <= set(parent) for parent in found.get("parents", ())
+        ):
+            raise UserError(
+                f"{path} is damaged: it names a parent without its kind, path or fingerprint"
+            )
         return found
 
     @property
@@ -114,7 +127,9 @@ class Run:
     @property
     def method(self) -> str:
         """The same for runs that differ only in seed and path, or that share a label."""
-        return self.label or json.dumps({k: v for k, v in self.config.items() if k not in SAME_METHOD}, sort_keys=True)
+        return self.label or json.dumps(
+            {k: v for k, v in self.config.items() if k not in SAME_METHOD}, sort_keys=True
+        )
 
     @property
     def name(self) -> str:
@@ -130,9 +145,13 @@ class Run:
         """SHA-256 of the trained weights: what a store made from this run remembers. UserError where they are missing or damaged."""
         if not self.weights.is_file():
             raise UserError(
-                f"the run {self.path} holds no model.safetensors", hint="the run never finished; run its command again with --resume"
+                f"the run {self.path} holds no model.safetensors",
+                hint="the run never finished; run its command again with --resume",
             )
-        check_seal(self.weights, "delete predictions.h5 beside it and run the run's command again with --resume")
+        verify_checksum(
+            self.weights,
+            "delete predictions.h5 beside it and run the run's command again with --resume",
+        )
         return file_digest(self.weights)
 
     def verify(self) -> tuple[str, ...]:
@@ -142,21 +161,34 @@ class Run:
             self.check_checkpoint()
         if not self.finished:
             return ()
-        sealed = {path.name: check_seal(path, again) for path in (self.path / "predictions.h5", self.weights) if path.is_file()}
+        sealed = {
+            path.name: verify_checksum(path, again)
+            for path in (self.path / "predictions.h5", self.weights)
+            if path.is_file()
+        }
         self.predictions()
         with h5py.File(self.path / "predictions.h5") as file:
             digests: dict[str, str] = json.loads(file.attrs.get("files", "{}"))
         for name, digest in digests.items():
             path = self.path / name
             if not path.is_file() or file_digest(path) != digest:
-                raise UserError(f"{path} is {'damaged: it is not what was written' if path.is_file() else 'gone'}", hint=again)
+                raise UserError(
+                    f"{path} is {'damaged: it is not what was written' if path.is_file() else 'gone'}",
+                    hint=again,
+                )
         known = {*digests, *(name for name, has in sealed.items() if has)}
-        unknown = [name for name in ("predictions.h5", *BESIDE) if (self.path / name).is_file() and name not in known]
+        unknown = [
+            name
+            for name in ("predictions.h5", *RUN_FILES)
+            if (self.path / name).is_file() and name not in known
+        ]
         if self.weights.name in unknown:
             try:
                 safe_open(self.weights, "numpy").keys()
             except (SafetensorError, OSError) as error:
-                raise UserError(f"{self.weights} is damaged: {first_line(error)}", hint=again) from error
+                raise UserError(
+                    f"{self.weights} is damaged: {first_line(error)}", hint=again
+                ) from error
         return tuple(unknown)
 
     def check_checkpoint(self) -> None:
@@ -165,10 +197,23 @@ class Run:
         try:
             with ZipFile(path) as file:
                 bad = file.testzip()
-        except (OSError, BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-            raise UserError(f"{path} is damaged: {first_line(error)}", hint=f"delete {self.path} and train again") from error
+        except (
+            OSError,
+            BadZipFile,
+            EOFError,
+            NotImplementedError,
+            RuntimeError,
+            ValueError,
+        ) as error:
+            raise UserError(
+                f"{path} is damaged: {first_line(error)}",
+                hint=f"delete {self.path} and train again",
+            ) from error
         if bad:
-            raise UserError(f"{path} is damaged: {bad} is not what was written", hint=f"delete {self.path} and train again")
+            raise UserError(
+                f"{path} is damaged: {bad} is not what was written",
+                hint=f"delete {self.path} and train again",
+            )
 
     def metrics(self) -> list[dict[str, str]]:
         """A row for every epoch, none where the run has none. UserError where the table is damaged."""
@@ -204,10 +249,15 @@ class Run:
         path = Run.open_finished(self.path).path / "predictions.h5"
         again = "delete it and run the run's command again with --resume"
         try:
-            check_seal(path, again)
+            verify_checksum(path, again)
             with h5py.File(path) as file:
                 group = file[epoch]
-                found = Predictions(file["digest"][()], file["labels"][()], group["predicted"][()], group["logits"][()])
+                found = Predictions(
+                    file["digest"][()],
+                    file["labels"][()],
+                    group["predicted"][()],
+                    group["logits"][()],
+                )
         except (OSError, KeyError, RuntimeError) as error:
             raise UserError(f"{path} is damaged: {error}", hint=again) from error
         if not len(found.digests) == len(found.labels) == len(found.predicted) == len(found.logits):
@@ -215,41 +265,70 @@ class Run:
         return found
 
     def write_config(self, config: dict[str, Any]) -> None:
-        write_text(self.path / "config.toml", tomli_w.dumps({k: v for k, v in config.items() if v is not None}))
+        write_text(
+            self.path / "config.toml",
+            tomli_w.dumps({k: v for k, v in config.items() if v is not None}),
+        )
 
     def write_provenance(self, record: dict[str, Any]) -> None:
-        write_text(self.path / "provenance.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+        write_text(
+            self.path / "provenance.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+        )
 
     def write_stimuli(self, record: dict[str, Any]) -> None:
-        write_text(self.path / "stimuli.json", json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+        write_text(
+            self.path / "stimuli.json",
+            json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
+        )
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        with whole(self.path / "metrics.csv") as beside, beside.open("w", newline="", encoding="utf-8") as file:
+        with (
+            atomic_write(self.path / "metrics.csv") as beside,
+            beside.open("w", newline="", encoding="utf-8") as file,
+        ):
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows(rows)
 
-    def write_predictions(self, digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]) -> None:
+    def write_predictions(
+        self, digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]
+    ) -> None:
         """The last act of a run: from now on it is finished. `logits` (n, classes) by epoch name."""
-        with whole(self.path / "predictions.h5") as beside:
+        with atomic_write(self.path / "predictions.h5") as beside:
             with h5py.File(beside, "w") as file:
-                beside_it = {name: file_digest(self.path / name) for name in BESIDE if (self.path / name).is_file()}
-                file.attrs.update(format="rdl-predictions", seal=np.bytes_(OPEN), files=json.dumps(beside_it))
+                beside_it = {
+                    name: file_digest(self.path / name)
+                    for name in RUN_FILES
+                    if (self.path / name).is_file()
+                }
+                file.attrs.update(
+                    format="rdl-predictions", seal=np.bytes_(OPEN), files=json.dumps(beside_it)
+                )
                 file["digest"], file["labels"] = digests, labels
                 for epoch, values in logits.items():
                     group = file.create_group(epoch)
-                    group["predicted"], group["logits"] = values.argmax(1), values.astype(np.float32)
-            seal(beside)
+                    group["predicted"], group["logits"] = (
+                        values.argmax(1),
+                        values.astype(np.float32),
+                    )
+            write_checksum(beside)
 
 
-def find(paths: Iterable[Path]) -> list[Run]:
+def find_runs(paths: Iterable[Path]) -> list[Run]:
     """The finished runs at or below the paths, each once: a folder of seeds stands for its seeds."""
     found: dict[Path, Run] = {}
     for path in paths:
-        here = [path] if (path / "config.toml").is_file() else sorted(p.parent for p in path.glob("*/config.toml"))
+        here = (
+            [path]
+            if (path / "config.toml").is_file()
+            else sorted(p.parent for p in path.glob("*/config.toml"))
+        )
         if not here:
-            raise UserError(f"there is no run at or below {path}", hint="a run is a folder that train-teacher or train-student made")
+            raise UserError(
+                f"there is no run at or below {path}",
+                hint="a run is a folder that train-teacher or train-student made",
+            )
         for each in here:
             found.setdefault(each.resolve(), Run.open_finished(each))
     return list(found.values())

@@ -55,7 +55,7 @@ class KernelSpec:
     units: int
 
 
-class Planned(NamedTuple):
+class PlannedArray(NamedTuple):
     """An array that the file will hold, by its path there; `values` where they are known from the start."""
 
     place: str
@@ -73,17 +73,17 @@ Spec = ActivationSpec | RdmSpec | KernelSpec
 Specs = Iterable[Spec]
 
 
-def size_of(stimuli: Stimuli, specs: Specs) -> int:
+def store_size(stimuli: Stimuli, specs: Specs) -> int:
     """Bytes that the store will take on disk at most; what HDF5 itself needs is a small part and generously counted."""
-    return bytes_of(plan_of(stimuli, specs))
+    return planned_bytes(plan_arrays(stimuli, specs))
 
 
-def bytes_of(plan: list[Planned]) -> int:
+def planned_bytes(plan: list[PlannedArray]) -> int:
     """Every array begins on a page of its own, and HDF5's own parts take pages as well."""
     return sum(-(-planned.nbytes // PAGE) * PAGE + 8 * PAGE for planned in plan) + 64 * PAGE
 
 
-def plan_of(stimuli: Stimuli, specs: Specs) -> list[Planned]:
+def plan_arrays(stimuli: Stimuli, specs: Specs) -> list[PlannedArray]:
     """Every array of the store, in the order in which it lies there."""
     n = len(stimuli.digests)
     columns = {"digest": stimuli.digests.astype("S64", copy=False)}
@@ -92,20 +92,28 @@ def plan_of(stimuli: Stimuli, specs: Specs) -> list[Planned]:
     if stimuli.labels is not None:
         columns["label"] = stimuli.labels.astype(np.int64, copy=False)
     if stimuli.images is not None:
-        assert stimuli.images.dtype == np.uint8, f"stimuli are uint8 pictures, not {stimuli.images.dtype}"
+        assert stimuli.images.dtype == np.uint8, (
+            f"stimuli are uint8 pictures, not {stimuli.images.dtype}"
+        )
         columns["images"] = stimuli.images
     for name, column in columns.items():
         assert len(column) == n, f"{len(column):,} rows of {name} for {n:,} stimuli"
-    plan = [Planned(f"stimuli/{name}", column.shape, column.dtype, {}, column) for name, column in columns.items()]
+    plan = [
+        PlannedArray(f"stimuli/{name}", column.shape, column.dtype, {}, column)
+        for name, column in columns.items()
+    ]
     for spec in specs:
         plan += _arrays(spec, n)
     groups = dict.fromkeys(planned.place.rpartition("/")[0] for planned in plan)
-    plan += [Planned(f"{group}/{DIGEST}".lstrip("/"), (1,), np.dtype("S64"), {}, np.zeros(1, "S64")) for group in (*groups, "")]
+    plan += [
+        PlannedArray(f"{group}/{DIGEST}".lstrip("/"), (1,), np.dtype("S64"), {}, np.zeros(1, "S64"))
+        for group in (*groups, "")
+    ]
     assert len({planned.place for planned in plan}) == len(plan), "a layer was announced twice"
     return plan
 
 
-def _arrays(spec: Spec, n: int) -> list[Planned]:
+def _arrays(spec: Spec, n: int) -> list[PlannedArray]:
     match spec:
         case ActivationSpec():
             return _activations(spec, n)
@@ -113,22 +121,49 @@ def _arrays(spec: Spec, n: int) -> list[Planned]:
             return _rdms(spec, n)
         case KernelSpec():
             noted = {"name": spec.name, "distance": spec.distance, "units": spec.units}
-            return [Planned(f"layers/{encoded(spec.name)}/kernel", (n * (n + 1) // 2,), np.dtype(spec.dtype), noted)]
+            return [
+                PlannedArray(
+                    f"layers/{encode_name(spec.name)}/kernel",
+                    (n * (n + 1) // 2,),
+                    np.dtype(spec.dtype),
+                    noted,
+                )
+            ]
 
 
-def _activations(spec: ActivationSpec, n: int) -> list[Planned]:
+def _activations(spec: ActivationSpec, n: int) -> list[PlannedArray]:
     noted = {"name": spec.name, "views": list(spec.views), **spec.attrs}
-    return [Planned(f"layers/{encoded(spec.name)}/activations", (len(spec.views), n, *spec.shape), np.dtype(spec.dtype), noted)]
+    return [
+        PlannedArray(
+            f"layers/{encode_name(spec.name)}/activations",
+            (len(spec.views), n, *spec.shape),
+            np.dtype(spec.dtype),
+            noted,
+        )
+    ]
 
 
-def _rdms(spec: RdmSpec, n: int) -> list[Planned]:
-    group = f"layers/{encoded(spec.name)}"
+def _rdms(spec: RdmSpec, n: int) -> list[PlannedArray]:
+    group = f"layers/{encode_name(spec.name)}"
     noted = {"name": spec.name, "distance": spec.distance, "region": spec.region, "unit": spec.unit}
-    columns = {"subject": _text(spec.subjects), "session": _text(spec.sessions), "time": np.array(spec.times, np.float64)}
+    columns = {
+        "subject": _text(spec.subjects),
+        "session": _text(spec.sessions),
+        "time": np.array(spec.times, np.float64),
+    }
     for name, column in columns.items():
         assert len(column) in (0, spec.count), f"{len(column)} of {name} for {spec.count} RDMs"
-    values = Planned(f"{group}/rdm", (spec.count, n * (n - 1) // 2), np.dtype(spec.dtype), noted)
-    return [values, *(Planned(f"{group}/{name}", c.shape, c.dtype, {}, c) for name, c in columns.items() if len(c))]
+    values = PlannedArray(
+        f"{group}/rdm", (spec.count, n * (n - 1) // 2), np.dtype(spec.dtype), noted
+    )
+    return [
+        values,
+        *(
+            PlannedArray(f"{group}/{name}", c.shape, c.dtype, {}, c)
+            for name, c in columns.items()
+            if len(c)
+        ),
+    ]
 
 
 def _text(words: Iterable[str]) -> np.ndarray:
@@ -137,12 +172,12 @@ def _text(words: Iterable[str]) -> np.ndarray:
     return raw.astype(h5py.string_dtype("utf-8", max(1, raw.dtype.itemsize)))
 
 
-def encoded(name: str) -> str:
+def encode_name(name: str) -> str:
     """A layer's name as HDF5 can bear it; urllib leaves ".", which alone would be the group itself."""
     return quote(name, safe="").replace(".", "%2E")
 
 
-def key_of(fingerprint: str, plan: list[Planned]) -> str:
+def resume_key(fingerprint: str, plan: list[PlannedArray]) -> str:
     """What must agree for an interrupted attempt to be continued. Pictures are known by their digests."""
     described = [[p.place, p.shape, str(p.dtype), dict(p.attrs)] for p in plan]
     digest = hashlib.sha256(json.dumps([VERSION, fingerprint, described]).encode())
@@ -152,7 +187,7 @@ def key_of(fingerprint: str, plan: list[Planned]) -> str:
     return digest.hexdigest()
 
 
-def write_empty(path: Path, plan: list[Planned], provenance: dict[str, Any]) -> None:
+def write_empty(path: Path, plan: list[PlannedArray], provenance: dict[str, Any]) -> None:
     """The HDF5 file with every array in its place and no value in any: contiguous, allocated early, never filled.
 
     HDF5's format of 2008 has checksums in its own parts. Of the older one, which h5py writes unasked, 1 of 100 flipped bits
@@ -168,7 +203,13 @@ def write_empty(path: Path, plan: list[Planned], provenance: dict[str, Any]) -> 
             whole.set_fill_time(h5d.FILL_TIME_NEVER)
             whole.set_obj_track_times(False)
             kind = h5t.py_create(planned.dtype, logical=True)
-            made = h5d.create(_folder(file, folder).id, name.encode(), kind, h5s.create_simple(planned.shape), whole)
+            made = h5d.create(
+                _folder(file, folder).id,
+                name.encode(),
+                kind,
+                h5s.create_simple(planned.shape),
+                whole,
+            )
             h5py.Dataset(made).attrs.update(planned.attrs)
 
 
@@ -178,7 +219,9 @@ def _new_file(path: Path) -> h5py.File:
     how.set_obj_track_times(False)
     access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V18)
     access.set_alignment(1, PAGE)
-    access.set_file_locking(False, True)  # the writer has locks of its own, and some disks have none
+    access.set_file_locking(
+        False, True
+    )  # the writer has locks of its own, and some disks have none
     file = h5py.File(h5f.create(str(path).encode(), h5f.ACC_TRUNC, how, access))
     for name in ("stimuli", "layers"):
         _folder(file, name)

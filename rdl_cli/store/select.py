@@ -9,15 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.tensor_types import Ids
-from rdl_cli.rsa.condensed import pair_index, upper
+from rdl_cli.rsa.condensed import condensed_pairs, pair_index
 from rdl_cli.store.store import RdmStack, Store
 
 MEAN = "mean"
 
 
-class Selected(NamedTuple):
+class SelectedRdms(NamedTuple):
     """RDMs of one layer. `said` tells in words which they are and what was averaged."""
 
     layer: str
@@ -25,40 +25,48 @@ class Selected(NamedTuple):
     said: str
 
 
-def split(store: Store, text: str) -> tuple[str, list[str]]:
+def split_layer(store: Store, text: str) -> tuple[str, list[str]]:
     """The layer that the text names, and its parts. UserError where the store has no such layer."""
     if text in store.layers:
         return text, []
     holders = [layer for layer in store.layers if text.startswith(f"{layer}@")]
     if not holders:
-        raise unknown("layer", text.partition("@")[0], store.layers, hint=f"{store.path} holds: {', '.join(store.layers)}")
+        raise unknown_name(
+            "layer",
+            text.partition("@")[0],
+            store.layers,
+            hint=f"{store.path} holds: {', '.join(store.layers)}",
+        )
     layer = max(holders, key=len)
     return layer, text.removeprefix(f"{layer}@").split("@")
 
 
-def select(store: Store, text: str) -> Selected:
+def select(store: Store, text: str) -> SelectedRdms:
     """The RDMs that the text names, one at least. UserError for a part that is not there; the hint lists those that are."""
-    layer, parts = split(store, text)
+    layer, parts = split_layer(store, text)
     stack = store.rdm(layer)
     for part in (part for part in parts if part != MEAN):
-        stack = _narrowed(stack, part, f"{layer} of {store.path}")
+        stack = _narrow(stack, part, f"{layer} of {store.path}")
     said = ", ".join([layer, *(part for part in parts if part != MEAN)])
     if MEAN in parts:
-        said += f": mean of {counted(stack)}"
-        stack = averaged(stack)
-    return Selected(layer, stack, said)
+        said += f": mean of {describe_count(stack)}"
+        stack = average(stack)
+    return SelectedRdms(layer, stack, said)
 
 
-def select_one(store: Store, text: str) -> Selected:
+def select_one(store: Store, text: str) -> SelectedRdms:
     """As `select`, where one RDM is needed: `stack.values[0]`. UserError where several are left, naming ways to choose."""
     found = select(store, text)
     if len(found.stack.values) > 1:
-        some = ", ".join(f"{text}@{part}" for part in (MEAN, *parts_of(found.stack)[:3]))
-        raise UserError(f"`{text}` of {store.path} is {counted(found.stack)}; one RDM is needed", hint=f"say which: {some}")
+        some = ", ".join(f"{text}@{part}" for part in (MEAN, *list_parts(found.stack)[:3]))
+        raise UserError(
+            f"`{text}` of {store.path} is {describe_count(found.stack)}; one RDM is needed",
+            hint=f"say which: {some}",
+        )
     return found
 
 
-def parts_of(stack: RdmStack) -> list[str]:
+def list_parts(stack: RdmStack) -> list[str]:
     """What can follow the `@`, but `mean`: the subjects, sessions and times of which there are several."""
     labels = (
         list(dict.fromkeys(stack.subject)),
@@ -68,39 +76,51 @@ def parts_of(stack: RdmStack) -> list[str]:
     return [each for several in labels if len(several) > 1 for each in several]
 
 
-def counted(stack: RdmStack) -> str:
+def describe_count(stack: RdmStack) -> str:
     """How many RDMs of whom: `8 RDMs (4 subjects, 2 sessions)`."""
     k = len(stack.values)
-    words: dict[str, set] = {"subject": set(stack.subject), "session": set(stack.session), "time point": set(_times(stack))}
+    words: dict[str, set] = {
+        "subject": set(stack.subject),
+        "session": set(stack.session),
+        "time point": set(_times(stack)),
+    }
     several = [f"{len(labels)} {word}s" for word, labels in words.items() if len(labels) > 1]
     return f"{k} RDM{'s' if k > 1 else ''}" + (f" ({', '.join(several)})" if several else "")
 
 
-def averaged(stack: RdmStack) -> RdmStack:
+def average(stack: RdmStack) -> RdmStack:
     """One RDM, each distance the mean over those who have it; NaN where nobody has."""
-    return stack._replace(values=_mean(stack.values)[None], subject=("",), session=("",), time=(math.nan,))
+    return stack._replace(
+        values=_mean(stack.values)[None], subject=("",), session=("",), time=(math.nan,)
+    )
 
 
-def over(stack: RdmStack, rows: Ids, n: int) -> RdmStack:
+def subset_stimuli(stack: RdmStack, rows: Ids, n: int) -> RdmStack:
     """The RDMs over some of their n stimuli, in this order; of what is mapped no more is read."""
-    i, j = upper(len(rows))
+    i, j = condensed_pairs(len(rows))
     return stack._replace(values=stack.values[:, pair_index(rows[i], rows[j], n).numpy()])
 
 
-def by_subject(stack: RdmStack) -> RdmStack:
+def mean_over_sessions(stack: RdmStack) -> RdmStack:
     """One RDM for each subject, sessions averaged. Without names all RDMs are one subject's. UserError for several time points."""
     if len(times := _times(stack)) > 1:
         some = ", ".join(f"@{t:g}ms" for t in times[:3])
         raise UserError(
-            f"the RDMs are of {len(times)} time points, which are no samples of one thing", hint=f"choose one ({some}) or @mean"
+            f"the RDMs are of {len(times)} time points, which are no samples of one thing",
+            hint=f"choose one ({some}) or @mean",
         )
     subjects = tuple(dict.fromkeys(stack.subject))
     of = np.array([subjects.index(each) for each in stack.subject])
     values = np.stack([_mean(stack.values[of == s]) for s in range(len(subjects))])
-    return stack._replace(values=values, subject=subjects, session=("",) * len(subjects), time=stack.time[:1] * len(subjects))
+    return stack._replace(
+        values=values,
+        subject=subjects,
+        session=("",) * len(subjects),
+        time=stack.time[:1] * len(subjects),
+    )
 
 
-def _narrowed(stack: RdmStack, part: str, where: str) -> RdmStack:
+def _narrow(stack: RdmStack, part: str, where: str) -> RdmStack:
     times = [f"{each:g}ms" for each in stack.time]
     families = (
         stack.subject,
@@ -112,10 +132,19 @@ def _narrowed(stack: RdmStack, part: str, where: str) -> RdmStack:
         rows = [row for row, label in enumerate(labels) if part and label == part]
         if rows:
             pick = [tuple(labels[row] for row in rows) for labels in (stack.subject, stack.session)]
-            return stack._replace(values=stack.values[rows], subject=pick[0], session=pick[1], time=tuple(stack.time[row] for row in rows))
-    known = parts_of(stack)
-    there = f"there are: {', '.join([*known, MEAN])}" if known else "it is one RDM, of which there are no parts"
-    raise unknown("part", part, [*known, MEAN], hint=f"of {where} {there}")
+            return stack._replace(
+                values=stack.values[rows],
+                subject=pick[0],
+                session=pick[1],
+                time=tuple(stack.time[row] for row in rows),
+            )
+    known = list_parts(stack)
+    there = (
+        f"there are: {', '.join([*known, MEAN])}"
+        if known
+        else "it is one RDM, of which there are no parts"
+    )
+    raise unknown_name("part", part, [*known, MEAN], hint=f"of {where} {there}")
 
 
 def _times(stack: RdmStack) -> list[float]:

@@ -25,9 +25,21 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.core.pixels import picture_digests
-from rdl_cli.store.format import AGAIN, DIGEST, KINDS, VERSION, Contents, Extent, contents, digest_of, digest_of_whole, main_of, recorded
+from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.store.format import (
+    DIGEST,
+    KINDS,
+    RECOPY_HINT,
+    VERSION,
+    Extent,
+    StoreIndex,
+    array_digest,
+    manifest_digest,
+    primary_array,
+    read_index,
+    stored_digest,
+)
 
 
 class Stimuli(NamedTuple):
@@ -72,7 +84,7 @@ class Store:
     path: Path
     provenance: dict[str, Any]
     stimuli: Stimuli
-    _contents: Contents
+    _contents: StoreIndex
     _checked: set[str] = field(default_factory=set)
 
     @classmethod
@@ -82,17 +94,32 @@ class Store:
         if not path.exists():
             if partial(path).exists():
                 raise UserError(
-                    f"the store {path} was never finished", hint="run the command that makes it again; it goes on where it stopped"
+                    f"the store {path} was never finished",
+                    hint="run the command that makes it again; it goes on where it stopped",
                 )
-            raise UserError(f"there is no store at {path}", hint="make one: rdl export-rdms, or rdl import-rdms for RDMs of a brain")
-        found = contents(path)
+            raise UserError(
+                f"there is no store at {path}",
+                hint="make one: rdl export-rdms, or rdl import-rdms for RDMs of a brain",
+            )
+        found = read_index(path)
         if not _as_written(path, found.stimuli):
-            raise UserError(f"{path} is damaged: the list of its stimuli is not what was written", hint=AGAIN)
-        if found.whole and recorded(path, found.whole) != digest_of_whole(found):
-            raise UserError(f"{path} is damaged: its provenance, or what it says of its layers, is not what was written", hint=AGAIN)
+            raise UserError(
+                f"{path} is damaged: the list of its stimuli is not what was written",
+                hint=RECOPY_HINT,
+            )
+        if found.whole and stored_digest(path, found.whole) != manifest_digest(found):
+            raise UserError(
+                f"{path} is damaged: its provenance, or what it says of its layers, is not what was written",
+                hint=RECOPY_HINT,
+            )
         arrays = {name: extent.read(path) for name, extent in found.stimuli.items()}
         names = np.char.decode(arrays["name"], "utf-8") if "name" in arrays else None
-        stimuli = Stimuli(np.array(arrays["digest"]), names, np.array(arrays["label"]) if "label" in arrays else None, arrays.get("images"))
+        stimuli = Stimuli(
+            np.array(arrays["digest"]),
+            names,
+            np.array(arrays["label"]) if "label" in arrays else None,
+            arrays.get("images"),
+        )
         return cls(path, found.provenance, stimuli, found)
 
     @property
@@ -110,7 +137,7 @@ class Store:
 
     def extent(self, layer: str) -> Extent:
         """The shape, width and attributes of a layer's activations, or of its kernel or RDMs where it has none, unread."""
-        return main_of(self._layer(layer))
+        return primary_array(self._layer(layer))
 
     def rdms(self, layer: str) -> int:
         """How many RDMs of a layer are held."""
@@ -134,12 +161,26 @@ class Store:
         found = self._layer(layer)
         about, count = found["rdm"].attrs, found["rdm"].shape[0]
         who = {
-            key: tuple(np.char.decode(found[key].read(self.path), "utf-8").tolist()) if key in found else ("",) * count
+            key: tuple(np.char.decode(found[key].read(self.path), "utf-8").tolist())
+            if key in found
+            else ("",) * count
             for key in ("subject", "session")
         }
-        time = tuple(found["time"].read(self.path).tolist()) if "time" in found else (math.nan,) * count
+        time = (
+            tuple(found["time"].read(self.path).tolist())
+            if "time" in found
+            else (math.nan,) * count
+        )
         values = found["rdm"].read(self.path)
-        return RdmStack(values, about["distance"], about["region"], about["unit"], who["subject"], who["session"], time)
+        return RdmStack(
+            values,
+            about["distance"],
+            about["region"],
+            about["unit"],
+            who["subject"],
+            who["session"],
+            time,
+        )
 
     def kernel(self, layer: str) -> StoredKernel:
         """The layer's stored kernel. UserError where it holds none, or is damaged."""
@@ -150,14 +191,22 @@ class Store:
     def attrs(self, layer: str) -> dict[str, Any]:
         """What is noted on the layer: views; distance, region and unit of its RDMs; units of its kernel."""
         found = self._layer(layer)
-        return {key: value for array in ("rdm", "kernel", "activations") if array in found for key, value in found[array].attrs.items()}
+        return {
+            key: value
+            for array in ("rdm", "kernel", "activations")
+            if array in found
+            for key, value in found[array].attrs.items()
+        }
 
     def pictures(self, rows: Any = slice(None)) -> np.ndarray:
         """Some of the stimuli's pictures, uint8 (n, c, h, w). UserError where a picture is not the one of its digest."""
         assert self.stimuli.images is not None, f"{self.path} holds no pictures"
         found = np.array(self.stimuli.images[rows])
-        if bad := int((picture_digests(found) != self.stimuli.digests[rows]).sum()):
-            raise UserError(f"{self.path} is damaged: {bad:,} of {len(found):,} pictures are not those of their digests", hint=AGAIN)
+        if bad := int((pixel_digests(found) != self.stimuli.digests[rows]).sum()):
+            raise UserError(
+                f"{self.path} is damaged: {bad:,} of {len(found):,} pictures are not those of their digests",
+                hint=RECOPY_HINT,
+            )
         return found
 
     def verify(self) -> tuple[str, ...]:
@@ -167,36 +216,53 @@ class Store:
         if self.stimuli.images is not None:
             for start in range(0, len(self.stimuli.digests), 1000):
                 self.pictures(slice(start, start + 1000))
-        older = tuple(layer for layer, arrays in self._contents.layers.items() if DIGEST not in arrays)
+        older = tuple(
+            layer for layer, arrays in self._contents.layers.items() if DIGEST not in arrays
+        )
         return older if self._contents.whole else ("the provenance", *older)
 
     def _check(self, layer: str) -> None:
         if layer not in self._checked and not _as_written(self.path, self._contents.layers[layer]):
-            raise UserError(f"{self.path} is damaged: layer `{layer}` is not what was written", hint=AGAIN)
+            raise UserError(
+                f"{self.path} is damaged: layer `{layer}` is not what was written", hint=RECOPY_HINT
+            )
         self._checked.add(layer)
 
     def _layer(self, layer: str) -> dict[str, Extent]:
         if layer not in self._contents.layers:
-            raise unknown("layer", layer, self._contents.layers, hint=f"{self.path} holds: {', '.join(self._contents.layers)}")
+            raise unknown_name(
+                "layer",
+                layer,
+                self._contents.layers,
+                hint=f"{self.path} holds: {', '.join(self._contents.layers)}",
+            )
         return self._contents.layers[layer]
 
     def _holding(self, layer: str, kind: str) -> Extent:
         found = self._layer(layer)
         if kind not in found:
             held = " and ".join(said for each, said in KINDS.items() if each in found)
-            raise UserError(f"layer `{layer}` of {self.path} holds {held}, no {KINDS[kind]}", hint=f"export it again with --as {kind}")
+            raise UserError(
+                f"layer `{layer}` of {self.path} holds {held}, no {KINDS[kind]}",
+                hint=f"export it again with --as {kind}",
+            )
         return found[kind]
 
 
-def fingerprint(store: Store, layers: Iterable[str] = ()) -> str:
+def store_fingerprint(store: Store, layers: Iterable[str] = ()) -> str:
     """SHA-256 of some layers, or of all, and of the list of stimuli; a copy has the same, and so has a store with more layers.
 
     It is that of the digests that stand in the store, so nothing large is read; of an older store, which has none, they
     are taken now.
     """
     held = {layer: store._layer(layer) for layer in layers} or store._contents.layers
-    digests = [[layer, recorded(store.path, arrays) or digest_of(store.path, arrays)] for layer, arrays in sorted(held.items())]
-    stimuli = recorded(store.path, store._contents.stimuli) or digest_of(store.path, store._contents.stimuli)
+    digests = [
+        [layer, stored_digest(store.path, arrays) or array_digest(store.path, arrays)]
+        for layer, arrays in sorted(held.items())
+    ]
+    stimuli = stored_digest(store.path, store._contents.stimuli) or array_digest(
+        store.path, store._contents.stimuli
+    )
     return hashlib.sha256(json.dumps([VERSION, stimuli, digests]).encode()).hexdigest()
 
 
@@ -206,4 +272,4 @@ def partial(path: Path) -> Path:
 
 
 def _as_written(path: Path, arrays: dict[str, Extent]) -> bool:
-    return DIGEST not in arrays or recorded(path, arrays) == digest_of(path, arrays)
+    return DIGEST not in arrays or stored_digest(path, arrays) == array_digest(path, arrays)

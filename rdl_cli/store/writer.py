@@ -17,16 +17,31 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import alone, cannot_write, commit, in_use, make_folder, write_text
-from rdl_cli.store.format import DIGEST, Contents, Extent, contents, digest_of, digest_of_whole
-from rdl_cli.store.layout import Planned, Specs, bytes_of, encoded, key_of, plan_of, write_empty
+from rdl_cli.core.files import cannot_write, commit, file_lock, in_use, make_folder, write_text
+from rdl_cli.store.format import (
+    DIGEST,
+    Extent,
+    StoreIndex,
+    array_digest,
+    manifest_digest,
+    read_index,
+)
+from rdl_cli.store.layout import (
+    PlannedArray,
+    Specs,
+    encode_name,
+    plan_arrays,
+    planned_bytes,
+    resume_key,
+    write_empty,
+)
 from rdl_cli.store.store import Stimuli, partial
 
 BLOCK = 1 << 24  # bytes copied at a time
-NO_ROOM = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
+DISK_FULL_HINT = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-def room(path: Path) -> int:
+def free_bytes(path: Path) -> int:
     """Free bytes on the disk where `path` would lie."""
     folder = Path(path).absolute().parent
     while not folder.exists():
@@ -39,24 +54,37 @@ class Writer:
 
     def __init__(self, path: Path, need: int, key: str):
         self.path, self.need, self.key, self.rows = path, need, key, 0
-        self.beside, self.sidecar = partial(path), partial(path).with_name(f"{partial(path).name}.json")
+        self.beside, self.sidecar = (
+            partial(path),
+            partial(path).with_name(f"{partial(path).name}.json"),
+        )
         self._file: BinaryIO | None = None
         self._unwritten = 0
-        self._contents = Contents({}, {}, {}, {})
+        self._contents = StoreIndex({}, {}, {}, {})
 
     def write(self, layer: str, start: int, block: np.ndarray, view: int = 0) -> None:
         """Activations of the rows from `start` on, seen in one view. UserError where float16 is too narrow for a value."""
         extent = self._contents.layers[layer]["activations"]
         views, n, *shape = extent.shape
-        assert list(block.shape[1:]) == shape, f"{layer} was announced as {shape} per picture, not {list(block.shape[1:])}"
-        assert start >= 0 and start + len(block) <= n and 0 <= view < views, f"rows {start}+{len(block)} of view {view} lie outside {layer}"
-        self._put(extent, (view * n + start) * int(np.prod(shape, dtype=int)), self._narrowed(layer, block, extent.dtype))
+        assert list(block.shape[1:]) == shape, (
+            f"{layer} was announced as {shape} per picture, not {list(block.shape[1:])}"
+        )
+        assert start >= 0 and start + len(block) <= n and 0 <= view < views, (
+            f"rows {start}+{len(block)} of view {view} lie outside {layer}"
+        )
+        self._put(
+            extent,
+            (view * n + start) * int(np.prod(shape, dtype=int)),
+            self._narrowed(layer, block, extent.dtype),
+        )
 
     def write_rdm(self, layer: str, index: int, start: int, values: np.ndarray) -> None:
         """Condensed distances of the `index`-th RDM, from position `start` on."""
         extent = self._contents.layers[layer]["rdm"]
         count, pairs = extent.shape
-        assert values.ndim == 1 and start >= 0 and start + len(values) <= pairs, f"{values.shape} from {start} on lies outside {layer}"
+        assert values.ndim == 1 and start >= 0 and start + len(values) <= pairs, (
+            f"{values.shape} from {start} on lies outside {layer}"
+        )
         assert 0 <= index < count, f"{layer} was announced with {count} RDMs; there is no {index}"
         self._put(extent, index * pairs + start, self._narrowed(layer, values, extent.dtype))
 
@@ -74,34 +102,44 @@ class Writer:
             self._sync()
             self._note(self.key, rows)
 
-    def _begin(self, plan: list[Planned], provenance: dict[str, Any]) -> None:
+    def _begin(self, plan: list[PlannedArray], provenance: dict[str, Any]) -> None:
         """Go on with what an interrupted attempt of the same plan left, or lay the file out anew."""
         with self._or_abandon():
             self.beside.touch()
             found = self._interrupted()
             if found is None:
-                self.sidecar.unlink(missing_ok=True)  # first: it speaks of what is now to be overwritten
+                self.sidecar.unlink(
+                    missing_ok=True
+                )  # first: it speaks of what is now to be overwritten
                 os.truncate(self.beside, 0)
-                _reserve(self.beside, self.need)  # a full disk is met here, where h5py is not yet involved
+                _reserve(
+                    self.beside, self.need
+                )  # a full disk is met here, where h5py is not yet involved
                 write_empty(self.beside, plan, provenance)
                 _reserve(self.beside, self.beside.stat().st_size)
-                found = contents(self.beside)
+                found = read_index(self.beside)
             self._file = self.beside.open("r+b")
             self._contents = found
             if not self.rows:
-                arrays = found.whole | {f"stimuli/{name}": extent for name, extent in found.stimuli.items()}
-                arrays |= {f"layers/{encoded(layer)}/{name}": e for layer, group in found.layers.items() for name, e in group.items()}
+                arrays = found.whole | {
+                    f"stimuli/{name}": extent for name, extent in found.stimuli.items()
+                }
+                arrays |= {
+                    f"layers/{encode_name(layer)}/{name}": e
+                    for layer, group in found.layers.items()
+                    for name, e in group.items()
+                }
                 for planned in plan:
                     self._copy(arrays[planned.place], planned.values)
                 self._unwritten = sum(planned.nbytes for planned in plan if planned.values is None)
             self.checkpoint(self.rows)
 
-    def _interrupted(self) -> Contents | None:
+    def _interrupted(self) -> StoreIndex | None:
         try:
             noted = json.loads(self.sidecar.read_text(encoding="utf-8"))
             if noted["fingerprint"] != self.key:
                 return None
-            found, self.rows = contents(self.beside), int(noted["rows"])
+            found, self.rows = read_index(self.beside), int(noted["rows"])
         except (OSError, ValueError, KeyError, TypeError, UserError):
             return None
         return found
@@ -111,9 +149,12 @@ class Writer:
         with self._or_abandon():
             self._sync()
             found = self._contents
-            for arrays in (found.stimuli, *found.layers.values()):  # read once more: rows came view by view, some before a kill
-                self._put(arrays[DIGEST], 0, np.array([digest_of(self.beside, arrays)], "S64"))
-            self._put(found.whole[DIGEST], 0, np.array([digest_of_whole(found)], "S64"))
+            for arrays in (
+                found.stimuli,
+                *found.layers.values(),
+            ):  # read once more: rows came view by view, some before a kill
+                self._put(arrays[DIGEST], 0, np.array([array_digest(self.beside, arrays)], "S64"))
+            self._put(found.whole[DIGEST], 0, np.array([manifest_digest(found)], "S64"))
             self._sync()  # closing says nothing of a disk that fails
             self._close()
             commit(self.beside, self.path)
@@ -121,7 +162,9 @@ class Writer:
 
     def _close(self) -> None:
         if self._file:
-            with suppress(OSError):  # on a full disk the buffer can't be emptied, and that has been said
+            with suppress(
+                OSError
+            ):  # on a full disk the buffer can't be emptied, and that has been said
                 self._file.close()
 
     def _copy(self, extent: Extent, values: np.ndarray | None) -> None:
@@ -168,10 +211,12 @@ class Writer:
             raise
         except OSError as error:
             self._abandon()
-            if error.errno not in NO_ROOM:
+            if error.errno not in DISK_FULL_HINT:
                 raise cannot_write(self.path, error) from error
-            fact = f"{self.path} needs {self.need:,} bytes; {room(self.path):,} are free ({error.strerror})"
-            hint = "free space, choose another disk, or store less: fewer layers, or --dtype float16"
+            fact = f"{self.path} needs {self.need:,} bytes; {free_bytes(self.path):,} are free ({error.strerror})"
+            hint = (
+                "free space, choose another disk, or store less: fewer layers, or --dtype float16"
+            )
             raise UserError(fact, hint=hint) from error
 
     def _abandon(self) -> None:
@@ -181,8 +226,13 @@ class Writer:
 
 
 @contextmanager
-def create(
-    path: Path, stimuli: Stimuli, provenance: dict[str, Any], specs: Specs, fingerprint: str, overwrite: bool = False
+def create_store(
+    path: Path,
+    stimuli: Stimuli,
+    provenance: dict[str, Any],
+    specs: Specs,
+    fingerprint: str,
+    overwrite: bool = False,
 ) -> Iterator[Writer]:
     """A writer for the store at `path`, which exists when the block has ended well.
 
@@ -193,10 +243,10 @@ def create(
     path = Path(path)
     if path.is_dir() or (path.exists() and not overwrite):
         raise UserError(f"{path} exists already", hint="choose another path, or remove it first")
-    plan = plan_of(stimuli, specs)
+    plan = plan_arrays(stimuli, specs)
     make_folder(path.parent)
     with _alone(path):
-        writer = Writer(path, bytes_of(plan), key_of(fingerprint, plan))
+        writer = Writer(path, planned_bytes(plan), resume_key(fingerprint, plan))
         try:
             writer._begin(plan, provenance)
             yield writer
@@ -213,7 +263,7 @@ def _alone(path: Path) -> Iterator[None]:
         held = beside.open("ab")
     except OSError as error:
         raise cannot_write(path, error) from error
-    with held, alone(held.fileno(), path):
+    with held, file_lock(held.fileno(), path):
         if not beside.exists() or not os.path.samestat(os.fstat(held.fileno()), beside.stat()):
             raise in_use(path)  # its owner has just finished and renamed it
         yield
@@ -227,7 +277,7 @@ def _reserve(path: Path, size: int) -> None:
                 os.posix_fallocate(file.fileno(), 0, size)
             return
         except OSError as error:
-            if error.errno in NO_ROOM:
+            if error.errno in DISK_FULL_HINT:
                 raise
-    if room(path) < size:
+    if free_bytes(path) < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

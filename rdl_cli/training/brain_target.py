@@ -8,7 +8,7 @@ import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import UNLABELLED, Batch, Condensed, Distances, Ids, Images, Reps
-from rdl_cli.rsa.condensed import count, pair_index, square, upper
+from rdl_cli.rsa.condensed import condensed_pairs, n_from_pairs, pair_index, to_square
 from rdl_cli.rsa.kernels import Centring, Kernel
 from rdl_cli.rsa.noise_ceiling import SubjectRdms
 from rdl_cli.rsa.reliability import reliability
@@ -29,12 +29,16 @@ class Region:
 
     def among(self, rows: Ids) -> "Region":
         """The region's RDMs of some of its stimuli, in this order."""
-        i, j = upper(len(rows))
-        pairs = pair_index(rows[i], rows[j], count(len(self.rdm)))
-        return Region(self.rdm[pairs], self.distance, None if self.subjects is None else self.subjects[:, pairs])
+        i, j = condensed_pairs(len(rows))
+        pairs = pair_index(rows[i], rows[j], n_from_pairs(len(self.rdm)))
+        return Region(
+            self.rdm[pairs],
+            self.distance,
+            None if self.subjects is None else self.subjects[:, pairs],
+        )
 
 
-class StimulusTarget:
+class BrainTarget:
     """RDMs over pictures of the target's own, of which each step shows the student some: all where `per_step` is not said.
 
     `images` are uint8, of the size that the network takes. `held_out` are rows of stimuli that never enter training. `control`
@@ -59,24 +63,38 @@ class StimulusTarget:
         self.taught = left.nonzero().flatten()
         if len(self.taught) < LEAST or 0 < len(held_out) < LEAST:
             fact = f"{len(self.taught)} stimuli are left to teach with and {len(held_out)} held out; an RDM needs {LEAST}"
-            raise UserError(fact, hint=f"there are {n}; say another --stimuli-split")
+            raise UserError(fact, hint=f"there are {n}; say another --stimuli-heldout")
         self.per_step = len(self.taught) if per_step is None else per_step
         if not LEAST <= self.per_step <= len(self.taught):
-            fact = f"--stimuli-per-step is {per_step}; an RDM needs {LEAST}, and there are {len(self.taught)} to teach with"
+            fact = f"--stimuli-batch-size is {per_step}; an RDM needs {LEAST}, and there are {len(self.taught)} to teach with"
             raise UserError(fact, hint="leave it out to show them all in each step")
         taught = {layer: region.among(self.taught) for layer, region in regions.items()}
-        self._rdms = {layer: self._over_all(control(each.rdm, self.taught) if control else each.rdm) for layer, each in taught.items()}
-        self._weights = {layer: self._over_all(reliability(each.subjects)) for layer, each in taught.items() if each.subjects is not None}
+        self._rdms = {
+            layer: self._over_all(control(each.rdm, self.taught) if control else each.rdm)
+            for layer, each in taught.items()
+        }
+        self._weights = {
+            layer: self._over_all(reliability(each.subjects))
+            for layer, each in taught.items()
+            if each.subjects is not None
+        }
 
-    def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
+    def comparison_batch(self, batch: Batch, rng: torch.Generator) -> Batch:
         if self.per_step == len(self.taught):
             return self._everything
-        return self.show(self.taught[torch.randperm(len(self.taught), generator=rng)[: self.per_step]])
+        return self.show(
+            self.taught[torch.randperm(len(self.taught), generator=rng)[: self.per_step]]
+        )
 
     def show(self, rows: Ids) -> Batch:
         """Some of the stimuli, as the network takes them."""
         rows = rows.to(self._images.device)
-        return Batch(self._preprocess(self._images[rows]), torch.full_like(rows, UNLABELLED), rows, torch.zeros_like(rows))
+        return Batch(
+            self._preprocess(self._images[rows]),
+            torch.full_like(rows, UNLABELLED),
+            rows,
+            torch.zeros_like(rows),
+        )
 
     @property
     def calibration(self) -> Batch:
@@ -86,24 +104,26 @@ class StimulusTarget:
     def distance(self, layer: str) -> str:
         return self.regions[layer].distance
 
-    def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
+    def distances(self, layer: str, comparison_batch: Batch, distance: str) -> Distances:
         if distance != self.distance(layer):
-            raise UserError(f"the RDM `{layer}` is in `{self.distance(layer)}`; the objective asks for `{distance}`")
-        return self._rdms[layer][probe.ids[:, None], probe.ids]
+            raise UserError(
+                f"the RDM `{layer}` is in `{self.distance(layer)}`; the objective asks for `{distance}`"
+            )
+        return self._rdms[layer][comparison_batch.ids[:, None], comparison_batch.ids]
 
-    def weights(self, layer: str, probe: Batch) -> Distances:
+    def weights(self, layer: str, comparison_batch: Batch) -> Distances:
         """What each pair is to count, by how subjects agree on it. UserError where there are no subjects to tell."""
         if layer not in self._weights:
             raise UserError(
                 f"`{layer}` is one RDM, which does not tell how reliable its distances are",
                 hint=f"follow the mean of subjects: {layer}@mean",
             )
-        return self._weights[layer][probe.ids[:, None], probe.ids]
+        return self._weights[layer][comparison_batch.ids[:, None], comparison_batch.ids]
 
-    def kernel(self, layer: str, probe: Batch, center: Centring) -> Kernel:
+    def kernel(self, layer: str, comparison_batch: Batch, center: Centring) -> Kernel:
         raise self._rdms_only(layer)
 
-    def representations(self, layer: str, probe: Batch) -> Reps:
+    def representations(self, layer: str, comparison_batch: Batch) -> Reps:
         raise self._rdms_only(layer)
 
     def shape(self, layer: str) -> tuple[int, ...]:
@@ -111,7 +131,8 @@ class StimulusTarget:
 
     def _rdms_only(self, layer: str) -> UserError:
         return UserError(
-            f"of `{layer}` only an RDM is known; this objective needs activations", hint="use rsa, cosine, whitened or rdl:fit=scale"
+            f"of `{layer}` only an RDM is known; this objective needs activations",
+            hint="use rsa, cosine, whitened or rdl:fit=scale",
         )
 
     @cached_property
@@ -121,5 +142,5 @@ class StimulusTarget:
     def _over_all(self, taught: Condensed) -> Distances:
         """A square over all stimuli, NaN where one is held out, so that nothing of theirs can be taught."""
         matrix = torch.full((len(self._images),) * 2, torch.nan)
-        matrix[self.taught[:, None], self.taught] = square(taught.float())
+        matrix[self.taught[:, None], self.taught] = to_square(taught.float())
         return matrix.to(self._images.device)

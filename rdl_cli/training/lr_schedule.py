@@ -23,7 +23,11 @@ def cosine(epochs: int, *, warmup: float = 0.0) -> Schedule:
     """Half a cosine from 1 to 0, after a linear rise over `warmup` epochs."""
     if not 0 <= warmup < epochs:
         raise UserError(f"`cosine:warmup={warmup}` does not fit into {epochs} epochs")
-    return lambda time: time / warmup if time < warmup else 0.5 * (1 + math.cos(math.pi * (time - warmup) / (epochs - warmup)))
+    return lambda time: (
+        time / warmup
+        if time < warmup
+        else 0.5 * (1 + math.cos(math.pi * (time - warmup) / (epochs - warmup)))
+    )
 
 
 @SCHEDULES.register("linear")
@@ -40,5 +44,8 @@ def halve(epochs: int, *, every: int = 25) -> Schedule:
     """
     if every < 2:
         hint = "1 would begin at half the rate" if every == 1 else None
-        raise UserError(f"`halve:every={every}` is no number of epochs to halve the rate at; at least 2 is needed", hint=hint)
+        raise UserError(
+            f"`halve:every={every}` is no number of epochs to halve the rate at; at least 2 is needed",
+            hint=hint,
+        )
     return lambda time: 0.5 ** (int(time + 1) // every)

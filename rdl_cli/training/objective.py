@@ -26,36 +26,36 @@ class Progress(NamedTuple):
 class Term(NamedTuple):
     """A part of the loss. The value is logged unweighted; the weight is what it counts in the loss.
 
-    `share` is that of the gradient's norm, which the learner measures in the first step of an epoch.
+    `share` is that of the gradient's norm, which the module measures in the first step of an epoch.
     """
 
     value: Scalar
     weight: float
-    share: float = 0.0
+    grad_fraction: float = 0.0
 
 
-class Match(NamedTuple):
+class LayerMatch(NamedTuple):
     """A layer of the student and the layer of the teacher that it is to follow."""
 
-    mine: str
-    theirs: str
+    student: str
+    teacher: str
 
 
-class Step(NamedTuple):
-    """All that one step knows. `probe` are the images compared with the target (often the batch itself); `reps` are theirs."""
+class StepContext(NamedTuple):
+    """All that one step knows. `comparison_batch` are the images compared with the target (often the batch itself); `reps` are theirs."""
 
     batch: Batch
     logits: Logits
-    probe: Batch
+    comparison_batch: Batch
     reps: dict[str, Reps]
     progress: Progress
     rng: torch.Generator
 
 
-class Setting(NamedTuple):
+class ObjectiveContext(NamedTuple):
     """What an objective is made from, beside its own options."""
 
-    matches: tuple[Match, ...]
+    matches: tuple[LayerMatch, ...]
     target: Target | None
     shapes: dict[str, tuple[int, ...]]
     classes: int
@@ -70,7 +70,7 @@ class Objective(nn.Module):
     `share`, where it is set, is the part of the gradient's norm that its terms are to have in the first step; it sets their weight.
     """
 
-    share: float | None = None
+    grad_fraction: float | None = None
 
     def __init__(self, layers: tuple[str, ...], target: Target | None = None):
         super().__init__()
@@ -78,26 +78,26 @@ class Objective(nn.Module):
         self.target = target
 
     @classmethod
-    def uses(cls, matches: tuple[Match, ...]) -> tuple[Match, ...]:
+    def select_matches(cls, matches: tuple[LayerMatch, ...]) -> tuple[LayerMatch, ...]:
         """The matches that it takes of those that --match names: all, unless a family says otherwise."""
         return matches
 
     def check(self, epochs: int, images: int) -> None:
         """UserError where it can't teach in so many epochs, with steps that compare so many images; asked before training."""
 
-    def alone(self, progress: Progress) -> bool:
+    def is_exclusive(self, progress: Progress) -> bool:
         """Whether in this epoch only this objective teaches, and the task and all others are silent (a first stage)."""
         return False
 
-    def remark(self, images: int) -> str | None:
+    def warning(self, images: int) -> str | None:
         """What a person should know before training of steps that compare so many images; None where there is nothing."""
         return None
 
-    def terms(self, step: Step) -> dict[str, Term]:
+    def terms(self, step: StepContext) -> dict[str, Term]:
         """The step's terms by name, `family/layer`."""
         raise NotImplementedError
 
 
-def decayed(weight: float, progress: Progress, decay: str) -> float:
+def decay_weight(weight: float, progress: Progress, decay: str) -> float:
     """The weight in this epoch: `linear` is α_e = α_0 (1 − e/E) with epochs e from 0 (McClure & Kriegeskorte 2016, §2.2)."""
     return weight * (1 - progress.epoch / progress.epochs) if decay == "linear" else weight

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
 
-class Statistics(nn.Module):
+class StimulusBatchNorm(nn.Module):
     """A network's running statistics a second time. They begin as the network's, and are saved and restored as buffers."""
 
     def __init__(self, network: nn.Module):

@@ -14,10 +14,17 @@ from torch import Tensor, nn
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch, Distances, Ids, Reps
-from rdl_cli.networks.hooks import read_only
+from rdl_cli.networks.hooks import read_layers
 from rdl_cli.rsa.condensed import pair_index
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.kernels import Centring, Kernel, among, centred_as, distances_of, kernel
+from rdl_cli.rsa.kernels import (
+    Centring,
+    Kernel,
+    apply_centering,
+    inner_products,
+    kernel_distances,
+    subset,
+)
 from rdl_cli.store.select import select_one
 from rdl_cli.store.store import RdmStack, Store, StoredKernel
 
@@ -27,7 +34,7 @@ class Target(Protocol):
 
     layers: tuple[str, ...]
 
-    def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
+    def comparison_batch(self, batch: Batch, rng: torch.Generator) -> Batch:
         """The images compared in this step: the batch itself, or stimuli of the target's own."""
         ...
 
@@ -35,15 +42,15 @@ class Target(Protocol):
         """The name of the distance that the layer's RDM is in, or is to be measured by where nothing else is said."""
         ...
 
-    def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
-        """The teacher's distances between all images of the probe; NaN where they were not measured."""
+    def distances(self, layer: str, comparison_batch: Batch, distance: str) -> Distances:
+        """The teacher's distances between all images of the comparison_batch; NaN where they were not measured."""
         ...
 
-    def kernel(self, layer: str, probe: Batch, center: Centring) -> Kernel:
-        """The teacher's inner products between all images of the probe, centred; UserError where only RDMs are known."""
+    def kernel(self, layer: str, comparison_batch: Batch, center: Centring) -> Kernel:
+        """The teacher's inner products between all images of the comparison_batch, centred; UserError where only RDMs are known."""
         ...
 
-    def representations(self, layer: str, probe: Batch) -> Reps:
+    def representations(self, layer: str, comparison_batch: Batch) -> Reps:
         """The teacher's activations; UserError where only RDMs or kernels are known."""
         ...
 
@@ -60,7 +67,14 @@ class StoreTarget:
     cost 0.5 s. From a kernel come those distances that inner products tell.
     """
 
-    def __init__(self, store: Store, layers: Sequence[str], rows: Tensor, views: tuple[str, ...], device: torch.device):
+    def __init__(
+        self,
+        store: Store,
+        layers: Sequence[str],
+        rows: Tensor,
+        views: tuple[str, ...],
+        device: torch.device,
+    ):
         self.layers, self.rows, self.device = tuple(layers), rows, device
         self._store = store
         self._activations: dict[str, np.ndarray] = {}
@@ -85,49 +99,72 @@ class StoreTarget:
                 )
             elif layer in store.layers and store.has_kernel(layer):
                 self._kernels[layer] = store.kernel(layer)
-                _warm(self._kernels[layer].values)
+                _preload(self._kernels[layer].values)
             else:
                 self._rdms[layer] = select_one(store, layer).stack
-                _warm(self._rdms[layer].values[0])
+                _preload(self._rdms[layer].values[0])
 
-    def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
+    def comparison_batch(self, batch: Batch, rng: torch.Generator) -> Batch:
         return batch
 
     def distance(self, layer: str) -> str:
-        return self._rdms[layer].distance if layer in self._rdms else self._store.attrs(layer).get("distance") or "mse"
+        return (
+            self._rdms[layer].distance
+            if layer in self._rdms
+            else self._store.attrs(layer).get("distance") or "mse"
+        )
 
-    def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
+    def distances(self, layer: str, comparison_batch: Batch, distance: str) -> Distances:
         if layer in self._activations:
-            reps = self.representations(layer, probe)
+            reps = self.representations(layer, comparison_batch)
             return DISTANCES.find(distance)(reps, reps)
         if layer in self._kernels:
-            inner = among(self._kernels[layer].values, self._rows(probe))
-            return distances_of(inner, distance, self._kernels[layer].units).float().to(self.device)
+            inner = subset(self._kernels[layer].values, self._rows(comparison_batch))
+            return (
+                kernel_distances(inner, distance, self._kernels[layer].units)
+                .float()
+                .to(self.device)
+            )
         stack = self._rdms[layer]
         if stack.distance != distance:
             raise UserError(
                 f"the store's RDM of `{layer}` is in `{stack.distance}`; the objective asks for `{distance}`",
                 hint=f"use distance={stack.distance}, or store activations",
             )
-        if self._places is None or self._places[0] is not probe:  # the same for all layers of a step
-            self._places = probe, *_places(self._rows(probe), len(self._store.stimuli.digests))
+        if (
+            self._places is None or self._places[0] is not comparison_batch
+        ):  # the same for all layers of a step
+            self._places = (
+                comparison_batch,
+                *_pair_positions(self._rows(comparison_batch), len(self._store.stimuli.digests)),
+            )
         _, places, same = self._places
-        return torch.from_numpy(stack.values[0][places]).float().masked_fill_(same, 0).to(self.device)
+        return (
+            torch.from_numpy(stack.values[0][places]).float().masked_fill_(same, 0).to(self.device)
+        )
 
-    def kernel(self, layer: str, probe: Batch, center: Centring) -> Kernel:
+    def kernel(self, layer: str, comparison_batch: Batch, center: Centring) -> Kernel:
         if layer in self._activations:
-            return kernel(self.representations(layer, probe), center)
+            return inner_products(self.representations(layer, comparison_batch), center)
         if layer not in self._kernels:
             raise UserError(
                 f"the store {self._store.path} holds only an RDM of `{layer}`; this objective needs its kernel or its activations",
                 hint="export the store with --as kernel or --as activations",
             )
-        return centred_as(among(self._kernels[layer].values, self._rows(probe)).double(), center).float().to(self.device)
+        return (
+            apply_centering(
+                subset(self._kernels[layer].values, self._rows(comparison_batch)).double(), center
+            )
+            .float()
+            .to(self.device)
+        )
 
-    def representations(self, layer: str, probe: Batch) -> Reps:
+    def representations(self, layer: str, comparison_batch: Batch) -> Reps:
         self._check_activations(layer)
-        rows, views = self._at(probe)
-        return torch.from_numpy(self._activations[layer][views, rows.numpy()]).to(self.device).float()
+        rows, views = self._at(comparison_batch)
+        return (
+            torch.from_numpy(self._activations[layer][views, rows.numpy()]).to(self.device).float()
+        )
 
     def shape(self, layer: str) -> tuple[int, ...]:
         self._check_activations(layer)
@@ -141,52 +178,63 @@ class StoreTarget:
                 hint="export the store with --as activations",
             )
 
-    def _rows(self, probe: Batch) -> Ids:
-        """Where the store has the probe's images."""
-        return self._at(probe)[0]
+    def _rows(self, comparison_batch: Batch) -> Ids:
+        """Where the store has the comparison_batch's images."""
+        return self._at(comparison_batch)[0]
 
-    def _at(self, probe: Batch) -> tuple[Ids, np.ndarray]:
-        """The rows and views of the probe's images, once for all layers of a step: an accelerator would be waited for each time."""
-        if self._seen is None or self._seen[0] is not probe:
-            rows = self.rows[probe.ids.cpu()]
+    def _at(self, comparison_batch: Batch) -> tuple[Ids, np.ndarray]:
+        """The rows and views of the comparison_batch's images, once for all layers of a step: an accelerator would be waited for each time."""
+        if self._seen is None or self._seen[0] is not comparison_batch:
+            rows = self.rows[comparison_batch.ids.cpu()]
             assert (rows >= 0).all(), "images without a target were refused before training"
-            self._seen = probe, rows, probe.views.cpu().numpy()
+            self._seen = comparison_batch, rows, comparison_batch.views.cpu().numpy()
         return self._seen[1], self._seen[2]
 
 
 class LiveTarget:
     """A teacher that runs along, for views too many to store. It sees the very tensors that the student sees."""
 
-    def __init__(self, teacher: nn.Module, layers: Sequence[str], shapes: dict[str, tuple[int, ...]]):
+    def __init__(
+        self, teacher: nn.Module, layers: Sequence[str], shapes: dict[str, tuple[int, ...]]
+    ):
         self.layers, self._shapes = tuple(layers), shapes
         self._teacher = teacher.eval().requires_grad_(False)
         self._dtype = next((p.dtype for p in teacher.parameters()), torch.float32)
         self._read: tuple[Batch, dict[str, Reps]] | None = None
 
-    def probe(self, batch: Batch, rng: torch.Generator) -> Batch:
+    def comparison_batch(self, batch: Batch, rng: torch.Generator) -> Batch:
         return batch
 
     def distance(self, layer: str) -> str:
         return "mse"
 
-    def distances(self, layer: str, probe: Batch, distance: str) -> Distances:
-        reps = self.representations(layer, probe)
+    def distances(self, layer: str, comparison_batch: Batch, distance: str) -> Distances:
+        reps = self.representations(layer, comparison_batch)
         return DISTANCES.find(distance)(reps, reps)
 
-    def kernel(self, layer: str, probe: Batch, center: Centring) -> Kernel:
-        return kernel(self.representations(layer, probe), center)
+    def kernel(self, layer: str, comparison_batch: Batch, center: Centring) -> Kernel:
+        return inner_products(self.representations(layer, comparison_batch), center)
 
-    def representations(self, layer: str, probe: Batch) -> Reps:
-        if self._read is None or self._read[0] is not probe:  # one pass serves all layers of a step
+    def representations(self, layer: str, comparison_batch: Batch) -> Reps:
+        if (
+            self._read is None or self._read[0] is not comparison_batch
+        ):  # one pass serves all layers of a step
             with torch.no_grad():
-                self._read = probe, read_only(self._teacher, probe.images.to(self._dtype), self.layers)
+                self._read = (
+                    comparison_batch,
+                    read_layers(
+                        self._teacher, comparison_batch.images.to(self._dtype), self.layers
+                    ),
+                )
         return self._read[1][layer].float()
 
     def shape(self, layer: str) -> tuple[int, ...]:
         return self._shapes[layer]
 
 
-def root_mean_square(target: Target, layer: str, distance: str, calibration: Batch, seeds: Seeds) -> float:
+def root_mean_square(
+    target: Target, layer: str, distance: str, calibration: Batch, seeds: Seeds
+) -> float:
     """T̄: the size of the teacher's distances at a layer, root mean square over about 10,000 seeded pairs.
 
     Root mean square, because the mean of crossnobis distances can be near 0. NaN is left out. UserError where all
@@ -199,7 +247,9 @@ def root_mean_square(target: Target, layer: str, distance: str, calibration: Bat
     for _ in range(20):
         chosen = torch.randperm(n, generator=rng)[:size].to(calibration.ids.device)
         block = target.distances(layer, Batch(*(part[chosen] for part in calibration)), distance)
-        squares.append(block[~torch.eye(size, dtype=torch.bool, device=block.device)].double().square())
+        squares.append(
+            block[~torch.eye(size, dtype=torch.bool, device=block.device)].double().square()
+        )
     scale = float(torch.cat(squares).nanmean().sqrt())
     if not scale > 0:
         raise UserError(
@@ -209,12 +259,12 @@ def root_mean_square(target: Target, layer: str, distance: str, calibration: Bat
     return scale
 
 
-def _warm(values: np.ndarray, block: int = 1 << 24) -> None:
+def _preload(values: np.ndarray, block: int = 1 << 24) -> None:
     for start in range(0, values.size, block):
         values[start : start + block].sum()
 
 
-def _places(rows: Ids, n: int) -> tuple[np.ndarray, Tensor]:
+def _pair_positions(rows: Ids, n: int) -> tuple[np.ndarray, Tensor]:
     """Where the distances between some of n stimuli lie in the condensed RDM, and which are a stimulus and itself, which lie nowhere."""
     same = rows[:, None] == rows
     return pair_index(rows[:, None], rows, n).masked_fill_(same, 0).numpy(), same

@@ -10,14 +10,26 @@ import pytest
 import rsatoolbox
 
 from rdl_cli.cli import main as cli
-from rdl_cli.io.read import read
+from rdl_cli.io.read import read_rdms
 from rdl_cli.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[2]
 BRAIN = ROOT / "../shared/data/brain"
 PAGE = (ROOT / "docs/brain-files.md").read_text(encoding="utf-8")
-IMPORTS, COMPARISON = ([line.strip() for line in PAGE.splitlines() if line.startswith(f"    rdl {verb}")] for verb in ("import", "compare"))
-MODELS = ("animacy", "FaceBodyManmadeNatobj", "monkeyIT", "EVA", "HMAX", "V1", "Silhouette", "RADON")
+IMPORTS, COMPARISON = (
+    [line.strip() for line in PAGE.splitlines() if line.startswith(f"    rdl {verb}")]
+    for verb in ("import", "compare")
+)
+MODELS = (
+    "animacy",
+    "FaceBodyManmadeNatobj",
+    "monkeyIT",
+    "EVA",
+    "HMAX",
+    "V1",
+    "Silhouette",
+    "RADON",
+)
 HELD = {
     "hit.h5": {"hIT": 8},
     "judged.h5": {"simJudge": 16},
@@ -25,7 +37,9 @@ HELD = {
     "monkey.h5": {"mIT_674neurons": 1, "hITvisStim_316vx": 1},
     "cichy.h5": {"EVC": 15, "IT": 15},
 }
-pytestmark = pytest.mark.skipif(not BRAIN.exists(), reason="the measured data sets are not beside the project")
+pytestmark = pytest.mark.skipif(
+    not BRAIN.exists(), reason="the measured data sets are not beside the project"
+)
 
 
 @pytest.fixture
@@ -46,7 +60,11 @@ def rdl(tmp_path, monkeypatch, capsys):
 
 
 def test_the_page_has_a_command_for_every_file_of_rdms():
-    there = {path.relative_to(BRAIN).as_posix() for path in BRAIN.glob("*/*") if path.is_file() and path.suffix != ".txt"}
+    there = {
+        path.relative_to(BRAIN).as_posix()
+        for path in BRAIN.glob("*/*")
+        if path.is_file() and path.suffix != ".txt"
+    }
     assert {shlex.split(command)[2] for command in IMPORTS} == there and len(IMPORTS) == len(HELD)
 
 
@@ -60,8 +78,10 @@ def test_a_file_is_one_command_and_goes_to_rsatoolbox_and_back_bit_for_bit(comma
     assert len(set(store.stimuli.labels)) == 6
     assert rdl(f"rdl export-rdms {out} out.h5 --format rsatoolbox")[0] == 0
     opened = rsatoolbox.rdm.load_rdm("out.h5")
-    assert np.array_equal(opened.dissimilarities, np.concatenate([each.values for each in read([Path(file)])]))
-    for mine, back in zip(store.layers, read([Path("out.h5")]), strict=True):
+    assert np.array_equal(
+        opened.dissimilarities, np.concatenate([each.values for each in read_rdms([Path(file)])])
+    )
+    for mine, back in zip(store.layers, read_rdms([Path("out.h5")]), strict=True):
         stack = store.rdm(mine)
         assert back.region == mine and np.array_equal(back.values, stack.values)
         assert (back.subjects, back.sessions) == (stack.subject, stack.session)
@@ -75,16 +95,23 @@ def test_the_same_pictures_on_other_grounds_are_compared_by_position_only(rdl):
     command = command.replace("judged.h5 models.h5 ", "")
     code, out, err = rdl(command.replace(" --align position", ""))
     assert (code, out) == (2, "") and "none of them is in all" in err and "--align position" in err
-    code, out, _ = rdl(f"{command} --draws 0 --layers IT@mean,hIT@mean --json")
+    code, out, _ = rdl(f"{command} --n-resamples 0 --layers IT@mean,hIT@mean --json")
     found = json.loads(out)
-    assert code == 0 and found["stimuli"] == 92 and round(found["tables"][0]["pairs"][0]["value"], 3) == 0.557
+    assert (
+        code == 0
+        and found["stimuli"] == 92
+        and round(found["tables"][0]["pairs"][0]["value"], 3) == 0.557
+    )
 
 
 def test_words_that_belong_elsewhere_are_refused(rdl, tmp_path):
     before = sorted(tmp_path.iterdir())
     for command, fact in (
         ("rdl demo --data-root krieg92", "--data-root krieg92 is for --brain"),
-        ("rdl export-rdms krieg92/92_brainRDMs.mat out.h5 --stimuli other.h5", "--stimuli is for a run"),
+        (
+            "rdl export-rdms krieg92/92_brainRDMs.mat out.h5 --stimuli other.h5",
+            "--stimuli is for a run",
+        ),
     ):
         code, out, err = rdl(command)
         assert (code, out) == (2, "") and fact in err and "hint: " in err

@@ -12,7 +12,16 @@ from rdl_cli.commands.listing import KINDS
 from rdl_cli.runs.run import Run
 from rdl_cli.store.store import Store
 
-HEAVY = {"torch", "numpy", "h5py", "scipy", "sklearn", "matplotlib", "torchvision", "lightning_fabric"}
+HEAVY = {
+    "torch",
+    "numpy",
+    "h5py",
+    "scipy",
+    "sklearn",
+    "matplotlib",
+    "torchvision",
+    "lightning_fabric",
+}
 TRAIN = "--dataset digits --network mnist-cnn:width=0.25 --device cpu --epochs 2"
 
 
@@ -49,9 +58,15 @@ for words in (["--help"], ["train-student", "--help"], ["trian"], ["train-teache
         assert end.code == (0 if "--help" in words else 2), (words, end.code)
 print("IMPORTED", sorted({HEAVY!r} & sys.modules.keys()))
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
+    )
     assert found.stdout.endswith("IMPORTED []\n"), found.stdout
-    assert "train-student" in found.stdout and "--targets" in found.stdout and "--no-download" in found.stdout
+    assert (
+        "train-student" in found.stdout
+        and "--targets" in found.stdout
+        and "--no-download" in found.stdout
+    )
 
 
 def test_training_by_command_is_training_by_function(rdl, here, student, follow):
@@ -60,25 +75,46 @@ def test_training_by_command_is_training_by_function(rdl, here, student, follow)
     )
     assert code == 0 and out == "", "stdout is data; training has none"
     assert "epoch 2/2: task" in err and "test error" in err
-    assert (here / "out/model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+    assert (here / "out/model.safetensors").read_bytes() == (
+        student / "model.safetensors"
+    ).read_bytes()
     assert "train-student out" in Run(here / "out").provenance["command"]
 
 
 def test_a_resolved_config_reruns_the_run_and_flags_win(rdl, here, student):
     assert rdl(f"train-student again --config {student}/config.toml")[0] == 0
-    assert (here / "again/model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
-    assert rdl(f"train-student other --config {student}/config.toml --seed 7 --epochs 1 --objective rdl:weight=2")[0] == 0
+    assert (here / "again/model.safetensors").read_bytes() == (
+        student / "model.safetensors"
+    ).read_bytes()
+    assert (
+        rdl(
+            f"train-student other --config {student}/config.toml --seed 7 --epochs 1 --objective rdl:weight=2"
+        )[0]
+        == 0
+    )
     kept = tomllib.loads((here / "other/config.toml").read_text())
-    assert (kept["seed"], kept["epochs"], kept["objective"]) == (7, 1, ["rdl:weight=2"]) and kept["match"] == ["pool1,pool2,fc"]
+    assert (kept["seed"], kept["epochs"], kept["objective"]) == (7, 1, ["rdl:weight=2"]) and kept[
+        "match"
+    ] == ["pool1,pool2,fc"]
 
 
-def test_a_teachers_config_serves_export_and_a_store_is_made_by_command(rdl, here, teacher, store, tiny):
-    (here / "export.toml").write_text('layers = ["pool1", "pool2,fc"]\nbatch-size = 100\ndevice = "cpu"\nas = "activations"\n')
+def test_a_teachers_config_serves_export_and_a_store_is_made_by_command(
+    rdl, here, teacher, store, tiny
+):
+    (here / "export.toml").write_text(
+        'layers = ["pool1", "pool2,fc"]\nbatch-size = 100\ndevice = "cpu"\nas = "activations"\n'
+    )
     code, out, err = rdl(f"export-rdms {teacher} store.h5 --config export.toml")
     assert (code, out) == (0, "") and "% on the train images" in err
     assert tiny.same_arrays(here / "store.h5", store)
-    code, out, err = rdl(f"export-rdms {teacher} rdm.h5 --config export.toml --as rdm --layers fc --distance euclidean")
-    assert code == 0 and Store.open(here / "rdm.h5").rdm("fc").distance == "euclidean" and Store.open(here / "rdm.h5").layers == ("fc",)
+    code, out, err = rdl(
+        f"export-rdms {teacher} rdm.h5 --config export.toml --as rdm --layers fc --distance euclidean"
+    )
+    assert (
+        code == 0
+        and Store.open(here / "rdm.h5").rdm("fc").distance == "euclidean"
+        and Store.open(here / "rdm.h5").layers == ("fc",)
+    )
 
 
 def test_compare_and_show_read_what_training_wrote(rdl, here, teacher, student):
@@ -99,35 +135,56 @@ def test_compare_and_show_read_what_training_wrote(rdl, here, teacher, student):
         (f"train-teacher out {TRAIN} --lr fast", "Invalid value for '--lr'"),
         (f"train-teacher out {TRAIN} --lr nan", "--lr is nan"),
         (f"train-teacher out {TRAIN} --batch-size 0", "--batch-size is 0; at least 1"),
-        (f"train-teacher out {TRAIN} --steps 0", "--steps is 0; at least 1"),
+        (f"train-teacher out {TRAIN} --max-steps 0", "--max-steps is 0; at least 1"),
         (f"train-teacher out {TRAIN} --precision 8-bit", "'8-bit' is not one of"),
         (f"train-teacher out {TRAIN} --dataset digist", "did you mean `digits`"),
         (f"train-teacher out {TRAIN} --dataset mnist --data-root nowhere", "mnist"),
         (f"train-teacher out {TRAIN} --dataset folder:nowhere", "nowhere"),
         (f"train-teacher out {TRAIN} --dataset digits:size=3", "takes no options"),
-        (f"train-teacher out {TRAIN} --image-size 16", "have one size and can't be read at 16 pixels"),
+        (
+            f"train-teacher out {TRAIN} --image-size 16",
+            "have one size and can't be read at 16 pixels",
+        ),
         (f"train-teacher out {TRAIN} --network mnist-cn", "did you mean `mnist-cnn`"),
         (f"train-teacher out {TRAIN} --network mnist-cnn:widht=2", "did you mean `width`"),
-        (f"train-teacher out {TRAIN} --network mnist-cnn:width=wide", "`width=wide` in `mnist-cnn:width=wide` is not a number"),
+        (
+            f"train-teacher out {TRAIN} --network mnist-cnn:width=wide",
+            "`width=wide` in `mnist-cnn:width=wide` is not a number",
+        ),
         (f"train-teacher out {TRAIN} --network mnist-cnn:width", "has no value"),
-        (f"train-teacher out {TRAIN} --network torchvision:resnet18", "does not take 1x8x8 pictures"),
+        (
+            f"train-teacher out {TRAIN} --network torchvision:resnet18",
+            "does not take 1x8x8 pictures",
+        ),
         (f"train-teacher out {TRAIN} --schedule cosin", "did you mean `cosine`"),
         (f"train-teacher out {TRAIN} --preprocessing unti", "did you mean `unit`"),
         (f"train-teacher out {TRAIN} --views hflpi", "did you mean `hflip`"),
         (f"train-teacher out {TRAIN} --device cudda", "did you mean `cuda`"),
         (f"train-teacher out {TRAIN} --seeds 4..0", "`4..0` is not a list of seeds"),
         (f"train-teacher out {TRAIN} --train-size 2000", "2,000 labelled images were asked for"),
-        (f"train-teacher out {TRAIN} --unlabelled", "all have"),
+        (f"train-teacher out {TRAIN} --use-unlabelled", "all have"),
         (f"train-teacher out {TRAIN} --seed 3 --seeds 0..2", "--seeds is 0..2 and --seed is 3"),
         (f"train-teacher out {TRAIN} --seeds 0,1,1", "`0,1,1` names the seed 1 more than once"),
         (f"train-teacher out {TRAIN} --seeds 0..2,1", "`0..2,1` names the seed 1 more than once"),
-        (f"train-teacher out {TRAIN} --views shift:8", "`shift:8` moves pictures of 8 × 8 pixels out of sight"),
+        (
+            f"train-teacher out {TRAIN} --views shift:8",
+            "`shift:8` moves pictures of 8 × 8 pixels out of sight",
+        ),
         (f"train-teacher out {TRAIN} --views shift:1000", "`shift:1000` has 4,004,001 views"),
         (f"train-teacher out {TRAIN} --lr fast", "'fast' is not a number"),
         (f"train-teacher out {TRAIN} --batch-size few", "'few' is not a whole number"),
-        (f"train-student out {TRAIN} --match fd", "there is no layer of the student `fd`; did you mean `fc`"),
-        (f"train-student out {TRAIN} --objective dsn:layers=fc,weight=nan", "has weight=nan, which is no number to multiply by"),
-        ("export-rdms nowhere store.h5 --layers fc --batch-size 0", "--batch-size is 0; at least 1 is needed"),
+        (
+            f"train-student out {TRAIN} --match fd",
+            "there is no layer of the student `fd`; did you mean `fc`",
+        ),
+        (
+            f"train-student out {TRAIN} --objective dsn:layers=fc,weight=nan",
+            "has weight=nan, which is no number to multiply by",
+        ),
+        (
+            "export-rdms nowhere store.h5 --layers fc --batch-size 0",
+            "--batch-size is 0; at least 1 is needed",
+        ),
         (f"train-teacher out {TRAIN} --init nowhere", "no weights at nowhere"),
         (f"train-teacher out {TRAIN} --targets store.h5", "No such option: --targets"),
         (f"train-student out {TRAIN} --targets nowhere.h5 --match fc", "no store at nowhere.h5"),
@@ -146,7 +203,9 @@ def test_a_wrong_word_is_one_error_and_a_hint(words, fact, rdl, here):
     code, out, err = rdl(words)
     assert code == 2 and out == "" and not list(here.iterdir()), err
     lines = err.splitlines()
-    assert [line for line in lines if line.startswith("error: ")] == [lines[-2] if lines[-1].startswith("hint: ") else lines[-1]]
+    assert [line for line in lines if line.startswith("error: ")] == [
+        lines[-2] if lines[-1].startswith("hint: ") else lines[-1]
+    ]
     assert fact in err and "Traceback" not in err
 
 
@@ -158,8 +217,8 @@ def test_a_wrong_word_is_one_error_and_a_hint(words, fact, rdl, here):
         ("epochs = [1, 2]", "`epochs` in c.toml is [1, 2]; a whole number is needed"),
         ("lr = true", "`lr` in c.toml is True; a number is needed"),
         ("seeds = 3", "`seeds` in c.toml is 3; a text is needed"),
-        ("unlabelled = 'yes'", "`unlabelled` in c.toml is 'yes'; true or false is needed"),
-        ("stimuli-split = '40'", "`stimuli-split` in c.toml is '40'; a number is needed"),
+        ("use_unlabelled = 'yes'", "`use_unlabelled` in c.toml is 'yes'; true or false is needed"),
+        ("stimuli-heldout = '40'", "`stimuli-heldout` in c.toml is '40'; a number is needed"),
         ("epochs = ", "is not TOML"),
         ("epochs = 'three'", "`epochs` in c.toml is 'three'; a whole number is needed"),
         ("precision = 'low'", "`precision` in c.toml is 'low'; '32-true' or 'bf16-mixed' or"),
@@ -179,7 +238,11 @@ def test_what_exists_is_not_overwritten(rdl, here, store, teacher):
     (here / "out").mkdir()
     (here / "out" / "mine.txt").write_text("mine")
     (here / "store.h5").write_text("mine")
-    for words in (f"train-teacher out {TRAIN}", f"train-teacher out {TRAIN} --resume", f"export-rdms {teacher} store.h5 --layers fc"):
+    for words in (
+        f"train-teacher out {TRAIN}",
+        f"train-teacher out {TRAIN} --resume",
+        f"export-rdms {teacher} store.h5 --layers fc",
+    ):
         code, _, err = rdl(words)
         assert code == 2 and err.splitlines()[-2].startswith("error: ")
     assert (here / "store.h5").read_text() == (here / "out/mine.txt").read_text() == "mine"

@@ -10,7 +10,9 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.store.store import Store
 
 BRAIN = Path(__file__).resolve().parents[2] / "../shared/data/brain"
-real = pytest.mark.skipif(not BRAIN.exists(), reason="the measured data sets are not beside the project")
+real = pytest.mark.skipif(
+    not BRAIN.exists(), reason="the measured data sets are not beside the project"
+)
 
 
 def test_without_network_and_files_it_names_the_next_step_and_leaves_nothing(tmp_path, monkeypatch):
@@ -50,24 +52,47 @@ def test_files_are_fetched_once_and_found_again(tmp_path, monkeypatch):
     for name in job.FILES:
         assert job.published(tmp_path, name).read_bytes() == (BRAIN / "krieg92" / name).read_bytes()
     monkeypatch.setattr(job, "ADDRESS", "nowhere:{name}{commit}")
-    assert [job.published(tmp_path, name).parent for name in job.FILES] == [tmp_path / "krieg92"] * 2
+    assert [job.published(tmp_path, name).parent for name in job.FILES] == [
+        tmp_path / "krieg92"
+    ] * 2
 
 
 @real
 def test_it_trains_evaluates_and_draws(tmp_path, monkeypatch, capfd):
     quick = {"epochs": 1, "seeds": "0..1", "network": "mnist-cnn:width=0.25", "device": "cpu"}
-    monkeypatch.setattr(job, "METHODS", {name: replace(settings, **quick) for name, settings in job.METHODS.items()})
+    monkeypatch.setattr(
+        job, "METHODS", {name: replace(settings, **quick) for name, settings in job.METHODS.items()}
+    )
     monkeypatch.setattr(job, "DRAWS", 20)
     out = tmp_path / "out"
     shown = job.demo_brain(out, str(BRAIN))
     left = {"brain.h5", "untaught.h5", "taught.h5", "untaught", "taught", "rdms.svg", "map.svg"}
-    assert {path.name for path in out.iterdir()} == left and Store.open(out / "brain.h5").layers == ("hIT", "mIT")
+    assert {path.name for path in out.iterdir()} == left and Store.open(
+        out / "brain.h5"
+    ).layers == ("hIT", "mIT")
     assert [len(method.runs) for method in shown.compared.methods] == [2, 2]
     (table,) = shown.alike.tables
     (ceiling,) = table.ceilings
-    assert (ceiling.region, round(ceiling.lower, 3), round(ceiling.upper, 3)) == ("brain/hIT", 0.372, 0.666)
-    assert {side.name for side in shown.alike.sides} == {"brain/hIT", "brain/mIT", "untaught/fc", "taught/fc"}
-    for part in ("untaught  taught", "untaught  held-out", "taught    held-out", "ceiling 0.363 to 0.661"):
+    assert (ceiling.region, round(ceiling.lower, 3), round(ceiling.upper, 3)) == (
+        "brain/hIT",
+        0.372,
+        0.666,
+    )
+    assert {side.name for side in shown.alike.sides} == {
+        "brain/hIT",
+        "brain/mIT",
+        "untaught/fc",
+        "train/fc",
+    }
+    for part in (
+        "untaught  taught",
+        "untaught  held-out",
+        "taught    held-out",
+        "ceiling 0.363 to 0.661",
+    ):
         assert part in shown.ending
     said = capfd.readouterr().err
-    assert all(f"\n{step}. " in f"\n{said}" for step in range(1, 5)) and "46 are taught, all in each step, 46 held out" in said
+    assert (
+        all(f"\n{step}. " in f"\n{said}" for step in range(1, 5))
+        and "46 are taught, all in each step, 46 held out" in said
+    )

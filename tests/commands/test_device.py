@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rdl_cli.commands.device import device_of, keep_freed_memory
+from rdl_cli.commands.device import keep_freed_memory, resolve_device
 from rdl_cli.core.errors import UserError
 
 PROGRAM = """
@@ -33,15 +33,28 @@ print(round(left_by(1 << 26)), keep_freed_memory("cpu"), round(left_by(1 << 26))
 """
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="this system's C library is not glibc")
+@pytest.mark.skipif(
+    platform.libc_ver()[0] != "glibc", reason="this system's C library is not glibc"
+)
 def test_glibc_keeps_a_large_block_that_was_freed() -> None:
     """In a process of its own, for it is for good."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        check=True,
+    )
     assert done.stdout.split() == ["0", "True", "1"]
 
 
-@pytest.mark.parametrize(("device", "library"), [("cpu", ("", "")), ("cpu", ("musl", "1.2")), ("cuda", ("glibc", "2.39"))])
-def test_elsewhere_nothing_is_touched(monkeypatch: pytest.MonkeyPatch, device: str, library: tuple[str, str]) -> None:
+@pytest.mark.parametrize(
+    ("device", "library"),
+    [("cpu", ("", "")), ("cpu", ("musl", "1.2")), ("cuda", ("glibc", "2.39"))],
+)
+def test_elsewhere_nothing_is_touched(
+    monkeypatch: pytest.MonkeyPatch, device: str, library: tuple[str, str]
+) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: library)
     monkeypatch.setattr(ctypes, "CDLL", lambda _: pytest.fail("a library was loaded"))
     assert not keep_freed_memory(device)
@@ -49,5 +62,5 @@ def test_elsewhere_nothing_is_touched(monkeypatch: pytest.MonkeyPatch, device: s
 
 def test_a_device_without_float64_is_refused() -> None:
     with pytest.raises(UserError, match="`mps` has no float64"):
-        device_of("mps")
-    assert device_of("cpu") == "cpu"
+        resolve_device("mps")
+    assert resolve_device("cpu") == "cpu"

@@ -9,19 +9,21 @@ import torch
 from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
-from rdl_cli.commands.import_rdms import export_foreign, import_rdms
-from rdl_cli.commands.import_settings import Import
-from rdl_cli.commands.plot.plot_data import Wanted, of_store
-from rdl_cli.commands.plot_settings import Heatmaps
-from rdl_cli.commands.settings import FORMATS, Export
+from rdl_cli.commands.import_rdms import export_to_file, import_rdms
+from rdl_cli.commands.import_settings import ImportSettings
+from rdl_cli.commands.plot.plot_data import LayerSelection, rdms_of_store
+from rdl_cli.commands.plot_settings import HeatmapSettings
+from rdl_cli.commands.settings import FORMATS, ExportSettings
 from rdl_cli.core.errors import UserError
-from rdl_cli.datasets.loader import digests
-from rdl_cli.io.read import read
+from rdl_cli.datasets.loader import image_digests
+from rdl_cli.io.read import read_rdms
 from rdl_cli.io.write import WRITERS
 from rdl_cli.rsa.response_distances import crossnobis
 
 BRAIN = Path(__file__).resolve().parents[2] / "../shared/data/brain"
-real = pytest.mark.skipif(not BRAIN.exists(), reason="the measured data sets are not beside the project")
+real = pytest.mark.skipif(
+    not BRAIN.exists(), reason="the measured data sets are not beside the project"
+)
 
 N = 5
 RNG = np.random.default_rng(9)
@@ -53,46 +55,74 @@ def said(capfd) -> str:
 
 def test_a_dry_run_says_everything_and_writes_nothing(subjects, folder, tmp_path, capfd):
     before = sorted(tmp_path.rglob("*"))
-    assert import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder)), dry_run=True) is None
+    assert (
+        import_rdms(
+            [subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)), dry_run=True
+        )
+        is None
+    )
     assert sorted(tmp_path.rglob("*")) == before
     text = said(capfd)
-    for part in ("3 subjects", "3 × 5 × 5 read as subject, i, j", "upper triangle", "1 - r", "bound in their order", "face.png"):
+    for part in (
+        "3 subjects",
+        "3 × 5 × 5 read as subject, i, j",
+        "upper triangle",
+        "1 - r",
+        "bound in their order",
+        "face.png",
+    ):
         assert part in text
 
 
 def test_without_names_pictures_are_bound_in_natural_order(subjects, folder, tmp_path):
-    store = import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder)))
+    store = import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     assert store.layers == ("IT",) and np.array_equal(store.rdm("IT").values, VECTORS)
-    assert store.rdm("IT").subject == ("1", "2", "3") and store.rdm("IT").distance == "correlation" and store.rdm("IT").unit == "1 - r"
+    assert (
+        store.rdm("IT").subject == ("1", "2", "3")
+        and store.rdm("IT").distance == "correlation"
+        and store.rdm("IT").unit == "1 - r"
+    )
     order = sorted(range(N), key=lambda k: NAMES[k])
     assert np.array_equal(store.stimuli.images, PICTURES[order].transpose(0, 3, 1, 2))
     assert list(store.stimuli.names) == [f"{NAMES[k]}.png" for k in order]
-    assert np.array_equal(store.stimuli.digests, digests(torch.from_numpy(np.array(store.stimuli.images))))
+    assert np.array_equal(
+        store.stimuli.digests, image_digests(torch.from_numpy(np.array(store.stimuli.images)))
+    )
 
 
-@pytest.mark.parametrize("listed", [NAMES, tuple(f"{name}.png" for name in NAMES)], ids=["stems", "files"])
+@pytest.mark.parametrize(
+    "listed", [NAMES, tuple(f"{name}.png" for name in NAMES)], ids=["stems", "files"]
+)
 @pytest.mark.parametrize("by", ["file", "list"])
 def test_names_bind_each_picture_to_its_row(by, listed, folder, tmp_path, capfd):
     held = {"IT": SQUARES} | ({"stimuli": np.array(listed)} if by == "file" else {})
     np.savez(tmp_path / "rdms.npz", **held)
     (tmp_path / "names.txt").write_text("\n".join(listed) + "\n")
     names = str(tmp_path / "names.txt") if by == "list" else ""
-    store = import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import(stimuli=str(folder), names=names))
-    assert np.array_equal(store.stimuli.images, PICTURES.transpose(0, 3, 1, 2)) and np.array_equal(store.rdm("IT").values, VECTORS)
+    store = import_rdms(
+        [tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings(stimuli=str(folder), names=names)
+    )
+    assert np.array_equal(store.stimuli.images, PICTURES.transpose(0, 3, 1, 2)) and np.array_equal(
+        store.rdm("IT").values, VECTORS
+    )
     assert "bound by name: tree" in said(capfd)
 
 
 def test_pictures_of_no_stimulus_are_left_out_where_names_tell(folder, tmp_path, capfd):
     Image.fromarray(PICTURES[0]).save(folder / "extra.png")
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(NAMES))
-    store = import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import(stimuli=str(folder)))
+    store = import_rdms(
+        [tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings(stimuli=str(folder))
+    )
     assert len(store.stimuli.images) == N and "1 pictures are of no stimulus" in said(capfd)
 
 
 def test_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES), "utf-16")
-    (tmp_path / "kinds.csv").write_text("\n".join(f"{name},{kind}" for name, kind in zip(NAMES, "abaab", strict=True)), "utf-16")
-    given = Import(names=str(tmp_path / "names.txt"), labels=str(tmp_path / "kinds.csv"))
+    (tmp_path / "kinds.csv").write_text(
+        "\n".join(f"{name},{kind}" for name, kind in zip(NAMES, "abaab", strict=True)), "utf-16"
+    )
+    given = ImportSettings(names=str(tmp_path / "names.txt"), labels=str(tmp_path / "kinds.csv"))
     store = import_rdms([subjects], tmp_path / "s.h5", given)
     assert tuple(store.stimuli.names) == NAMES and store.stimuli.labels.tolist() == [0, 1, 0, 0, 1]
 
@@ -100,28 +130,36 @@ def test_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
 def test_numbers_that_disagree_are_refused(subjects, folder, tmp_path):
     (folder / "tree.png").unlink()
     with pytest.raises(UserError, match="of 5 stimuli, and there are 4 pictures"):
-        import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder)))
+        import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     (tmp_path / "names.txt").write_text("a\nb\n")
     with pytest.raises(UserError, match="lists 2 stimuli; the RDMs are of 5"):
-        import_rdms([subjects], tmp_path / "s.h5", Import(names=str(tmp_path / "names.txt")))
+        import_rdms(
+            [subjects], tmp_path / "s.h5", ImportSettings(names=str(tmp_path / "names.txt"))
+        )
     (tmp_path / "names.txt").write_text("a\nb\na\n")
     with pytest.raises(UserError, match="lists `a` more than once"):
-        import_rdms([subjects], tmp_path / "s.h5", Import(names=str(tmp_path / "names.txt")))
+        import_rdms(
+            [subjects], tmp_path / "s.h5", ImportSettings(names=str(tmp_path / "names.txt"))
+        )
     assert not (tmp_path / "s.h5").exists()
 
 
 def test_names_without_a_picture_are_named(folder, tmp_path):
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(["car", *NAMES[1:]]))
-    with pytest.raises(UserError, match="1 of 5 stimuli have no picture of their name: car") as error:
-        import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import(stimuli=str(folder)))
+    with pytest.raises(
+        UserError, match="1 of 5 stimuli have no picture of their name: car"
+    ) as error:
+        import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     assert "--names" in error.value.hint
 
 
 def test_pictures_of_different_sizes_are_refused_or_resized(subjects, folder, tmp_path):
     Image.fromarray(np.zeros((9, 11, 3), np.uint8)).save(folder / "face.png")
     with pytest.raises(UserError, match="sizes"):
-        import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder)))
-    store = import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder), image_size=8))
+        import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
+    store = import_rdms(
+        [subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder), image_size=8)
+    )
     assert store.stimuli.images.shape == (N, 3, 8, 8)
 
 
@@ -138,21 +176,41 @@ def table(path, text):
 def test_categories_are_bound_by_name_or_in_order(by, head, folder, tmp_path, capfd):
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(NAMES))
     if by == "name":
-        lines = [f"{name},{kind}" for name, kind in zip(NAMES[::-1], KINDS[::-1], strict=True)] + ["car,object"]
+        lines = [f"{name},{kind}" for name, kind in zip(NAMES[::-1], KINDS[::-1], strict=True)] + [
+            "car,object"
+        ]
         labels = table(tmp_path / "labels.csv", head + "\n".join(lines))
     else:
         labels = table(tmp_path / "labels.txt", ("category\n" if head else "") + "\n".join(KINDS))
-    store = import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import(stimuli=str(folder), labels=labels))
-    assert store.provenance["classes"] == ["plant", "body", "object"] and store.stimuli.labels.tolist() == [0, 1, 2, 2, 1]
-    assert [parent["kind"] for parent in store.provenance["parents"]] == ["file", "stimuli", "labels"]
+    store = import_rdms(
+        [tmp_path / "rdms.npz"],
+        tmp_path / "s.h5",
+        ImportSettings(stimuli=str(folder), labels=labels),
+    )
+    assert store.provenance["classes"] == [
+        "plant",
+        "body",
+        "object",
+    ] and store.stimuli.labels.tolist() == [0, 1, 2, 2, 1]
+    assert [parent["kind"] for parent in store.provenance["parents"]] == [
+        "file",
+        "stimuli",
+        "labels",
+    ]
     assert "3 categories" in said(capfd)
-    drawn = of_store(tmp_path / "s.h5", Heatmaps(), Wanted([]))
-    assert drawn.classes == ("plant", "body", "body", "object", "object"), "a figure calls them by name"
+    drawn = rdms_of_store(tmp_path / "s.h5", HeatmapSettings(), LayerSelection([]))
+    assert drawn.classes == ("plant", "body", "body", "object", "object"), (
+        "a figure calls them by name"
+    )
 
 
 def test_categories_need_no_pictures_and_may_stand_by_number(subjects, tmp_path):
-    labels = table(tmp_path / "labels.tsv", "".join(f"{n}\t{kind}\n" for n, kind in enumerate(KINDS, 1)))
-    assert import_rdms([subjects], tmp_path / "s.h5", Import(labels=labels)).stimuli.labels.tolist() == [0, 1, 2, 2, 1]
+    labels = table(
+        tmp_path / "labels.tsv", "".join(f"{n}\t{kind}\n" for n, kind in enumerate(KINDS, 1))
+    )
+    assert import_rdms(
+        [subjects], tmp_path / "s.h5", ImportSettings(labels=labels)
+    ).stimuli.labels.tolist() == [0, 1, 2, 2, 1]
 
 
 def test_a_folder_for_each_category_is_its_name(subjects, tmp_path):
@@ -160,8 +218,15 @@ def test_a_folder_for_each_category_is_its_name(subjects, tmp_path):
         (tmp_path / "pictures" / kind).mkdir(parents=True, exist_ok=True)
         Image.fromarray(PICTURES[k]).save(tmp_path / "pictures" / kind / f"{name}.png")
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(NAMES))
-    store = import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import(stimuli=str(tmp_path / "pictures")))
-    assert np.array_equal(store.stimuli.images, PICTURES.transpose(0, 3, 1, 2)) and store.stimuli.names[0] == "plant/tree.png"
+    store = import_rdms(
+        [tmp_path / "rdms.npz"],
+        tmp_path / "s.h5",
+        ImportSettings(stimuli=str(tmp_path / "pictures")),
+    )
+    assert (
+        np.array_equal(store.stimuli.images, PICTURES.transpose(0, 3, 1, 2))
+        and store.stimuli.names[0] == "plant/tree.png"
+    )
     assert [store.provenance["classes"][label] for label in store.stimuli.labels] == list(KINDS)
 
 
@@ -169,7 +234,11 @@ def test_a_folder_for_each_category_is_its_name(subjects, tmp_path):
     "name, text, message",
     [
         ("l.txt", "a\nb\n", "lists 2 categories; the RDMs are of 5 stimuli"),
-        ("l.csv", "1,a\n2,b\nthree,a\n4,b\n5,a\n", "1 of 5 stimuli have no category of their name: 3"),
+        (
+            "l.csv",
+            "1,a\n2,b\nthree,a\n4,b\n5,a\n",
+            "1 of 5 stimuli have no category of their name: 3",
+        ),
         ("l.csv", "1,a\n1,b\n", "lists `1` more than once"),
         ("l.csv", "1,a\n2\n", "lines of 1 and 2 cells"),
         ("l.csv", "1,a,b\n", "lines of 3 cells"),
@@ -184,39 +253,50 @@ def test_categories_that_do_not_fit_are_refused(name, text, message, subjects, t
     if text is not None:
         labels.write_text(text)
     with pytest.raises(UserError, match=message):
-        import_rdms([subjects], tmp_path / "s.h5", Import(labels=str(labels)))
+        import_rdms([subjects], tmp_path / "s.h5", ImportSettings(labels=str(labels)))
     assert not (tmp_path / "s.h5").exists()
 
 
 def test_a_distance_that_nobody_knows_is_refused(subjects, tmp_path):
     with pytest.raises(UserError, match="no distance `corelation`; did you mean `correlation`"):
-        import_rdms([subjects], tmp_path / "s.h5", Import(distance="corelation"))
+        import_rdms([subjects], tmp_path / "s.h5", ImportSettings(distance="corelation"))
     assert not (tmp_path / "s.h5").exists()
-    assert import_rdms([subjects], tmp_path / "s.h5", Import(distance="arrangement")).rdm("IT").distance == "arrangement"
+    assert (
+        import_rdms([subjects], tmp_path / "s.h5", ImportSettings(distance="arrangement"))
+        .rdm("IT")
+        .distance
+        == "arrangement"
+    )
 
 
 def test_without_pictures_the_stimuli_have_names_and_no_digest(subjects, tmp_path, capfd):
-    store = import_rdms([subjects], tmp_path / "s.h5", Import())
-    assert list(store.stimuli.names) == ["1", "2", "3", "4", "5"] and set(store.stimuli.digests) == {b""}
+    store = import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
+    assert list(store.stimuli.names) == ["1", "2", "3", "4", "5"] and set(
+        store.stimuli.digests
+    ) == {b""}
     assert "nothing can be trained against it" in said(capfd)
 
 
 def test_files_that_list_their_stimuli_differently_come_into_one_order(tmp_path):
     np.savez(tmp_path / "a.npz", IT=SQUARES[0], stimuli=np.array(NAMES))
     np.savez(tmp_path / "b.npz", V1=SQUARES[1][::-1, ::-1], stimuli=np.array(NAMES[::-1]))
-    store = import_rdms([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "s.h5", Import())
-    assert np.array_equal(store.rdm("V1").values, VECTORS[1:2]) and list(store.stimuli.names) == list(NAMES)
+    store = import_rdms(
+        [tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "s.h5", ImportSettings()
+    )
+    assert np.array_equal(store.rdm("V1").values, VECTORS[1:2]) and list(
+        store.stimuli.names
+    ) == list(NAMES)
 
 
 def test_a_store_that_exists_is_not_overwritten(subjects, tmp_path):
     (tmp_path / "s.h5").write_text("mine")
     with pytest.raises(UserError, match="exists already"):
-        import_rdms([subjects], tmp_path / "s.h5", Import())
+        import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
     assert (tmp_path / "s.h5").read_text() == "mine"
 
 
 def test_provenance_names_the_files_and_the_guesses(subjects, folder, tmp_path):
-    store = import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder)))
+    store = import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     assert [parent["kind"] for parent in store.provenance["parents"]] == ["file", "stimuli"]
     assert any("1 - r" in note for note in store.provenance["notes"]["IT"])
     assert store.provenance["config"] == {"stimuli": str(folder)}
@@ -225,32 +305,54 @@ def test_provenance_names_the_files_and_the_guesses(subjects, folder, tmp_path):
 def test_responses_become_rdms(folder, tmp_path, capfd):
     runs = RNG.normal(size=(4, N, 6)) + RNG.normal(size=(N, 6))
     for subject in "ab":
-        np.savez(tmp_path / f"{subject}.npz", IT=runs.transpose(1, 2, 0), V1=runs.transpose(1, 2, 0))
-    settings = Import(responses="crossnobis", axes="stimulus,channel,run", stimuli=str(folder), regions=["IT"])
+        np.savez(
+            tmp_path / f"{subject}.npz", IT=runs.transpose(1, 2, 0), V1=runs.transpose(1, 2, 0)
+        )
+    settings = ImportSettings(
+        responses="crossnobis", axes="stimulus,channel,run", stimuli=str(folder), regions=["IT"]
+    )
     store = import_rdms([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "s.h5", settings)
-    assert store.layers == ("IT",) and store.rdm("IT").subject == ("a", "b") and store.rdm("IT").distance == "crossnobis"
+    assert (
+        store.layers == ("IT",)
+        and store.rdm("IT").subject == ("a", "b")
+        and store.rdm("IT").distance == "crossnobis"
+    )
     assert np.array_equal(store.rdm("IT").values[0], crossnobis(torch.from_numpy(runs.copy())))
     assert "4 runs × 5 stimuli × 6 channels" in said(capfd)
-    with pytest.raises(UserError, match="read as run × stimulus × channel has 6 stimuli, and not 5"):
-        import_rdms([tmp_path / "a.npz"], tmp_path / "t.h5", Import(responses="crossnobis", stimuli=str(folder)))
+    with pytest.raises(
+        UserError, match="read as run × stimulus × channel has 6 stimuli, and not 5"
+    ):
+        import_rdms(
+            [tmp_path / "a.npz"],
+            tmp_path / "t.h5",
+            ImportSettings(responses="crossnobis", stimuli=str(folder)),
+        )
     with pytest.raises(UserError, match="for files that hold RDMs"):
-        import_rdms([tmp_path / "a.npz"], tmp_path / "t.h5", Import(responses="crossnobis", distance="mse"))
+        import_rdms(
+            [tmp_path / "a.npz"],
+            tmp_path / "t.h5",
+            ImportSettings(responses="crossnobis", distance="mse"),
+        )
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".mat", ".npz"])
 def test_a_store_goes_out_and_comes_back(suffix, subjects, folder, tmp_path):
-    import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder)))
-    export_foreign(tmp_path / "s.h5", tmp_path / f"out{suffix}", Export())
-    (back,) = read([tmp_path / f"out{suffix}"])
-    assert np.array_equal(back.values, VECTORS) and back.subjects == ("1", "2", "3") and back.stimuli[0] == "face.png"
+    import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
+    export_to_file(tmp_path / "s.h5", tmp_path / f"out{suffix}", ExportSettings())
+    (back,) = read_rdms([tmp_path / f"out{suffix}"])
+    assert (
+        np.array_equal(back.values, VECTORS)
+        and back.subjects == ("1", "2", "3")
+        and back.stimuli[0] == "face.png"
+    )
     with pytest.raises(UserError, match="exists already"):
-        export_foreign(tmp_path / "s.h5", tmp_path / f"out{suffix}", Export())
+        export_to_file(tmp_path / "s.h5", tmp_path / f"out{suffix}", ExportSettings())
 
 
 def test_an_export_needs_a_format(subjects, tmp_path):
-    import_rdms([subjects], tmp_path / "s.h5", Import())
+    import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
     with pytest.raises(UserError, match="no suffix that names a format"):
-        export_foreign(tmp_path / "s.h5", tmp_path / "out", Export())
+        export_to_file(tmp_path / "s.h5", tmp_path / "out", ExportSettings())
 
 
 def test_every_writer_has_a_suffix():
@@ -258,21 +360,32 @@ def test_every_writer_has_a_suffix():
 
 
 def test_a_dry_run_of_an_export_writes_nothing(subjects, tmp_path, capfd):
-    import_rdms([subjects], tmp_path / "s.h5", Import())
-    export_foreign(tmp_path / "s.h5", tmp_path / "out.h5", Export(), dry_run=True)
-    assert not (tmp_path / "out.h5").exists() and "3 RDMs of 1 regions for rsatoolbox" in said(capfd)
+    import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
+    export_to_file(tmp_path / "s.h5", tmp_path / "out.h5", ExportSettings(), dry_run=True)
+    assert not (tmp_path / "out.h5").exists() and "3 RDMs of 1 regions for rsatoolbox" in said(
+        capfd
+    )
     with pytest.raises(UserError, match="did you mean `mat`"):
-        export_foreign(tmp_path / "s.h5", tmp_path / "out.h5", Export(), "matlab", dry_run=True)
+        export_to_file(
+            tmp_path / "s.h5", tmp_path / "out.h5", ExportSettings(), "matlab", dry_run=True
+        )
 
 
-@pytest.mark.parametrize("asked,got", [(["pool*"], {"pool1", "pool2"}), (["fc,pool1"], {"fc", "pool1"}), (["V1 [left]"], {"V1 [left]"})])
+@pytest.mark.parametrize(
+    "asked,got",
+    [
+        (["pool*"], {"pool1", "pool2"}),
+        (["fc,pool1"], {"fc", "pool1"}),
+        (["V1 [left]"], {"V1 [left]"}),
+    ],
+)
 def test_an_export_takes_globs_of_layers(asked, got, tmp_path):
     np.savez(tmp_path / "rdms.npz", **dict.fromkeys(("pool1", "pool2", "fc", "V1 [left]"), SQUARES))
-    import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", Import())
-    export_foreign(tmp_path / "s.h5", tmp_path / "out.npz", Export(layers=asked))
-    assert {each.region for each in read([tmp_path / "out.npz"])} == got
+    import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings())
+    export_to_file(tmp_path / "s.h5", tmp_path / "out.npz", ExportSettings(layers=asked))
+    assert {each.region for each in read_rdms([tmp_path / "out.npz"])} == got
     with pytest.raises(UserError, match="did you mean `fc`"):
-        export_foreign(tmp_path / "s.h5", tmp_path / "out.mat", Export(layers=["fd"]))
+        export_to_file(tmp_path / "s.h5", tmp_path / "out.mat", ExportSettings(layers=["fd"]))
 
 
 @pytest.mark.parametrize(
@@ -288,33 +401,45 @@ def test_an_export_takes_globs_of_layers(asked, got, tmp_path):
     ],
 )
 def test_settings_of_a_run_are_refused_for_a_store(given, said, subjects, tmp_path):
-    import_rdms([subjects], tmp_path / "s.h5", Import())
+    import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
     with pytest.raises(UserError, match=f"^{said} is for a run"):
-        export_foreign(tmp_path / "s.h5", tmp_path / "out.h5", Export(**given))
+        export_to_file(tmp_path / "s.h5", tmp_path / "out.h5", ExportSettings(**given))
     assert not (tmp_path / "out.h5").exists()
 
 
 @pytest.mark.parametrize("size", [-3, 0])
 def test_an_image_size_that_no_picture_has_is_refused(size, subjects, folder, tmp_path):
     with pytest.raises(UserError, match=f"--image-size is {size}; at least 1"):
-        import_rdms([subjects], tmp_path / "s.h5", Import(stimuli=str(folder), image_size=size))
+        import_rdms(
+            [subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder), image_size=size)
+        )
 
 
 @real
 def test_the_published_pictures_have_their_categories(tmp_path):
     file = BRAIN / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat"
-    store = import_rdms([file], tmp_path / "s.h5", Import(stimuli=str(file), regions=["monkey=mIT*"]))
+    store = import_rdms(
+        [file], tmp_path / "s.h5", ImportSettings(stimuli=str(file), regions=["monkey=mIT*"])
+    )
     raw = scipy.io.loadmat(file)["stimuli_92objs"]
     kinds = [str(each["category"][0]) for each in raw.flat]
     assert store.provenance["classes"] == list(dict.fromkeys(kinds))
-    assert store.layers == ("monkey",) and store.stimuli.labels.tolist() == [list(dict.fromkeys(kinds)).index(kind) for kind in kinds]
+    assert store.layers == ("monkey",) and store.stimuli.labels.tolist() == [
+        list(dict.fromkeys(kinds)).index(kind) for kind in kinds
+    ]
 
 
 @real
 def test_one_set_lends_its_categories_to_the_other(tmp_path):
     """Both show the same pictures in the same order, and only one says what they are of."""
     lent = str(BRAIN / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat")
-    asked = Import(stimuli=str(BRAIN / "cichy92/92images"), labels=lent, regions=["IT=IT_RDMs"])
+    asked = ImportSettings(
+        stimuli=str(BRAIN / "cichy92/92images"), labels=lent, regions=["IT=IT_RDMs"]
+    )
     store = import_rdms([BRAIN / "cichy92/target_fmri.mat"], tmp_path / "s.h5", asked)
     found = [store.provenance["classes"][label] for label in store.stimuli.labels]
-    assert found[0] == "human bodypart" and found[-1] == "artificial inanimate" and len(set(found)) == 6
+    assert (
+        found[0] == "human bodypart"
+        and found[-1] == "artificial inanimate"
+        and len(set(found)) == 6
+    )

@@ -2,12 +2,17 @@
 
 import pytest
 
-from rdl_cli.core.errors import MANY, UserError, did_you_mean, unknown
+from rdl_cli.core.errors import MANY_NAMES, UserError, did_you_mean, unknown_name
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("corelation", "correlation"), ("MSE", "mse"), ("eucl", "euclidean")])
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("corelation", "correlation"), ("MSE", "mse"), ("eucl", "euclidean")]
+)
 def test_the_nearest_name_is_offered(typed: str, meant: str) -> None:
-    assert did_you_mean(typed, ["mse", "Euclidean", "correlation"]).lower() == f"; did you mean `{meant}`?"
+    assert (
+        did_you_mean(typed, ["mse", "Euclidean", "correlation"]).lower()
+        == f"; did you mean `{meant}`?"
+    )
 
 
 def test_nothing_is_offered_where_nothing_is_near() -> None:
@@ -16,18 +21,18 @@ def test_nothing_is_offered_where_nothing_is_near() -> None:
 
 
 def test_unknown_lists_what_there_is() -> None:
-    error = unknown("distance", "corelation", ["mse", "correlation"])
+    error = unknown_name("distance", "corelation", ["mse", "correlation"])
     assert str(error) == "there is no distance `corelation`; did you mean `correlation`?"
     assert error.hint == "a distance is one of: correlation, mse"
-    assert unknown("objective", "x", ["rdl"]).hint == "an objective is one of: rdl"
-    assert unknown("layer", "x", []).hint is None
-    assert unknown("layer", "x", ["y"], hint="rdl layers").hint == "rdl layers"
+    assert unknown_name("objective", "x", ["rdl"]).hint == "an objective is one of: rdl"
+    assert unknown_name("layer", "x", []).hint is None
+    assert unknown_name("layer", "x", ["y"], hint="rdl layers").hint == "rdl layers"
 
 
 def test_very_many_names_are_not_all_listed() -> None:
-    error = unknown("network", "resnet18", [f"net{i}" for i in range(500)] + ["resnet-18"])
+    error = unknown_name("network", "resnet18", [f"net{i}" for i in range(500)] + ["resnet-18"])
     assert error.hint is not None
-    assert error.hint.count("net") < 2 * MANY
+    assert error.hint.count("net") < 2 * MANY_NAMES
     assert "resnet-18" in error.hint
     assert error.hint.endswith("… (501 in all)")
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import download, file_digest, whole, write_text
+from rdl_cli.core.files import atomic_write, download, file_digest, write_text
 
 
 def test_a_file_appears_when_its_block_ends(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
-    with whole(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("half")
         assert not path.exists()
         assert beside.parent == tmp_path  # another disk could not be renamed from
@@ -24,7 +24,7 @@ def test_a_file_appears_when_its_block_ends(tmp_path: Path) -> None:
 @pytest.mark.parametrize("failure", [ValueError, KeyboardInterrupt, SystemExit])
 def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseException]) -> None:
     path = tmp_path / "out.txt"
-    with pytest.raises(failure), whole(path) as beside:
+    with pytest.raises(failure), atomic_write(path) as beside:
         beside.write_text("half")
         raise failure
     assert list(tmp_path.iterdir()) == []
@@ -33,7 +33,7 @@ def test_a_failure_leaves_nothing_new(tmp_path: Path, failure: type[BaseExceptio
 def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), whole(path) as beside:
+    with pytest.raises(ZeroDivisionError), atomic_write(path) as beside:
         beside.write_text("new")
         raise ZeroDivisionError
     assert path.read_text() == "old"
@@ -42,7 +42,10 @@ def test_a_failure_keeps_what_was_there(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
     path = tmp_path / "out.txt"
-    with pytest.raises(UserError, match="could not be written: No space left on device") as caught, whole(path):
+    with (
+        pytest.raises(UserError, match="could not be written: No space left on device") as caught,
+        atomic_write(path),
+    ):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     assert "half-written" in str(caught.value.hint)
     assert list(tmp_path.iterdir()) == []
@@ -83,14 +86,18 @@ def test_a_download_is_whole_and_of_its_digest_or_absent(tmp_path):
     source, kept = tmp_path / "source", tmp_path / "new/kept"
     source.write_bytes(b"measured")
     digest = hashlib.sha256(b"measured").hexdigest()
-    with pytest.raises(UserError, match=f"another file: 8 bytes of SHA-256 {digest}, expected was 0000") as caught:
+    with pytest.raises(
+        UserError, match=f"another file: 8 bytes of SHA-256 {digest}, expected was 0000"
+    ) as caught:
         download(source.as_uri(), kept, "0" * 64)
     assert "--data-root" in caught.value.hint and str(kept) in caught.value.hint
     with pytest.raises(UserError, match="could not be downloaded"):
         download((tmp_path / "nowhere").as_uri(), kept, digest)
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
     download(source.as_uri(), kept, digest)
-    assert kept.read_bytes() == b"measured" and [path.name for path in kept.parent.iterdir()] == ["kept"]
+    assert kept.read_bytes() == b"measured" and [path.name for path in kept.parent.iterdir()] == [
+        "kept"
+    ]
     with pytest.raises(UserError, match="could not be written"):
         download(source.as_uri(), source / "below", digest)
 

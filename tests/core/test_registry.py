@@ -87,7 +87,9 @@ def test_a_name_alone_keeps_the_defaults(losses: Registry) -> None:
         ("pairs=3,weight=2", "weight", 2.0),
     ],
 )
-def test_an_option_arrives_as_its_type(losses: Registry, text: str, option: str, value: Any) -> None:
+def test_an_option_arrives_as_its_type(
+    losses: Registry, text: str, option: str, value: Any
+) -> None:
     found = losses.make(f"rdl:{text}", "s")[option]
     assert found == value
     assert type(found) is type(value)
@@ -159,25 +161,39 @@ def test_a_file_beside_the_command_is_found(losses: Registry, beside: Path) -> N
         "def triplet(student, *, margin=1, mode='hard', soft=False):\n    return student, margin, mode, soft\n"
     )
     assert losses.make("my_losses:triplet", "s") == ("s", 1, "hard", False)
-    assert losses.make("my_losses:triplet:margin=0.5,mode=all,soft=yes", "s") == ("s", 0.5, "all", True)
-    assert "no option of `my_losses:triplet` called `marge`; did you mean `margin`?" in str(refusal(losses, "my_losses:triplet:marge=2"))
+    assert losses.make("my_losses:triplet:margin=0.5,mode=all,soft=yes", "s") == (
+        "s",
+        0.5,
+        "all",
+        True,
+    )
+    assert "no option of `my_losses:triplet` called `marge`; did you mean `margin`?" in str(
+        refusal(losses, "my_losses:triplet:marge=2")
+    )
 
 
 @pytest.mark.parametrize(
     ("source", "says"),
     [
-        ("import no_such_package_anywhere", "importing `broken` failed: No module named 'no_such_package_anywhere'"),
+        (
+            "import no_such_package_anywhere",
+            "importing `broken` failed: No module named 'no_such_package_anywhere'",
+        ),
         ("1 / 0", "importing `broken` failed: ZeroDivisionError"),
         ("def (", "importing `broken` failed: SyntaxError"),
     ],
 )
-def test_a_users_broken_file_is_named(losses: Registry, beside: Path, source: str, says: str) -> None:
+def test_a_users_broken_file_is_named(
+    losses: Registry, beside: Path, source: str, says: str
+) -> None:
     (beside / "broken.py").write_text(source)
     assert says in str(refusal(losses, "broken:loss"))
 
 
 def test_annotations_that_only_a_type_checker_knows(losses: Registry, beside: Path) -> None:
-    (beside / "hidden.py").write_text("def loss(student: 'Unknown', *, power=2.0):\n    return power\n")
+    (beside / "hidden.py").write_text(
+        "def loss(student: 'Unknown', *, power=2.0):\n    return power\n"
+    )
     assert losses.make("hidden:loss:power=3", "s") == 3.0
 
 
@@ -191,8 +207,12 @@ def test_a_registry_may_refuse_what_is_not_its_own() -> None:
 def test_a_package_is_read_on_the_first_question(beside: Path) -> None:
     package = beside / "my_zoo"
     package.mkdir()
-    (package / "__init__.py").write_text("from rdl_cli.core.registry import Registry\nZOO = Registry('animal', home='my_zoo')\n")
-    (package / "cat.py").write_text("from my_zoo import ZOO\n@ZOO.register('cat')\ndef cat():\n    return 'miaow'\n")
+    (package / "__init__.py").write_text(
+        "from rdl_cli.core.registry import Registry\nZOO = Registry('animal', home='my_zoo')\n"
+    )
+    (package / "cat.py").write_text(
+        "from my_zoo import ZOO\n@ZOO.register('cat')\ndef cat():\n    return 'miaow'\n"
+    )
     sys.path.insert(0, str(beside))
     from my_zoo import ZOO
 

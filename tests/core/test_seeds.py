@@ -18,9 +18,16 @@ def test_adding_a_stream_moves_no_other():
 
 
 def test_each_seed_purpose_and_time_has_its_own_stream():
-    streams = [numbers(Seeds(s)(p, *when)) for s in (0, 1) for p in ("shuffle", "views") for when in ((), (0,), (1,), (0, 1), (11,))]
+    streams = [
+        numbers(Seeds(s)(p, *when))
+        for s in (0, 1)
+        for p in ("shuffle", "views")
+        for when in ((), (0,), (1,), (0, 1), (11,))
+    ]
     assert len({tuple(s) for s in streams}) == 20
-    assert Seeds(0).number("a", "b", 1) != Seeds(0).number("a", "b1") != Seeds(0).number("ab", 1), "words do not run into each other"
+    assert Seeds(0).number("a", "b", 1) != Seeds(0).number("a", "b1") != Seeds(0).number("ab", 1), (
+        "words do not run into each other"
+    )
 
 
 def test_numbers_are_the_same_on_every_machine():

@@ -5,7 +5,7 @@ from typing import Literal
 
 import pytest
 
-from rdl_cli.core.toml_types import fits, said
+from rdl_cli.core.toml_types import has_type, type_name
 
 
 @pytest.mark.parametrize(
@@ -23,5 +23,7 @@ from rdl_cli.core.toml_types import fits, said
     ],
 )
 def test_values_fit_their_kind_and_no_other(kind, good, bad, words):
-    assert all(fits(value, kind) for value in good) and not any(fits(value, kind) for value in bad)
-    assert said(kind) == words
+    assert all(has_type(value, kind) for value in good) and not any(
+        has_type(value, kind) for value in bad
+    )
+    assert type_name(kind) == words

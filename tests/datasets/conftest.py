@@ -16,7 +16,11 @@ def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not (DATA / "mnist").is_dir():
         pytest.skip(f"no packed MNIST in {DATA}")
     root = tmp_path_factory.mktemp("mnist")
-    subprocess.run([sys.executable, DATA / "unpack.py", "official", root, "mnist"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, DATA / "unpack.py", "official", root, "mnist"],
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
     return root
 
 

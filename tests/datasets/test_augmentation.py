@@ -12,7 +12,9 @@ SPECS = ["shift:1" if name == "shift" else name for name in VIEWS] + ["shift:2"]
 
 @pytest.fixture
 def images() -> torch.Tensor:
-    return torch.randint(1, 256, (6, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return torch.randint(
+        1, 256, (6, 3, 5, 7), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
 
 
 def seen(views: Views, images: torch.Tensor, view: int) -> torch.Tensor:
@@ -22,7 +24,11 @@ def seen(views: Views, images: torch.Tensor, view: int) -> torch.Tensor:
 @pytest.mark.parametrize("spec", SPECS)
 def test_view_0_is_the_picture_itself(spec: str, images: torch.Tensor):
     views = VIEWS.make(spec)
-    assert views.spec == spec and views.names[0] == "identity" and len(views) == len(views.names) == len(set(views.names))
+    assert (
+        views.spec == spec
+        and views.names[0] == "identity"
+        and len(views) == len(views.names) == len(set(views.names))
+    )
     assert torch.equal(seen(views, images, 0), images)
 
 
@@ -59,7 +65,9 @@ def test_a_shift_moves_and_brings_in_zeros(reach: int, images: torch.Tensor):
         assert torch.equal(seen(views, images, view), expected), name
 
 
-@pytest.mark.parametrize("spec", ["shift", "shift:0", "shift:-1", "shift:one", "hflop", "hflip:p=1"])
+@pytest.mark.parametrize(
+    "spec", ["shift", "shift:0", "shift:-1", "shift:one", "hflop", "hflip:p=1"]
+)
 def test_a_wrong_name_teaches(spec: str):
     with pytest.raises(UserError):
         VIEWS.make(spec)

@@ -11,9 +11,9 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets import image_files as files
 from rdl_cli.datasets.augmentation import VIEWS
-from rdl_cli.datasets.base import load
-from rdl_cli.datasets.image_files import pictures
-from rdl_cli.datasets.loader import Batches, digests, fingerprint
+from rdl_cli.datasets.base import load_dataset
+from rdl_cli.datasets.image_files import find_images
+from rdl_cli.datasets.loader import Batches, dataset_fingerprint, image_digests
 from rdl_cli.datasets.preprocessing import PREPROCESSING
 
 CICHY = Path(__file__).resolve().parents[2] / "../shared/data/brain/cichy92/92images"
@@ -37,36 +37,56 @@ def classes_of(home: Path, number: int = 10, first: int = 0, channels: int = 3) 
 
 def test_class_folders_become_three_splits(tmp_path: Path):
     classes_of(tmp_path, 30)
-    splits = load(f"folder:{tmp_path}", tmp_path)
+    splits = load_dataset(f"folder:{tmp_path}", tmp_path)
     assert [len(split) for split in splits] == [48, 6, 6]
-    assert all(torch.bincount(split.labels).unique().numel() == 1 for split in splits), "not stratified"
+    assert all(torch.bincount(split.labels).unique().numel() == 1 for split in splits), (
+        "not stratified"
+    )
     assert splits.train.classes == ("cat", "dog") and splits.train.images.dtype == torch.uint8
     assert torch.cat([split.ids for split in splits]).sort().values.tolist() == list(range(60))
     for split in splits:
         assert split.names is not None
-        for image, label, name in zip(split.images, split.labels.tolist(), split.names, strict=True):
+        for image, label, name in zip(
+            split.images, split.labels.tolist(), split.names, strict=True
+        ):
             assert name.startswith(split.classes[label])
-            assert np.array_equal(image.permute(1, 2, 0).numpy(), np.asarray(Image.open(tmp_path / name))), "pixels were changed"
+            assert np.array_equal(
+                image.permute(1, 2, 0).numpy(), np.asarray(Image.open(tmp_path / name))
+            ), "pixels were changed"
 
 
 def test_a_picture_keeps_its_part_when_the_folder_moves_and_the_order_is_natural(tmp_path: Path):
     classes_of(tmp_path / "a", 12)
     classes_of(tmp_path / "b", 12)
-    first, second = (load(f"folder:{tmp_path / name}", tmp_path) for name in "ab")
-    assert [split.names for split in first] == [split.names for split in second] and fingerprint(first) == fingerprint(second)
-    named = {int(i): name for split in first for i, name in zip(split.ids, split.names or (), strict=True)}
-    assert [named[i] for i in range(24)] == [f"{kind}/{n}.png" for kind in ("cat", "dog") for n in range(12)]
+    first, second = (load_dataset(f"folder:{tmp_path / name}", tmp_path) for name in "ab")
+    assert [split.names for split in first] == [
+        split.names for split in second
+    ] and dataset_fingerprint(first) == dataset_fingerprint(second)
+    named = {
+        int(i): name
+        for split in first
+        for i, name in zip(split.ids, split.names or (), strict=True)
+    }
+    assert [named[i] for i in range(24)] == [
+        f"{kind}/{n}.png" for kind in ("cat", "dog") for n in range(12)
+    ]
 
 
 @pytest.mark.parametrize("validation", [None, "validation", "val"])
 @pytest.mark.parametrize("test", [None, "test"])
-def test_folders_for_the_splits_are_used_where_they_are(validation: str | None, test: str | None, tmp_path: Path):
+def test_folders_for_the_splits_are_used_where_they_are(
+    validation: str | None, test: str | None, tmp_path: Path
+):
     classes_of(tmp_path / "train", 20)
     for name, first in ((validation, 100), (test, 200)):
         if name:
             classes_of(tmp_path / name, 3, first)
-    splits = load(f"folder:{tmp_path}", tmp_path)
-    assert [len(split) for split in splits] == [40 - 4 * (not validation) - 4 * (not test), 6 if validation else 4, 6 if test else 4]
+    splits = load_dataset(f"folder:{tmp_path}", tmp_path)
+    assert [len(split) for split in splits] == [
+        40 - 4 * (not validation) - 4 * (not test),
+        6 if validation else 4,
+        6 if test else 4,
+    ]
     for split, name in zip(splits, ("train", validation or "train", test or "train"), strict=True):
         assert all(each.startswith(f"{name}/") for each in split.names or ())
     assert torch.cat([split.ids for split in splits]).unique().numel() == sum(map(len, splits))
@@ -74,48 +94,65 @@ def test_folders_for_the_splits_are_used_where_they_are(validation: str | None, 
 
 def test_grey_stays_grey_and_one_coloured_picture_makes_all_rgb(tmp_path: Path):
     classes_of(tmp_path, 4, channels=1)
-    grey = load(f"folder:{tmp_path}", tmp_path).train.images
+    grey = load_dataset(f"folder:{tmp_path}", tmp_path).train.images
     assert grey.shape[1:] == (1, 6, 6)
     put(tmp_path / "dog/9.png", pixels(9))
-    assert load(f"folder:{tmp_path}", tmp_path).train.images.shape[1:] == (3, 6, 6)
+    assert load_dataset(f"folder:{tmp_path}", tmp_path).train.images.shape[1:] == (3, 6, 6)
 
 
 def test_sizes_that_differ_need_a_size(tmp_path: Path):
     classes_of(tmp_path, 4)
     put(tmp_path / "cat/wide.png", pixels(5, 6, 12))
     with pytest.raises(UserError, match="9 pictures have 2 sizes, 6 × 6 and 12 × 6") as caught:
-        load(f"folder:{tmp_path}", tmp_path)
+        load_dataset(f"folder:{tmp_path}", tmp_path)
     assert "--image-size" in str(caught.value.hint)
-    splits = load(f"folder:{tmp_path}", tmp_path, image_size=6)
-    by_name = {name: image for split in splits for name, image in zip(split.names or (), split.images, strict=True)}
-    assert np.array_equal(by_name["cat/wide.png"].permute(1, 2, 0), pixels(5, 6, 12)[:, 3:9]), "not cut around its middle"
-    assert load(f"folder:{tmp_path}", tmp_path, image_size=4).train.images.shape[1:] == (3, 4, 4)
+    splits = load_dataset(f"folder:{tmp_path}", tmp_path, image_size=6)
+    by_name = {
+        name: image
+        for split in splits
+        for name, image in zip(split.names or (), split.images, strict=True)
+    }
+    assert np.array_equal(by_name["cat/wide.png"].permute(1, 2, 0), pixels(5, 6, 12)[:, 3:9]), (
+        "not cut around its middle"
+    )
+    assert load_dataset(f"folder:{tmp_path}", tmp_path, image_size=4).train.images.shape[1:] == (
+        3,
+        4,
+        4,
+    )
 
 
 def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path):
     deep = np.array([[0, 255, 256], [32768, 65280, 65535]], dtype=np.uint16)
     put(tmp_path / "deep.png", deep)
-    assert pictures(tmp_path)[0].tolist() == [[[[0, 0, 1], [128, 255, 255]]]]
+    assert find_images(tmp_path)[0].tolist() == [[[[0, 0, 1], [128, 255, 255]]]]
 
 
 def test_fractions_do_not_become_black(tmp_path: Path):
     put(tmp_path / "cat/light.tif", np.random.default_rng(0).random((6, 6)).astype(np.float32))
     with pytest.raises(UserError, match=r"cat/light\.tif has fractions for pixels") as caught:
-        pictures(tmp_path)
+        find_images(tmp_path)
     assert "8 or 16 bits" in str(caught.value.hint)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_what_does_not_fit_in_memory_streams_in_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_what_does_not_fit_in_memory_streams_in_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     classes_of(tmp_path, 12)
-    inside = load(f"folder:{tmp_path}", tmp_path)
+    inside = load_dataset(f"folder:{tmp_path}", tmp_path)
     monkeypatch.setattr(files, "_free_memory", lambda: 0)
-    outside = load(f"folder:{tmp_path}", tmp_path)
-    assert isinstance(inside.train.images, torch.Tensor) and not isinstance(outside.train.images, torch.Tensor)
-    assert fingerprint(inside) == fingerprint(outside)
-    assert np.array_equal(digests(inside.test.images), digests(outside.test.images))
+    outside = load_dataset(f"folder:{tmp_path}", tmp_path)
+    assert isinstance(inside.train.images, torch.Tensor) and not isinstance(
+        outside.train.images, torch.Tensor
+    )
+    assert dataset_fingerprint(inside) == dataset_fingerprint(outside)
+    assert np.array_equal(image_digests(inside.test.images), image_digests(outside.test.images))
     hflip, unit = VIEWS.make("hflip"), PREPROCESSING.make("unit", outside.train)
-    streams = [list(Batches(splits.train, None, 5, hflip, unit).epoch(Seeds(0), 0)) for splits in (inside, outside)]
+    streams = [
+        list(Batches(splits.train, None, 5, hflip, unit).epoch(Seeds(0), 0))
+        for splits in (inside, outside)
+    ]
     assert len(streams[0]) == 4
     for mine, theirs in zip(*streams, strict=True):
         assert all(map(torch.equal, mine, theirs))
@@ -133,9 +170,11 @@ def test_a_damaged_picture_is_named(harm: str, suffix: str, tmp_path: Path):
     victim = tmp_path / f"dog/broken.{suffix}"
     put(victim, pixels(1))
     data = victim.read_bytes()
-    victim.write_bytes({"truncated": data[: len(data) * 3 // 4], "no picture": b"<html>", "empty": b""}[harm])
+    victim.write_bytes(
+        {"truncated": data[: len(data) * 3 // 4], "no picture": b"<html>", "empty": b""}[harm]
+    )
     with pytest.raises(UserError, match=f"broken.{suffix} can't be read"):
-        load(f"folder:{tmp_path}", tmp_path)
+        load_dataset(f"folder:{tmp_path}", tmp_path)
 
 
 def test_other_files_are_let_alone(tmp_path: Path):
@@ -143,12 +182,12 @@ def test_other_files_are_let_alone(tmp_path: Path):
     for name in ("cat/notes.txt", "cat/.hidden.png", "dog/rdm.h5", "labels.csv"):
         (tmp_path / name).write_text("no picture")
     (tmp_path / ".cache").mkdir()
-    assert sum(map(len, load(f"folder:{tmp_path}", tmp_path))) == 8
+    assert sum(map(len, load_dataset(f"folder:{tmp_path}", tmp_path))) == 8
 
 
 def refusal(home: Path) -> str:
     with pytest.raises(UserError) as caught:
-        load(f"folder:{home}", home)
+        load_dataset(f"folder:{home}", home)
     return str(caught.value)
 
 
@@ -159,7 +198,7 @@ def test_what_is_missing_is_said(tmp_path: Path):
     (tmp_path / "dog").mkdir()
     assert "no pictures" in refusal(tmp_path)
     classes_of(tmp_path, 3)
-    assert sum(map(len, load(f"folder:{tmp_path}", tmp_path))) == 6
+    assert sum(map(len, load_dataset(f"folder:{tmp_path}", tmp_path))) == 6
     (tmp_path / "dog/2.png").unlink()
     assert "class `dog` has 2 training pictures" in refusal(tmp_path)
 
@@ -177,26 +216,30 @@ def test_the_smallest_classes_keep_a_picture_in_every_split(tmp_path: Path):
     for label, number in enumerate((3, 4, 5, 60)):
         for n in range(number):
             put(tmp_path / f"kind{label}/{n}.png", pixels(100 * label + n))
-    for split in load(f"folder:{tmp_path}", tmp_path):
+    for split in load_dataset(f"folder:{tmp_path}", tmp_path):
         assert set(split.labels.tolist()) == {0, 1, 2, 3}
 
 
 def test_stimuli_come_in_natural_order_with_their_names(tmp_path: Path):
     for n in (10, 2, 1):
         put(tmp_path / f"image{n}.png", pixels(n))
-    images, names = pictures(tmp_path)
+    images, names = find_images(tmp_path)
     assert names == ("image1.png", "image2.png", "image10.png")
     assert np.array_equal(images[2].permute(1, 2, 0).numpy(), pixels(10))
-    assert pictures(tmp_path, image_size=3)[0].shape == (3, 3, 3, 3)
+    assert find_images(tmp_path, image_size=3)[0].shape == (3, 3, 3, 3)
     with pytest.raises(UserError, match="no pictures"):
         (tmp_path / "empty").mkdir()
-        pictures(tmp_path / "empty")
+        find_images(tmp_path / "empty")
     with pytest.raises(UserError, match="no folder"):
-        pictures(tmp_path / "nowhere")
+        find_images(tmp_path / "nowhere")
 
 
 @pytest.mark.skipif(not CICHY.is_dir(), reason=f"no {CICHY}")
 def test_cichys_92_pictures_are_read():
-    images, names = pictures(CICHY)
-    assert images.shape == (92, 3, 175, 175) and names[0] == "image_01.jpg" and names[91] == "image_92.jpg"
-    assert len(set(digests(images))) == 92
+    images, names = find_images(CICHY)
+    assert (
+        images.shape == (92, 3, 175, 175)
+        and names[0] == "image_01.jpg"
+        and names[91] == "image_92.jpg"
+    )
+    assert len(set(image_digests(images))) == 92

@@ -8,9 +8,9 @@ import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets import infimnist
-from rdl_cli.datasets.base import load
-from rdl_cli.datasets.deformation import deformed, uniform
-from rdl_cli.datasets.infimnist import MOVES, TRAIN, VALIDATION, deformation, original, row
+from rdl_cli.datasets.base import load_dataset
+from rdl_cli.datasets.deformation import deform, uniform
+from rdl_cli.datasets.infimnist import MOVES, TRAIN, VALIDATION, deformation, original, read_row
 
 VECTORS = {
     70_000: (1010, 987, 0, 2),
@@ -35,14 +35,18 @@ def test_an_index_says_how_it_is_deformed(index: int, expected: tuple[int, ...])
 def test_the_sign_is_always_minus_and_no_field_is_out_of_range():
     how = deformation(np.arange(70_000, 2_000_000))
     assert ((how.first + how.second) % 2 == 1).all()
-    assert how.first.max() <= 1520 and how.second.max() <= 1521 and min(how.first.min(), how.second.min()) >= 0
+    assert (
+        how.first.max() <= 1520
+        and how.second.max() <= 1521
+        and min(how.first.min(), how.second.min()) >= 0
+    )
     shares = np.bincount(how.translation) / len(how.translation)
     assert len(shares) == 9 and np.allclose(shares, 1 / 9, atol=1e-3)
 
 
 def test_every_training_row_comes_twice_and_validation_deforms_the_first_ten_thousand():
-    assert (np.bincount(row(TRAIN), minlength=60_000) == 2).all()
-    assert row(VALIDATION).tolist() == list(range(10_000))
+    assert (np.bincount(read_row(TRAIN), minlength=60_000) == 2).all()
+    assert read_row(VALIDATION).tolist() == list(range(10_000))
 
 
 def by_loops(index: int, digit: np.ndarray, fields: np.ndarray, tangents: np.ndarray) -> np.ndarray:
@@ -53,8 +57,13 @@ def by_loops(index: int, digit: np.ndarray, fields: np.ndarray, tangents: np.nda
     old = np.zeros((28, 28), dtype=np.uint8)
     for y in range(28):
         for x in range(28):
-            difference = fields[first, y, x] * tangents[a, 0, y, x] - fields[second, y, x] * tangents[a, 1, y, x]
-            old[y, x] = int(min(max(np.float32(digit[y, x]) + np.float32(sign) * difference, 0), 255))
+            difference = (
+                fields[first, y, x] * tangents[a, 0, y, x]
+                - fields[second, y, x] * tangents[a, 1, y, x]
+            )
+            old[y, x] = int(
+                min(max(np.float32(digit[y, x]) + np.float32(sign) * difference, 0), 255)
+            )
     code = first % 9
     if code in (0, 4, 5):
         old = np.array([[old[y + 1, x] if y < 27 else 0 for x in range(28)] for y in range(28)])
@@ -62,7 +71,9 @@ def by_loops(index: int, digit: np.ndarray, fields: np.ndarray, tangents: np.nda
         old = np.array([[old[y - 1, x] if y > 0 else 0 for x in range(28)] for y in range(28)])
     if code in (2, 4, 6):
         flat = [*old.flatten(), 0]
-        old = np.array([[0 if x == 0 else flat[28 * y + x + 1] for x in range(28)] for y in range(28)])
+        old = np.array(
+            [[0 if x == 0 else flat[28 * y + x + 1] for x in range(28)] for y in range(28)]
+        )
     if code in (3, 5, 7):
         flat = [0, *old.flatten()]
         old = np.array([[0 if x == 1 else flat[28 * y + x] for x in range(28)] for y in range(28)])
@@ -74,7 +85,7 @@ def test_deformations_equal_literal_loops():
     fields = random.normal(size=(1522, 28, 28)).astype(np.float32)
     tangents = np.zeros((60_000, 2, 28, 28), dtype=np.float32)
     index = np.array([*VECTORS, *range(70_003, 70_020)])
-    tangents[row(index)] = random.normal(scale=60, size=(len(index), 2, 28, 28))
+    tangents[read_row(index)] = random.normal(scale=60, size=(len(index), 2, 28, 28))
     digits = random.integers(0, 256, (len(index), 28, 28)).astype(np.uint8)
     found = original(index, digits, fields, tangents)
     assert set(deformation(index).translation) == set(range(9)), "some translation is not tried"
@@ -99,64 +110,93 @@ def test_without_its_files_infimnist_says_what_it_needs(missing: str, tmp_path: 
         (tmp_path / infimnist.FIELDS[0]).write_bytes(bytes(1522 * 28 * 28 * 4))
     if missing == "short":
         (tmp_path / infimnist.TANGENTS[0]).write_bytes(bytes(1000))
-    expected = "damaged: 376,320,000 bytes" if missing == "short" else f"not in {tmp_path}: there is no"
+    expected = (
+        "damaged: 376,320,000 bytes" if missing == "short" else f"not in {tmp_path}: there is no"
+    )
     with pytest.raises(UserError, match=expected):
-        load(f"infimnist:{tmp_path}", tmp_path)
+        load_dataset(f"infimnist:{tmp_path}", tmp_path)
 
 
-def test_infimnist_reads_the_files_from_its_folder(mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_infimnist_reads_the_files_from_its_folder(
+    mnist_root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     monkeypatch.setattr(infimnist, "TRAIN", np.array([80_000, 129_999, 130_000, 199_999]))
     monkeypatch.setattr(infimnist, "VALIDATION", np.array([70_000, 70_002]))
     fields = np.random.default_rng(0).normal(size=(1522, 28, 28)).astype("<f4")
     fields.tofile(tmp_path / infimnist.FIELDS[0])
     with (tmp_path / infimnist.TANGENTS[0]).open("wb") as file:
         file.truncate(60_000 * 2 * 784 * 4)  # a hole: nothing is deformed, only moved
-    splits = load(f"infimnist:{tmp_path}", mnist_root)
-    real = load("mnist", mnist_root)
+    splits = load_dataset(f"infimnist:{tmp_path}", mnist_root)
+    real = load_dataset("mnist", mnist_root)
     assert splits.train.ids.tolist() == [80_000, 129_999, 130_000, 199_999]
     assert splits.train.labels.tolist() == [int(real.train.labels[at]) for at in (10_000,)] + [
         int(real.validation.labels[9_999]),
         int(real.train.labels[0]),
         int(real.train.labels[9_999]),
     ]
-    assert torch.equal(splits.train.images[1, 0, :27], real.validation.images[9_999, 0, 1:]), "129,999 is row 59,999 one pixel up"
+    assert torch.equal(splits.train.images[1, 0, :27], real.validation.images[9_999, 0, 1:]), (
+        "129,999 is row 59,999 one pixel up"
+    )
     assert torch.equal(splits.test.images, real.test.images)
-    assert load(f"infimnist:{tmp_path},holdout_val_rows=yes", mnist_root).train.ids.tolist() == [80_000, 130_000, 199_999]
+    assert load_dataset(
+        f"infimnist:{tmp_path},holdout_val_rows=yes", mnist_root
+    ).train.ids.tolist() == [80_000, 130_000, 199_999]
     with pytest.raises(UserError, match="neither yes nor no"):
-        load(f"infimnist:{tmp_path},holdout_val_rows=2", mnist_root)
+        load_dataset(f"infimnist:{tmp_path},holdout_val_rows=2", mnist_root)
 
 
 def test_the_like_is_split_as_the_original(mnist_root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(infimnist, "TRAIN", TRAIN[::500])
     monkeypatch.setattr(infimnist, "VALIDATION", VALIDATION[:50])
-    splits, held_out = load("infimnist-like", mnist_root), load("infimnist-like:holdout_val_rows=yes", mnist_root)
-    assert splits.train.ids.tolist() == TRAIN[::500].tolist() and splits.train.images.shape == (240, 1, 28, 28)
-    assert len(held_out.train) == 200 and row(held_out.train.ids.numpy()).max() < 50_000
+    splits, held_out = (
+        load_dataset("infimnist-like", mnist_root),
+        load_dataset("infimnist-like:holdout_val_rows=yes", mnist_root),
+    )
+    assert splits.train.ids.tolist() == TRAIN[::500].tolist() and splits.train.images.shape == (
+        240,
+        1,
+        28,
+        28,
+    )
+    assert len(held_out.train) == 200 and read_row(held_out.train.ids.numpy()).max() < 50_000
     assert np.isin(splits.train.ids, held_out.train.ids).sum() == 200
-    real = load("mnist", mnist_root)
+    real = load_dataset("mnist", mnist_root)
     assert torch.equal(splits.validation.labels, real.train.labels[:50])
-    difference = (splits.validation.images.float() - real.train.images[:50].float()).abs().mean((1, 2, 3))
+    difference = (
+        (splits.validation.images.float() - real.train.images[:50].float()).abs().mean((1, 2, 3))
+    )
     assert difference.min() > 1, "a picture was not deformed"
-    ink = splits.validation.images.float().mean((1, 2, 3)) / real.train.images[:50].float().mean((1, 2, 3))
+    ink = splits.validation.images.float().mean((1, 2, 3)) / real.train.images[:50].float().mean(
+        (1, 2, 3)
+    )
     assert ink.min() > 0.6 and ink.max() < 1.6, "a digit was lost or bloated"
 
 
 def test_a_deformation_is_a_function_of_seed_and_index_alone(mnist_root: Path):
-    digits = load("mnist", mnist_root).train.images[:40, 0].numpy()
+    digits = load_dataset("mnist", mnist_root).train.images[:40, 0].numpy()
     index = np.arange(70_000, 70_040)
-    whole = deformed(digits, index, 0)
+    whole = deform(digits, index, 0)
     assert whole.dtype == np.uint8 and whole.shape == digits.shape
-    assert np.array_equal(np.concatenate([deformed(digits[at : at + 1], index[at : at + 1], 0) for at in range(40)]), whole)
-    assert not (deformed(digits, index, 1) == whole).all((1, 2)).any()
-    assert not (deformed(digits, index + 60_000, 0) == whole).all((1, 2)).any()
-    assert (deformed(np.zeros_like(digits), index, 0) == 0).all()
+    assert np.array_equal(
+        np.concatenate([deform(digits[at : at + 1], index[at : at + 1], 0) for at in range(40)]),
+        whole,
+    )
+    assert not (deform(digits, index, 1) == whole).all((1, 2)).any()
+    assert not (deform(digits, index + 60_000, 0) == whole).all((1, 2)).any()
+    assert (deform(np.zeros_like(digits), index, 0) == 0).all()
 
 
 def test_uniform_is_uniform_and_independent():
     drawn = uniform(3, np.arange(2_000), 100)
     assert drawn.min() >= 0 and drawn.max() < 1
-    assert abs(drawn.mean() - 0.5) < 0.003 and abs(drawn.var() - 1 / 12) < 0.001  # standard errors .0006 and .0002
-    for a, b in ((drawn[:, :-1], drawn[:, 1:]), (drawn[:-1], drawn[1:]), (drawn, uniform(4, np.arange(2_000), 100))):
+    assert (
+        abs(drawn.mean() - 0.5) < 0.003 and abs(drawn.var() - 1 / 12) < 0.001
+    )  # standard errors .0006 and .0002
+    for a, b in (
+        (drawn[:, :-1], drawn[:, 1:]),
+        (drawn[:-1], drawn[1:]),
+        (drawn, uniform(4, np.arange(2_000), 100)),
+    ):
         assert abs(np.corrcoef(a.ravel(), b.ravel())[0, 1]) < 0.012  # standard error .0022
     assert np.array_equal(uniform(3, np.array([7]), 100)[0], drawn[7])
     assert np.array_equal(uniform(3, np.arange(2_000), 10), drawn[:, :10])

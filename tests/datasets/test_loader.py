@@ -13,8 +13,14 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import UNLABELLED, Batch
 from rdl_cli.datasets.augmentation import VIEWS
-from rdl_cli.datasets.base import Split, Splits, load
-from rdl_cli.datasets.loader import Batches, digests, fingerprint, occurrences, shared
+from rdl_cli.datasets.base import Split, Splits, load_dataset
+from rdl_cli.datasets.loader import (
+    Batches,
+    dataset_fingerprint,
+    image_digests,
+    number_occurrences,
+    shared_images,
+)
 from rdl_cli.datasets.preprocessing import PREPROCESSING
 
 
@@ -46,8 +52,21 @@ def on_disk(split: Split) -> Split:
     return Split(OnDisk(split.images), split.labels, split.ids, split.classes)  # type: ignore[arg-type]
 
 
-def batches(labelled: Split, unlabelled: Split | None = None, size: int = 10, views: str = "none", steps: int | None = None) -> Batches:
-    return Batches(labelled, unlabelled, size, VIEWS.make(views), PREPROCESSING.make("unit", labelled), steps=steps)
+def batches(
+    labelled: Split,
+    unlabelled: Split | None = None,
+    size: int = 10,
+    views: str = "none",
+    steps: int | None = None,
+) -> Batches:
+    return Batches(
+        labelled,
+        unlabelled,
+        size,
+        VIEWS.make(views),
+        PREPROCESSING.make("unit", labelled),
+        steps=steps,
+    )
 
 
 def epoch(stream: Batches, number: int = 0, seed: int = 0, **share: int) -> list[Batch]:
@@ -81,7 +100,9 @@ def test_a_batch_carries_its_pictures():
 
 def test_epochs_and_seeds_differ_and_each_can_be_had_again():
     stream = batches(split_of(60), split_of(200, 60), views="shift:1")
-    assert same(epoch(stream, 3), epoch(batches(split_of(60), split_of(200, 60), views="shift:1"), 3)), "a resumed run sees other pictures"
+    assert same(
+        epoch(stream, 3), epoch(batches(split_of(60), split_of(200, 60), views="shift:1"), 3)
+    ), "a resumed run sees other pictures"
     assert not same(epoch(stream, 3), epoch(stream, 4))
     assert not same(epoch(stream, 3), epoch(stream, 3, seed=1))
 
@@ -89,23 +110,32 @@ def test_epochs_and_seeds_differ_and_each_can_be_had_again():
 @pytest.mark.parametrize("views", ["none", "shift:1"])
 @pytest.mark.parametrize("n", [7, 60, 95])
 def test_labelled_draws_do_not_know_of_the_unlabelled(views: str, n: int):
-    labelled, unlabelled = split_of(n), split_of(230, 1000)
+    labelled, use_unlabelled = split_of(n), split_of(230, 1000)
     together = epoch(batches(labelled, unlabelled, views=views))
     alone = epoch(batches(labelled, views=views, steps=23))
     half = min(n, 10)
     assert len(together) == len(alone) == 23
     assert same([Batch(*(part[:half] for part in batch)) for batch in together], alone)
     for batch in together:
-        assert (batch.labels[half:] == UNLABELLED).all() and (batch.ids[half:] >= 1000).all() and len(batch.ids) == half + 10
+        assert (
+            (batch.labels[half:] == UNLABELLED).all()
+            and (batch.ids[half:] >= 1000).all()
+            and len(batch.ids) == half + 10
+        )
 
 
 def test_the_shorter_stream_starts_again_with_a_fresh_shuffle():
     drawn = epoch(batches(split_of(25), split_of(200, 1000)))
-    cycles = [ids([Batch(*(part[:10] for part in batch)) for batch in drawn[k : k + 2]]) for k in range(0, 20, 2)]
+    cycles = [
+        ids([Batch(*(part[:10] for part in batch)) for batch in drawn[k : k + 2]])
+        for k in range(0, 20, 2)
+    ]
     assert all(len(set(cycle)) == 20 for cycle in cycles), "a shuffle showed a picture twice"
     assert len(set(map(tuple, cycles))) == len(cycles), "a shuffle came twice"
     assert set(itertools.chain(*cycles)) == set(range(25)), "some picture never came"
-    assert sorted(ids([Batch(*(part[10:] for part in batch)) for batch in drawn])) == list(range(1000, 1200))
+    assert sorted(ids([Batch(*(part[10:] for part in batch)) for batch in drawn])) == list(
+        range(1000, 1200)
+    )
 
 
 @pytest.mark.parametrize("steps", [1, 4, 17])
@@ -115,7 +145,15 @@ def test_an_epoch_has_the_steps_that_were_asked_for(steps: int):
 
 
 def test_after_the_last_step_there_are_no_more():
-    stream = Batches(split_of(60), None, 10, VIEWS.make("none"), PREPROCESSING.make("unit", split_of(60)), steps=4, total=10)
+    stream = Batches(
+        split_of(60),
+        None,
+        10,
+        VIEWS.make("none"),
+        PREPROCESSING.make("unit", split_of(60)),
+        steps=4,
+        total=10,
+    )
     whole = batches(split_of(60), steps=4)
     for number, steps in enumerate((4, 4, 2)):
         drawn, all_of_them = (list(each.epoch(Seeds(0), number)) for each in (stream, whole))
@@ -146,13 +184,17 @@ def test_views_are_drawn_evenly_and_are_what_is_shown():
     assert 900 < torch.cat([batch.views for batch in drawn]).sum() < 1100  # of 2,000; sd 22
     for batch in drawn:
         plain = split.images[batch.ids] / 255
-        torch.testing.assert_close(batch.images, torch.where((batch.views == 1)[:, None, None, None], plain.flip(3), plain))
+        torch.testing.assert_close(
+            batch.images, torch.where((batch.views == 1)[:, None, None, None], plain.flip(3), plain)
+        )
 
 
 @pytest.mark.parametrize("view", [0, 1])
 def test_in_order_is_the_labelled_split_in_one_view(view: int):
     split = split_of(23)
-    drawn = list(batches(split, split_of(50, 100), views="hflip").in_order(view=view, batch_size=10))
+    drawn = list(
+        batches(split, split_of(50, 100), views="hflip").in_order(view=view, batch_size=10)
+    )
     assert ids(drawn) == list(range(23)) and [len(batch.ids) for batch in drawn] == [10, 10, 3]
     shown = split.images.flip(3) if view else split.images
     torch.testing.assert_close(torch.cat([batch.images for batch in drawn]), shown / 255)
@@ -164,12 +206,17 @@ def test_pictures_from_disk_come_in_the_same_batches():
     few, many = split_of(12), split_of(40, 100)
     before = torch.get_rng_state()
     for mine, theirs in ((on_disk(few), on_disk(many)), (few, on_disk(many))):
-        assert same(epoch(batches(mine, theirs, views="hflip")), epoch(batches(few, many, views="hflip")))
+        assert same(
+            epoch(batches(mine, theirs, views="hflip")), epoch(batches(few, many, views="hflip"))
+        )
     assert same(list(batches(on_disk(many)).in_order()), list(batches(many).in_order()))
     assert torch.equal(torch.get_rng_state(), before), "the stream drew from the global generator"
 
 
-@pytest.mark.parametrize(("n", "size", "steps", "world"), [(0, 10, None, 1), (5, 0, None, 1), (5, 1, 0, 1), (1, 10, None, 2)])
+@pytest.mark.parametrize(
+    ("n", "size", "steps", "world"),
+    [(0, 10, None, 1), (5, 0, None, 1), (5, 1, 0, 1), (1, 10, None, 2)],
+)
 def test_an_impossible_stream_is_refused(n: int, size: int, steps: int | None, world: int):
     with pytest.raises(UserError):
         batches(split_of(n), size=size, steps=steps).epoch(Seeds(0), 0, world=world)
@@ -178,37 +225,41 @@ def test_an_impossible_stream_is_refused(n: int, size: int, steps: int | None, w
 def test_a_digest_is_sha_256_of_shape_and_pixels():
     images = torch.arange(2 * 3 * 4 * 5, dtype=torch.uint8).view(2, 3, 4, 5)
     expected = hashlib.sha256(b"3,4,5;" + bytes(range(60, 120))).hexdigest()
-    assert digests(images)[1] == expected.encode() and digests(images).dtype == "S64"
-    assert digests(images.permute(0, 1, 3, 2))[1] != expected.encode()
-    assert digests(images.view(2, 3, 5, 4))[1] != expected.encode(), "the shape is not in the digest"
-    assert np.array_equal(digests(OnDisk(images)), digests(images))  # type: ignore[arg-type]
-    assert digests(images[:0]).shape == (0,)
+    assert image_digests(images)[1] == expected.encode() and image_digests(images).dtype == "S64"
+    assert image_digests(images.permute(0, 1, 3, 2))[1] != expected.encode()
+    assert image_digests(images.view(2, 3, 5, 4))[1] != expected.encode(), (
+        "the shape is not in the digest"
+    )
+    assert np.array_equal(image_digests(OnDisk(images)), image_digests(images))  # type: ignore[arg-type]
+    assert image_digests(images[:0]).shape == (0,)
 
 
 def test_digests_survive_blocks_and_strides():
     images = split_of(2001).images
-    assert digests(images)[2000] == digests(images[2000:])[0]
-    channels_last = torch.rand(4, 3, 5, 6).mul(255).to(torch.uint8).to(memory_format=torch.channels_last)
-    assert np.array_equal(digests(channels_last), digests(channels_last.contiguous()))
+    assert image_digests(images)[2000] == image_digests(images[2000:])[0]
+    channels_last = (
+        torch.rand(4, 3, 5, 6).mul(255).to(torch.uint8).to(memory_format=torch.channels_last)
+    )
+    assert np.array_equal(image_digests(channels_last), image_digests(channels_last.contiguous()))
 
 
 def test_occurrences_number_equal_pictures():
     letters = np.array([b"b", b"a", b"b", b"c", b"b", b"a"])
-    assert occurrences(letters).tolist() == [0, 0, 1, 0, 2, 1]
-    assert occurrences(letters[:0]).tolist() == []
+    assert number_occurrences(letters).tolist() == [0, 0, 1, 0, 2, 1]
+    assert number_occurrences(letters[:0]).tolist() == []
 
 
 def test_shared_counts_my_pictures_that_are_theirs():
     mine, theirs = split_of(20), split_of(30, 15)
-    assert shared(mine, theirs) == 5
+    assert shared_images(mine, theirs) == 5
     twice = mine.at(torch.tensor([17, 17, 3]))
-    assert shared(twice, theirs) == 2 and shared(theirs, twice) == 1
+    assert shared_images(twice, theirs) == 2 and shared_images(theirs, twice) == 1
 
 
 def test_a_fingerprint_knows_pixels_labels_and_order():
-    splits = load("digits", Path("nowhere"))
-    known = fingerprint(splits)
-    assert known == fingerprint(load("digits", Path("elsewhere")))
+    splits = load_dataset("digits", Path("nowhere"))
+    known = dataset_fingerprint(splits)
+    assert known == dataset_fingerprint(load_dataset("digits", Path("elsewhere")))
     train = splits.train
     pixels, labels = train.images.clone(), train.labels.clone()
     pixels[5, 0, 3, 3] ^= 1
@@ -218,7 +269,7 @@ def test_a_fingerprint_knows_pixels_labels_and_order():
         Split(train.images, labels, train.ids, train.classes),
         train.at(torch.arange(len(train)).flip(0)),
     ):
-        assert fingerprint(Splits(other, splits.validation, splits.test)) != known
+        assert dataset_fingerprint(Splits(other, splits.validation, splits.test)) != known
 
 
 OVERLAP = {1100: 24083, 1357: 32205}
@@ -234,6 +285,8 @@ def test_cifar100_has_test_images_that_are_training_images(unpack):
 
     test = mosaic("test", 0)
     train = [mosaic("train", row // 2000) for row in OVERLAP.values()]
-    assert [shared(test, each) for each in train] == [1, 1]
-    found = np.isin(digests(test.images), np.concatenate([digests(each.images) for each in train]))
+    assert [shared_images(test, each) for each in train] == [1, 1]
+    found = np.isin(
+        image_digests(test.images), np.concatenate([image_digests(each.images) for each in train])
+    )
     assert test.ids[torch.from_numpy(found)].tolist() == list(OVERLAP)

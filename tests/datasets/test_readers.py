@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.datasets.base import DATASETS, Splits, load
-from rdl_cli.datasets.loader import fingerprint
+from rdl_cli.datasets.base import DATASETS, Splits, load_dataset
+from rdl_cli.datasets.loader import dataset_fingerprint
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -24,34 +24,54 @@ def counts(*labels: torch.Tensor) -> list[int]:
 
 def well_formed(splits: Splits) -> None:
     for split in splits:
-        assert split.images.dtype == torch.uint8 and split.labels.dtype == split.ids.dtype == torch.int64
+        assert (
+            split.images.dtype == torch.uint8
+            and split.labels.dtype == split.ids.dtype == torch.int64
+        )
         assert len(split.images) == len(split.labels) == len(split.ids) == len(split)
         assert split.ids.unique().numel() == len(split)
         assert int(split.labels.max()) < len(split.classes)
-        torch.testing.assert_close(split.at(torch.tensor([3, 1])).images, split.read(slice(1, 4))[[2, 0]])
+        torch.testing.assert_close(
+            split.at(torch.tensor([3, 1])).images, split.read(slice(1, 4))[[2, 0]]
+        )
 
 
 def test_digits_are_embedded_and_split_alike_everywhere():
-    splits = load("digits", Path("nowhere"))
+    splits = load_dataset("digits", Path("nowhere"))
     well_formed(splits)
     assert [len(split) for split in splits] == [1000, 297, 500]
     assert all(split.images.shape[1:] == (1, 8, 8) for split in splits)
     assert int(splits.train.images.max()) == 255
-    assert counts(*(split.labels for split in splits)) == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
+    assert counts(*(split.labels for split in splits)) == [
+        178,
+        182,
+        177,
+        183,
+        181,
+        182,
+        181,
+        179,
+        174,
+        180,
+    ]
     assert torch.cat([split.ids for split in splits]).sort().values.tolist() == list(range(1797))
     for split in splits:  # stratified: no class is more than one image off its share
         share = torch.tensor([178, 182, 177, 183, 181, 182, 181, 179, 174, 180]) * len(split) / 1797
         assert (torch.bincount(split.labels) - share).abs().max() <= 1.5
-    assert splits.test.ids[:6].tolist() == [10, 13, 18, 24, 32, 33], "the digits' test images changed: no published number holds any more"
+    assert splits.test.ids[:6].tolist() == [10, 13, 18, 24, 32, 33], (
+        "the digits' test images changed: no published number holds any more"
+    )
 
 
 def test_mnist_has_its_class_counts_and_the_papers_split(mnist_root: Path):
-    splits = load("mnist", mnist_root)
+    splits = load_dataset("mnist", mnist_root)
     well_formed(splits)
     assert [len(split) for split in splits] == [50_000, 10_000, 10_000]
     assert counts(splits.train.labels, splits.validation.labels) == MNIST_TRAIN
     assert counts(splits.test.labels) == MNIST_TEST
-    assert splits.train.ids.tolist() == list(range(50_000)) and splits.validation.ids.tolist() == list(range(50_000, 60_000))
+    assert splits.train.ids.tolist() == list(
+        range(50_000)
+    ) and splits.validation.ids.tolist() == list(range(50_000, 60_000))
 
 
 def test_mnist_is_read_from_gz_too(mnist_root: Path, tmp_path: Path):
@@ -59,18 +79,22 @@ def test_mnist_is_read_from_gz_too(mnist_root: Path, tmp_path: Path):
     raw.mkdir(parents=True)
     for file in (mnist_root / "MNIST/raw").iterdir():
         (raw / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes(), 1))
-    assert torch.equal(load("mnist", tmp_path).test.images, load("mnist", mnist_root).test.images)
+    assert torch.equal(
+        load_dataset("mnist", tmp_path).test.images, load_dataset("mnist", mnist_root).test.images
+    )
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100"])
 def test_missing_files_are_named_with_the_way_out(name: str, tmp_path: Path):
     with pytest.raises(UserError) as caught:
-        load(name, tmp_path)
+        load_dataset(name, tmp_path)
     assert str(tmp_path) in str(caught.value) and name in str(caught.value)
     assert "--download" in str(caught.value.hint) and "--data-root" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("harm", ["truncated", "lengthened", "empty", "other bytes", "bad gz", "label 200"])
+@pytest.mark.parametrize(
+    "harm", ["truncated", "lengthened", "empty", "other bytes", "bad gz", "label 200"]
+)
 def test_a_damaged_mnist_file_is_named(harm: str, mnist_root: Path, tmp_path: Path):
     raw = tmp_path / "MNIST/raw"
     raw.mkdir(parents=True)
@@ -81,11 +105,16 @@ def test_a_damaged_mnist_file_is_named(harm: str, mnist_root: Path, tmp_path: Pa
     victim.unlink()
     if harm == "bad gz":
         victim = victim.with_suffix(".gz")
-    new = {"truncated": data[:-5], "lengthened": data + b"\0", "empty": b"", "other bytes": b"<html>" + data[6:]}
+    new = {
+        "truncated": data[:-5],
+        "lengthened": data + b"\0",
+        "empty": b"",
+        "other bytes": b"<html>" + data[6:],
+    }
     new |= {"bad gz": gzip.compress(data)[:-20], "label 200": data[:-1] + bytes([200])}
     victim.write_bytes(new[harm])
     with pytest.raises(UserError, match=f"{victim.name} is damaged"):
-        load("mnist", tmp_path)
+        load_dataset("mnist", tmp_path)
 
 
 def test_a_failing_download_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -97,7 +126,7 @@ def test_a_failing_download_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(MNIST, "download", no_network)
     with pytest.raises(UserError, match=r"mnist could not be downloaded.*no network"):
-        load("mnist", tmp_path, download=True)
+        load_dataset("mnist", tmp_path, download=True)
 
 
 @pytest.fixture
@@ -120,11 +149,13 @@ def small_cifar100(unpack: ModuleType, tmp_path: Path, monkeypatch: pytest.Monke
     return tmp_path
 
 
-def test_cifar_is_read_in_order_with_fine_labels(small_cifar100: Path, unpack: ModuleType, monkeypatch: pytest.MonkeyPatch):
+def test_cifar_is_read_in_order_with_fine_labels(
+    small_cifar100: Path, unpack: ModuleType, monkeypatch: pytest.MonkeyPatch
+):
     from rdl_cli.datasets import cifar
 
     monkeypatch.setattr(cifar, "VALIDATION", 2_000)
-    splits = load("cifar100", small_cifar100)
+    splits = load_dataset("cifar100", small_cifar100)
     well_formed(splits)
     assert (
         counts(splits.test.labels) == [100] * 100
@@ -137,24 +168,30 @@ def test_cifar_is_read_in_order_with_fine_labels(small_cifar100: Path, unpack: M
     assert splits.train.classes[:3] == ("apple", "aquarium_fish", "baby")
 
 
-def test_a_damaged_cifar_file_is_never_unpickled(small_cifar100: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_damaged_cifar_file_is_never_unpickled(
+    small_cifar100: Path, monkeypatch: pytest.MonkeyPatch
+):
     file = small_cifar100 / "cifar-100-python/train"
     file.write_bytes(file.read_bytes()[:-1] + b"!")
-    monkeypatch.setattr("pickle.load", lambda *_, **__: pytest.fail("a file of unknown md5 was unpickled"))
+    monkeypatch.setattr(
+        "pickle.load", lambda *_, **__: pytest.fail("a file of unknown md5 was unpickled")
+    )
     with pytest.raises(UserError, match="train is damaged"):
-        load("cifar100", small_cifar100)
+        load_dataset("cifar100", small_cifar100)
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"])
 def test_pictures_of_one_size_refuse_another(name: str, tmp_path: Path):
     with pytest.raises(UserError, match=f"{name} have one size"):
-        load(name, tmp_path, image_size=32)
+        load_dataset(name, tmp_path, image_size=32)
 
 
 def test_every_data_set_is_called_the_same_way():
     for name in DATASETS:
         parameters = list(inspect.signature(DATASETS._members[name]).parameters)
-        assert parameters[:2] == ["root", "download"] and DATASETS.summary(name).endswith((".", "images."))
+        assert parameters[:2] == ["root", "download"] and DATASETS.summary(name).endswith(
+            (".", "images.")
+        )
 
 
 README = Path(__file__).resolve().parents[2] / "data/README.md"
@@ -163,9 +200,13 @@ README = Path(__file__).resolve().parents[2] / "data/README.md"
 @pytest.mark.parametrize("name", ["digits", "mnist"])
 def test_the_published_fingerprints_hold(name: str, request: pytest.FixtureRequest):
     root = request.getfixturevalue("mnist_root") if name == "mnist" else Path("nowhere")
-    assert f"| {name} | `{fingerprint(load(name, root))}` |" in README.read_text(encoding="utf-8")
+    assert f"| {name} | `{dataset_fingerprint(load_dataset(name, root))}` |" in README.read_text(
+        encoding="utf-8"
+    )
 
 
 def test_every_data_set_is_described():
     text = README.read_text(encoding="utf-8")
-    assert [name for name in DATASETS if f"| `{name}` |" not in text and f"| `{name}:" not in text] == []
+    assert [
+        name for name in DATASETS if f"| `{name}` |" not in text and f"| `{name}:" not in text
+    ] == []

@@ -8,12 +8,14 @@ from hypothesis import strategies as st
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.base import Split
-from rdl_cli.datasets.subsets import labelled_subset, partition, stratified
+from rdl_cli.datasets.subsets import labelled_subset, split_rows, stratified_rows
 
 
 def split_of(labels: torch.Tensor) -> Split:
     n = len(labels)
-    return Split(torch.zeros(n, 1, 2, 2, dtype=torch.uint8), labels, torch.arange(n), tuple("abcdefghij"))
+    return Split(
+        torch.zeros(n, 1, 2, 2, dtype=torch.uint8), labels, torch.arange(n), tuple("abcdefghij")
+    )
 
 
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=10), st.floats(0, 1), st.integers(0, 9))
@@ -47,15 +49,20 @@ def test_an_impossible_number_is_refused(n: int):
 def test_a_partition_is_whole_disjoint_and_fixed():
     labels = torch.arange(100) % 5
     keys = [f"some name {row}" for row in range(100)]
-    parts = partition(keys, labels, validation=20, test=30)
+    parts = split_rows(keys, labels, validation=20, test=30)
     assert [len(part) for part in parts] == [50, 20, 30]
     assert torch.cat(parts).sort().values.tolist() == list(range(100))
     assert all(torch.bincount(labels[part]).unique().numel() == 1 for part in parts)
-    assert torch.equal(parts[2], partition(keys, labels, validation=20, test=30)[2])
-    assert not torch.equal(parts[2], partition([f"another {row}" for row in range(100)], labels, validation=20, test=30)[2])
-    backwards = partition(keys[::-1], labels.flip(0), validation=20, test=30)
-    assert torch.equal(99 - backwards[2].flip(0), parts[2]), "a picture's part depends on its place, not on its key alone"
+    assert torch.equal(parts[2], split_rows(keys, labels, validation=20, test=30)[2])
+    assert not torch.equal(
+        parts[2],
+        split_rows([f"another {row}" for row in range(100)], labels, validation=20, test=30)[2],
+    )
+    backwards = split_rows(keys[::-1], labels.flip(0), validation=20, test=30)
+    assert torch.equal(99 - backwards[2].flip(0), parts[2]), (
+        "a picture's part depends on its place, not on its key alone"
+    )
 
 
 def test_classes_that_are_not_there_are_not_drawn():
-    assert stratified(torch.tensor([3, 3, 7]), 2, torch.arange(3)).tolist() in ([0, 2], [1, 2])
+    assert stratified_rows(torch.tensor([3, 3, 7]), 2, torch.arange(3)).tolist() in ([0, 2], [1, 2])

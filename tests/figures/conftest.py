@@ -14,9 +14,16 @@ def texts(figure: Figure) -> list[Text]:
         for axis in (axes.xaxis, axes.yaxis):
             low, high = sorted(axis.get_view_interval())
             beyond |= {
-                id(label) for tick in axis.get_major_ticks() if not low <= tick.get_loc() <= high for label in (tick.label1, tick.label2)
+                id(label)
+                for tick in axis.get_major_ticks()
+                if not low <= tick.get_loc() <= high
+                for label in (tick.label1, tick.label2)
             }
-    return [text for text in figure.findobj(Text) if text.get_visible() and text.get_text().strip() and id(text) not in beyond]
+    return [
+        text
+        for text in figure.findobj(Text)
+        if text.get_visible() and text.get_text().strip() and id(text) not in beyond
+    ]
 
 
 @pytest.fixture
@@ -25,14 +32,23 @@ def legible():
         """The words on the figure; `apart` says that no two may touch."""
         figure.draw_without_rendering()
         shown = texts(figure)
-        boxes = [Text.get_window_extent(text) for text in shown]  # an annotation's own would take in its arrow
+        boxes = [
+            Text.get_window_extent(text) for text in shown
+        ]  # an annotation's own would take in its arrow
         for text, box in zip(shown, boxes, strict=True):
-            inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= figure.bbox.x1 and box.y1 <= figure.bbox.y1
+            inside = (
+                box.x0 >= 0
+                and box.y0 >= 0
+                and box.x1 <= figure.bbox.x1
+                and box.y1 <= figure.bbox.y1
+            )
             assert inside, f"`{text.get_text()}` leaves the figure: {box}"
             assert text.get_fontsize() >= 5, f"`{text.get_text()}` is too small to read"
         if apart:
             for (one, a), (other, b) in combinations(zip(shown, boxes, strict=True), 2):
-                assert not a.overlaps(b), f"`{one.get_text()}` and `{other.get_text()}` lie on each other"
+                assert not a.overlaps(b), (
+                    f"`{one.get_text()}` and `{other.get_text()}` lie on each other"
+                )
         return [text.get_text() for text in shown]
 
     return check

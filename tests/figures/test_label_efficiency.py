@@ -3,23 +3,29 @@
 import numpy as np
 import pytest
 
-from rdl_cli.figures.label_efficiency import Line, against_labels
+from rdl_cli.figures.label_efficiency import Line, draw_label_efficiency
 
 RDL = Line("rdl", {100: np.array([0.03, 0.05]), 1000: np.array([0.02, 0.02])})
-BASELINE = Line("baseline", {100: np.array([0.1]), 1000: np.array([0.04]), 50_000: np.array([0.006])})
+BASELINE = Line(
+    "baseline", {100: np.array([0.1]), 1000: np.array([0.04]), 50_000: np.array([0.006])}
+)
 
 
 def test_the_line_goes_through_the_means_and_every_seed_is_a_point():
-    axes = against_labels([RDL]).axes[0]
+    axes = draw_label_efficiency([RDL]).axes[0]
     *points, line = axes.lines
-    assert line.get_xdata() == pytest.approx([100, 1000]) and line.get_ydata() == pytest.approx([4, 2])
-    assert sorted(float(y) for each in points for y in each.get_ydata()) == pytest.approx([2, 2, 3, 5])
+    assert line.get_xdata() == pytest.approx([100, 1000]) and line.get_ydata() == pytest.approx(
+        [4, 2]
+    )
+    assert sorted(float(y) for each in points for y in each.get_ydata()) == pytest.approx(
+        [2, 2, 3, 5]
+    )
 
 
 def test_methods_are_named_and_the_axis_shows_the_numbers_that_were_tried(legible):
-    words = legible(against_labels([RDL, BASELINE]))
+    words = legible(draw_label_efficiency([RDL, BASELINE]))
     assert {"rdl", "baseline", "100", "1,000", "50,000", "test error (%)"} <= set(words)
 
 
 def test_no_error_has_its_place_and_one_number_of_labels_is_enough(legible):
-    legible(against_labels([Line("kd", {100: np.array([0.0, 0.0])})]))
+    legible(draw_label_efficiency([Line("kd", {100: np.array([0.0, 0.0])})]))

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rdl_cli.figures.learning_curves import Curve, curves
+from rdl_cli.figures.learning_curves import Curve, draw_learning_curves
 
 RNG = np.random.default_rng(2)
 
@@ -15,43 +15,53 @@ def curve(name: str, seeds: int = 3, epochs: int = 10, last: float = 0.02) -> Cu
 
 def test_lines_are_means_in_percent_and_bands_are_ranges():
     one = curve("RDL")
-    for axes, errors in zip(curves([one]).axes, (one.training, one.validation), strict=True):
+    for axes, errors in zip(
+        draw_learning_curves([one]).axes, (one.training, one.validation), strict=True
+    ):
         line = axes.lines[0]
         assert list(line.get_xdata()) == list(range(1, 11))
         assert line.get_ydata() == pytest.approx(100 * errors.mean(0))
         vertices = axes.collections[0].get_paths()[0].vertices
-        assert vertices[:, 1].min() == pytest.approx(100 * errors.min()) and vertices[:, 1].max() == pytest.approx(100 * errors.max())
+        assert vertices[:, 1].min() == pytest.approx(100 * errors.min()) and vertices[
+            :, 1
+        ].max() == pytest.approx(100 * errors.max())
 
 
 def test_the_last_validation_error_is_written_beside_its_curve(legible):
     one = Curve("RDL", np.full((2, 3), 0.5), np.array([[0.5, 0.1, 0.02], [0.5, 0.1, 0.04]]))
-    words = legible(curves([one, Curve("Baseline", one.training[:1], one.validation[:1])]))
+    words = legible(
+        draw_learning_curves([one, Curve("Baseline", one.training[:1], one.validation[:1])])
+    )
     assert "RDL  3.00 ± 1.41" in words and "Baseline  2.00" in words
 
 
 def test_it_says_which_error_it_is_and_that_it_is_no_test_error(legible):
-    words = " ".join(legible(curves([curve("RDL")])))
+    words = " ".join(legible(draw_learning_curves([curve("RDL")])))
     assert "training" in words and "validation" in words and "test" not in words
 
 
 @pytest.mark.parametrize("count", [1, 2, 8])
 @pytest.mark.parametrize("epochs", [1, 2, 200])
 def test_methods_that_end_together_are_told_apart(count, epochs, legible):
-    figure = curves([curve(f"Method {k}", epochs=epochs) for k in range(count)])
+    figure = draw_learning_curves([curve(f"Method {k}", epochs=epochs) for k in range(count)])
     legible(figure)
     colours = [line.get_color() for line in figure.axes[1].lines if line.get_marker() == "None"]
     assert len(set(colours)) == count
 
 
 def test_methods_of_different_lengths(legible):
-    figure = curves([curve("long", epochs=12), curve("short", epochs=4)])
-    assert [len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "None"] == [12, 4]
+    figure = draw_learning_curves([curve("long", epochs=12), curve("short", epochs=4)])
+    assert [
+        len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "None"
+    ] == [12, 4]
     legible(figure)
 
 
-@pytest.mark.parametrize("errors", [np.zeros((2, 5)), np.ones((1, 5)), np.array([[0.9, 0.01, 0, 0, 0]])])
+@pytest.mark.parametrize(
+    "errors", [np.zeros((2, 5)), np.ones((1, 5)), np.array([[0.9, 0.01, 0, 0, 0]])]
+)
 def test_no_error_at_all_has_its_place_on_the_axis(errors, legible):
-    axes = curves([Curve("RDL", errors, errors)]).axes[0]
+    axes = draw_learning_curves([Curve("RDL", errors, errors)]).axes[0]
     low, high = axes.get_ylim()
     assert low <= 100 * errors.min() and 100 * errors.max() <= high
     legible(axes.figure)

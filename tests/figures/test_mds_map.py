@@ -5,21 +5,25 @@ import pytest
 from matplotlib.colors import same_color
 from matplotlib.lines import Line2D
 
-from rdl_cli.figures.mds_map import Track, paths
-from rdl_cli.figures.style import looks
+from rdl_cli.figures.mds_map import LayerPath, draw_mds_map
+from rdl_cli.figures.style import line_styles
 
 RNG = np.random.default_rng(6)
 LANDMARKS = {"pixels": np.array([-1.0, 0.0]), "labels": np.array([1.0, 0.0])}
 
 
-def track(name: str, layers: tuple[str, ...] = ("pool1", "pool2", "fc"), seeds: int = 1) -> Track:
-    course = np.stack([np.linspace(-0.5, 0.5, len(layers)), np.full(len(layers), RNG.uniform(0.2, 0.8))], 1)
-    return Track(name, layers, course + RNG.normal(0, 0.02, (seeds, len(layers), 2)))
+def track(
+    name: str, layers: tuple[str, ...] = ("pool1", "pool2", "fc"), seeds: int = 1
+) -> LayerPath:
+    course = np.stack(
+        [np.linspace(-0.5, 0.5, len(layers)), np.full(len(layers), RNG.uniform(0.2, 0.8))], 1
+    )
+    return LayerPath(name, layers, course + RNG.normal(0, 0.02, (seeds, len(layers), 2)))
 
 
 def test_a_path_goes_through_the_layers_and_each_has_its_number(legible):
     one = track("RDL")
-    figure = paths([one], LANDMARKS, "1 − r")
+    figure = draw_mds_map([one], LANDMARKS, "1 − r")
     (axes,) = figure.axes
     assert axes.lines[2].get_xydata() == pytest.approx(one.points[0])
     numbers = {text.get_text(): text.xy for text in axes.texts}
@@ -27,17 +31,19 @@ def test_a_path_goes_through_the_layers_and_each_has_its_number(legible):
         assert numbers[str(k + 1)] == pytest.approx(point)
     for name, point in LANDMARKS.items():
         assert numbers[name] == pytest.approx(point)
-    assert {"RDL", "pool1", "pool2", "fc", "pixels", "labels", "1 − r"} <= set(legible(figure, apart=False))
+    assert {"RDL", "pool1", "pool2", "fc", "pixels", "labels", "1 − r"} <= set(
+        legible(figure, apart=False)
+    )
 
 
 def test_seeds_are_faint_and_their_mean_is_marked(legible):
     one = track("RDL", seeds=3)
-    figure = paths([one, track("Baseline")], LANDMARKS, "said")
+    figure = draw_mds_map([one, track("Baseline")], LANDMARKS, "said")
     lines = figure.axes[0].lines
     faint = [line for line in lines if line.get_alpha()]
     assert np.stack([line.get_xydata() for line in faint]) == pytest.approx(one.points)
     assert lines[2 + len(faint)].get_xydata() == pytest.approx(one.points.mean(0))
-    assert all(same_color(line.get_color(), looks(1)[0].colour) for line in faint)
+    assert all(same_color(line.get_color(), line_styles(1)[0].colour) for line in faint)
     assert "said. Faint: single seeds" in legible(figure, apart=False)
 
 
@@ -45,7 +51,7 @@ def test_seeds_are_faint_and_their_mean_is_marked(legible):
 def test_both_directions_have_one_scale_and_the_bar_measures_it(stretch, legible):
     made = track("RDL")
     marks = {name: point * stretch for name, point in LANDMARKS.items()}
-    figure = paths([Track("RDL", made.layers, made.points * stretch)], marks, "1 − r")
+    figure = draw_mds_map([LayerPath("RDL", made.layers, made.points * stretch)], marks, "1 − r")
     words = legible(figure, apart=False)
     (axes,) = figure.axes
     (x0, y0), (x1, y1), (x2, y2) = axes.transData.transform([(0, 0), (1, 0), (0, 1)]) / figure.dpi
@@ -57,12 +63,24 @@ def test_both_directions_have_one_scale_and_the_bar_measures_it(stretch, legible
 
 
 def test_networks_with_other_layers_share_the_key(legible):
-    words = legible(paths([track("net"), track("resnet", ("fc", "layer4"))], LANDMARKS, ""), apart=False)
-    assert [word for word in words if word in ("pool1", "pool2", "fc", "layer4")] == ["pool1", "pool2", "fc", "layer4"]
+    words = legible(
+        draw_mds_map([track("net"), track("resnet", ("fc", "layer4"))], LANDMARKS, ""), apart=False
+    )
+    assert [word for word in words if word in ("pool1", "pool2", "fc", "layer4")] == [
+        "pool1",
+        "pool2",
+        "fc",
+        "layer4",
+    ]
     assert words.count("3") == 2 and words.count("4") == 1
 
 
 def test_ten_networks_and_points_in_one_place(legible):
-    legible(paths([track(f"Method {k}", seeds=2) for k in range(10)], LANDMARKS, "word " * 40), apart=False)
+    legible(
+        draw_mds_map([track(f"Method {k}", seeds=2) for k in range(10)], LANDMARKS, "word " * 40),
+        apart=False,
+    )
     nowhere = {name: np.zeros(2) for name in LANDMARKS}
-    legible(paths([Track("RDL", ("fc",), np.zeros((1, 1, 2)))], nowhere, ""), apart=False)
+    legible(
+        draw_mds_map([LayerPath("RDL", ("fc",), np.zeros((1, 1, 2)))], nowhere, ""), apart=False
+    )

@@ -9,7 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
 
-from rdl_cli.figures.style import CLASS_COLOURS, COLOURS, MARKERS, STYLE, apart, looks, luminance, styled
+from rdl_cli.figures.style import (
+    CLASS_COLOURS,
+    COLOURS,
+    MARKERS,
+    STYLE,
+    apply_style,
+    line_styles,
+    luminance,
+    spread_labels,
+)
 
 
 def lightness(colour: str) -> float:
@@ -19,7 +28,9 @@ def lightness(colour: str) -> float:
 
 
 def test_luminance_is_that_of_the_standard():
-    assert [luminance(c) for c in ("black", "white", "#ff0000", "#00ff00")] == pytest.approx([0, 1, 0.2126, 0.7152])
+    assert [luminance(c) for c in ("black", "white", "#ff0000", "#00ff00")] == pytest.approx(
+        [0, 1, 0.2126, 0.7152]
+    )
     assert luminance("#808080") == pytest.approx(0.2159, abs=1e-4)
 
 
@@ -27,16 +38,26 @@ def test_colours_differ_on_a_grey_printer():
     assert min(abs(lightness(a) - lightness(b)) for a, b in combinations(COLOURS[:4], 2)) > 15
     assert min(abs(lightness(a) - lightness(b)) for a, b in combinations(COLOURS, 2)) > 3.5
     assert max(map(lightness, COLOURS)) < 80, "a line on white needs some darkness"
-    assert min(abs(lightness(a) - lightness(b)) for a, b in pairwise((*CLASS_COLOURS, CLASS_COLOURS[0]))) > 15
+    assert (
+        min(
+            abs(lightness(a) - lightness(b))
+            for a, b in pairwise((*CLASS_COLOURS, CLASS_COLOURS[0]))
+        )
+        > 15
+    )
 
 
 def test_no_two_looks_are_the_same():
-    many = looks(len(COLOURS) * len(MARKERS))
+    many = line_styles(len(COLOURS) * len(MARKERS))
     assert len(set(many)) == len(many)
-    assert len({look.marker for look in looks(8)}) == len({look.colour for look in looks(8)}) == 8
+    assert (
+        len({look.marker for look in line_styles(8)})
+        == len({look.colour for look in line_styles(8)})
+        == 8
+    )
 
 
-@pytest.mark.parametrize("look", looks(8))
+@pytest.mark.parametrize("look", line_styles(8))
 def test_writing_on_a_look_can_be_read(look):
     """Contrast as WCAG defines it, at least 3:1 as for large type."""
     pair = sorted([luminance(look.colour), luminance(look.on_it)])
@@ -46,7 +67,7 @@ def test_writing_on_a_look_can_be_read(look):
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8), st.floats(0.01, 0.3))
 def test_labels_move_apart_and_no_further_than_needed(wanted, gap):
-    found = apart(wanted, gap)
+    found = spread_labels(wanted, gap)
     order = np.argsort(wanted, kind="stable")
     steps = np.diff(np.array(found)[order])
     assert (steps >= gap - 1e-9).all()
@@ -57,5 +78,8 @@ def test_labels_move_apart_and_no_further_than_needed(wanted, gap):
 
 def test_a_styled_figure_leaves_the_settings_as_they_were():
     before = dict(matplotlib.rcParams)
-    size = styled(lambda: Figure().text(0, 0, "x").get_fontsize())()
-    assert size == STYLE["font.size"] != matplotlib.rcParams["font.size"] and dict(matplotlib.rcParams) == before
+    size = apply_style(lambda: Figure().text(0, 0, "x").get_fontsize())()
+    assert (
+        size == STYLE["font.size"] != matplotlib.rcParams["font.size"]
+        and dict(matplotlib.rcParams) == before
+    )

@@ -8,14 +8,19 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.axes import lay_out
-from rdl_cli.io.read import in_order, read
+from rdl_cli.io.axes import infer_axes
+from rdl_cli.io.read import in_order, read_rdms
 
 N, K, T = 7, 4, 5
 RNG = np.random.default_rng(7)
 VECTORS = np.stack([pdist(RNG.normal(size=(N, 9)), "correlation") for _ in range(K)])
 SQUARES = np.stack([squareform(v) for v in VECTORS])
-MOVIE = np.stack([[squareform(pdist(RNG.normal(size=(N, 9)), "correlation")) for _ in range(T)] for _ in range(K)])
+MOVIE = np.stack(
+    [
+        [squareform(pdist(RNG.normal(size=(N, 9)), "correlation")) for _ in range(T)]
+        for _ in range(K)
+    ]
+)
 UPPER = np.triu_indices(N, 1)
 
 STACKS = {
@@ -39,21 +44,27 @@ def test_stacks_of_subjects(layout, suffix, tmp_path):
         np.savez(path, array)
     else:
         scipy.io.savemat(path, {"IT": array})
-    (found,) = read([path], n=N)
+    (found,) = read_rdms([path], n=N)
     assert found.region == "IT" and np.array_equal(found.values, VECTORS)
     assert found.subjects == ("1", "2", "3", "4") and any("subject" in note for note in found.notes)
 
 
-@pytest.mark.parametrize("array", [SQUARES[0], VECTORS[0], VECTORS[:1], VECTORS[:1].T], ids=["n n", "p", "1 p", "p 1"])
+@pytest.mark.parametrize(
+    "array", [SQUARES[0], VECTORS[0], VECTORS[:1], VECTORS[:1].T], ids=["n n", "p", "1 p", "p 1"]
+)
 def test_single_rdms_have_no_subject(array, tmp_path):
     np.save(tmp_path / "it.npy", array)
-    (found,) = read([tmp_path / "it.npy"])
-    assert np.array_equal(found.values, VECTORS[:1]) and found.subjects == ("",) and np.isnan(found.times[0])
+    (found,) = read_rdms([tmp_path / "it.npy"])
+    assert (
+        np.array_equal(found.values, VECTORS[:1])
+        and found.subjects == ("",)
+        and np.isnan(found.times[0])
+    )
 
 
 def test_subjects_by_times(tmp_path):
     np.save(tmp_path / "meg.npy", MOVIE)
-    (found,) = read([tmp_path / "meg.npy"])
+    (found,) = read_rdms([tmp_path / "meg.npy"])
     assert np.array_equal(found.values, MOVIE[:, :, *UPPER].reshape(K * T, -1))
     assert found.subjects[:6] == ("1",) * 5 + ("2",) and found.times[:6] == (0, 1, 2, 3, 4, 0)
 
@@ -61,24 +72,28 @@ def test_subjects_by_times(tmp_path):
 def test_times_that_the_file_names_show_which_axis_they_are(tmp_path):
     seconds = np.arange(T) / 10 - 0.1
     scipy.io.savemat(tmp_path / "meg.mat", {"IT": MOVIE.transpose(2, 3, 1, 0), "time": seconds})
-    (found,) = read([tmp_path / "meg.mat"])
+    (found,) = read_rdms([tmp_path / "meg.mat"])
     assert found.times[:T] == (-100, -100, -100, -100, -100) or found.times[:K] == (-100,) * K
     assert set(found.times) == {-100, 0, 100, 200, 300}
-    assert np.array_equal(found.values, MOVIE.transpose(1, 0, 2, 3)[:, :, *UPPER].reshape(K * T, -1))
+    assert np.array_equal(
+        found.values, MOVIE.transpose(1, 0, 2, 3)[:, :, *UPPER].reshape(K * T, -1)
+    )
 
 
 def test_times_without_subjects(tmp_path):
-    scipy.io.savemat(tmp_path / "meg.mat", {"IT": MOVIE[0].transpose(1, 2, 0), "times": np.arange(T) * 100.0})
-    (found,) = read([tmp_path / "meg.mat"])
+    scipy.io.savemat(
+        tmp_path / "meg.mat", {"IT": MOVIE[0].transpose(1, 2, 0), "times": np.arange(T) * 100.0}
+    )
+    (found,) = read_rdms([tmp_path / "meg.mat"])
     assert found.times == (0, 100, 200, 300, 400) and found.subjects == ("",) * T
 
 
 def test_two_axes_after_the_stimuli_are_asked_for(tmp_path):
     np.save(tmp_path / "meg.npy", MOVIE.transpose(2, 3, 0, 1))
     with pytest.raises(UserError, match="nothing says which is which") as error:
-        read([tmp_path / "meg.npy"])
+        read_rdms([tmp_path / "meg.npy"])
     assert "--axes" in error.value.hint
-    (found,) = read([tmp_path / "meg.npy"], axes=("i", "j", "subject", "session"))
+    (found,) = read_rdms([tmp_path / "meg.npy"], axes=("i", "j", "subject", "session"))
     assert found.sessions[:5] == ("1", "2", "3", "4", "5") and found.subjects[4:6] == ("1", "2")
     assert np.array_equal(found.values[T], MOVIE[1, 0][UPPER])
 
@@ -86,7 +101,7 @@ def test_two_axes_after_the_stimuli_are_asked_for(tmp_path):
 def test_as_many_subjects_as_stimuli_are_told_apart_by_symmetry():
     stack = np.stack([squareform(pdist(RNG.normal(size=(N, 9)))) for _ in range(N)])
     for axes in ((0, 1, 2), (1, 0, 2), (1, 2, 0)):
-        layout = lay_out(stack.transpose(axes), "stack")
+        layout = infer_axes(stack.transpose(axes), "stack")
         assert layout.rest == ("subject",) and np.array_equal(layout.array, stack)
 
 
@@ -95,17 +110,17 @@ def test_what_stays_ambiguous_is_refused_and_can_be_said():
     for i in range(3):
         same[i, i, :] = same[i, :, i] = same[:, i, i] = 0  # symmetric over every pair of axes
     with pytest.raises(UserError, match="3 ways") as error:
-        lay_out(same, "cube")
+        infer_axes(same, "cube")
     assert "--axes" in error.value.hint
-    assert lay_out(same, "cube", axes=("i", "subject", "j")).rest == ("subject",)
+    assert infer_axes(same, "cube", axes=("i", "subject", "j")).rest == ("subject",)
 
 
 def test_triangular_numbers_of_subjects_need_the_number_of_stimuli():
     stack = np.tile(VECTORS, (2, 1))[:6]  # 6 = 4·3/2 subjects, 21 = 7·6/2 pairs
     with pytest.raises(UserError, match="2 ways"):
-        lay_out(stack, "vectors")
-    assert lay_out(stack, "vectors", n=N).array.shape == (6, 21)
-    assert lay_out(stack, "vectors", n=4).array.shape == (21, 6)
+        infer_axes(stack, "vectors")
+    assert infer_axes(stack, "vectors", n=N).array.shape == (6, 21)
+    assert infer_axes(stack, "vectors", n=4).array.shape == (21, 6)
 
 
 @pytest.mark.parametrize(
@@ -119,22 +134,22 @@ def test_triangular_numbers_of_subjects_need_the_number_of_stimuli():
 )
 def test_axes_that_do_not_fit_are_refused(axes, fact):
     with pytest.raises(UserError, match=fact):
-        lay_out(SQUARES, "stack", axes=axes)
+        infer_axes(SQUARES, "stack", axes=axes)
 
 
 def test_no_rdm_says_which_length_would_be_one():
     with pytest.raises(UserError, match="no RDM of any number") as error:
-        lay_out(np.zeros(4187), "vector")
+        infer_axes(np.zeros(4187), "vector")
     assert "92 stimuli have 4,186" in error.value.hint
     with pytest.raises(UserError, match="no RDM of 91 stimuli"):
-        lay_out(np.zeros(4186), "vector", n=91)
+        infer_axes(np.zeros(4186), "vector", n=91)
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
 def test_a_single_number_is_called_one(shape, tmp_path):
     np.save(tmp_path / "it.npy", np.full(shape, 0.5))
     with pytest.raises(UserError, match=r"it is a single number, 0\.5, and no RDM"):
-        read([tmp_path / "it.npy"])
+        read_rdms([tmp_path / "it.npy"])
 
 
 @given(st.integers(3, 9), st.integers(0, 2**31), st.data())
@@ -147,21 +162,37 @@ def test_reordering_is_that_of_the_square(n, seed, data):
 
 
 @pytest.mark.parametrize(
-    "dtype,width", [("uint8", "float32"), ("int16", "float32"), ("int32", "float64"), ("bool", "float32"), ("float16", "float32")]
+    "dtype,width",
+    [
+        ("uint8", "float32"),
+        ("int16", "float32"),
+        ("int32", "float64"),
+        ("bool", "float32"),
+        ("float16", "float32"),
+    ],
 )
 def test_integers_become_floats_that_hold_them_exactly(dtype, width, tmp_path):
     square = np.array([[0, 1, 2], [1, 0, 0], [2, 0, 0]]).astype(dtype)
     np.save(tmp_path / "m.npy", square)
-    (found,) = read([tmp_path / "m.npy"])
-    assert found.values.dtype == width and found.values.tolist() == [[float(square[0, 1]), float(square[0, 2]), 0.0]]
+    (found,) = read_rdms([tmp_path / "m.npy"])
+    assert found.values.dtype == width and found.values.tolist() == [
+        [float(square[0, 1]), float(square[0, 2]), 0.0]
+    ]
 
 
 def test_regions_are_chosen_renamed_and_joined(tmp_path):
     np.savez(tmp_path / "brain.npz", IT_RDMs=SQUARES, V1=SQUARES[0], V2=SQUARES[1])
-    assert [each.region for each in read([tmp_path / "brain.npz"], regions=("V*",))] == ["V1", "V2"]
-    (it,) = read([tmp_path / "brain.npz"], regions=("IT=IT_RDMs",))
+    assert [each.region for each in read_rdms([tmp_path / "brain.npz"], regions=("V*",))] == [
+        "V1",
+        "V2",
+    ]
+    (it,) = read_rdms([tmp_path / "brain.npz"], regions=("IT=IT_RDMs",))
     assert it.region == "IT" and it.subjects == ("1", "2", "3", "4")
     for s in (1, 2):
         np.save(tmp_path / f"sub{s}.npy", SQUARES[s])
-    (joined,) = read([tmp_path / "sub1.npy", tmp_path / "sub2.npy"], regions=("IT=sub*",))
-    assert joined.region == "IT" and joined.subjects == ("sub1", "sub2") and np.array_equal(joined.values, VECTORS[1:3])
+    (joined,) = read_rdms([tmp_path / "sub1.npy", tmp_path / "sub2.npy"], regions=("IT=sub*",))
+    assert (
+        joined.region == "IT"
+        and joined.subjects == ("sub1", "sub2")
+        and np.array_equal(joined.values, VECTORS[1:3])
+    )

@@ -31,7 +31,12 @@ HELD = {
     "words": np.array(["a", "bc", "def"]),
     "cell": np.array(["one", np.eye(2), "three"], dtype=object),
     "equal": np.array([None, None], dtype=object),
-    "deep": struct_array((2, 3), RDM=lambda k: np.full((2, 2), k), name=lambda k: f"n{k}", inner=lambda k: {"a": {"b": k}}),
+    "deep": struct_array(
+        (2, 3),
+        RDM=lambda k: np.full((2, 2), k),
+        name=lambda k: f"n{k}",
+        inner=lambda k: {"a": {"b": k}},
+    ),
     "empty": struct_array((0, 1), RDM=lambda k: k),
 }
 HELD["equal"][:] = [np.eye(2), np.ones((2, 2))]
@@ -41,20 +46,30 @@ def alike(ours, theirs) -> bool:
     """Ours against SciPy's `loadmat`, which has structured arrays for structs and arrays of str for text."""
     if theirs.dtype.names:
         return ours.shape == theirs.shape and all(
-            alike(ours[at][k], theirs[at][k]) for at in np.ndindex(theirs.shape) for k in theirs.dtype.names
+            alike(ours[at][k], theirs[at][k])
+            for at in np.ndindex(theirs.shape)
+            for k in theirs.dtype.names
         )
     if theirs.dtype == object:
-        return ours.shape == theirs.shape and all(alike(ours[at], theirs[at]) for at in np.ndindex(theirs.shape))
+        return ours.shape == theirs.shape and all(
+            alike(ours[at], theirs[at]) for at in np.ndindex(theirs.shape)
+        )
     if theirs.dtype.kind == "U":
         words = [str(word).strip() for word in theirs.flat]
         return ([ours] if isinstance(ours, str) else list(ours)) == (words or [""])
-    return ours.shape == theirs.shape and ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
+    return (
+        ours.shape == theirs.shape and ours.dtype == theirs.dtype and np.array_equal(ours, theirs)
+    )
 
 
 @pytest.mark.parametrize("compressed", [True, False])
 def test_what_scipy_finds(compressed, tmp_path):
     scipy.io.savemat(tmp_path / "x.mat", HELD, do_compression=compressed)
-    theirs = {key: value for key, value in scipy.io.loadmat(tmp_path / "x.mat").items() if not key.startswith("__")}
+    theirs = {
+        key: value
+        for key, value in scipy.io.loadmat(tmp_path / "x.mat").items()
+        if not key.startswith("__")
+    }
     ours = matlab5.variables((tmp_path / "x.mat").read_bytes())
     assert list(ours) == list(theirs) == matlab5.names((tmp_path / "x.mat").read_bytes())
     for key, value in theirs.items():
@@ -62,7 +77,10 @@ def test_what_scipy_finds(compressed, tmp_path):
 
 
 def test_what_is_no_rdm_is_none(tmp_path):
-    scipy.io.savemat(tmp_path / "x.mat", {"c": np.array([[1j]]), "s": scipy.sparse.csc_matrix(np.eye(3)), "x": np.eye(2)})
+    scipy.io.savemat(
+        tmp_path / "x.mat",
+        {"c": np.array([[1j]]), "s": scipy.sparse.csc_matrix(np.eye(3)), "x": np.eye(2)},
+    )
     ours = matlab5.variables((tmp_path / "x.mat").read_bytes())
     assert ours["c"] is None and ours["s"] is None and np.array_equal(ours["x"], np.eye(2))
 

@@ -10,9 +10,9 @@ import scipy.io
 from scipy.stats import spearmanr
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.read import ForeignRdms, read
-from rdl_cli.io.stimuli import pictures_from_mat
-from rdl_cli.io.write import WRITERS, write
+from rdl_cli.io.read import RDMs, read_rdms
+from rdl_cli.io.stimuli import read_mat_stimuli
+from rdl_cli.io.write import WRITERS, write_rdms
 
 BRAIN = Path(__file__).resolve().parents[3] / "../shared/data/brain"
 KRIEG, CICHY = BRAIN / "krieg92", BRAIN / "cichy92"
@@ -23,32 +23,49 @@ FILES = {
     "published": KRIEG / "Kriegeskorte_Neuron2008_supplementalData.mat",
     "cichy": CICHY / "target_fmri.mat",
 }
-pytestmark = pytest.mark.skipif(not BRAIN.exists(), reason="the measured data sets are not beside the project")
+pytestmark = pytest.mark.skipif(
+    not BRAIN.exists(), reason="the measured data sets are not beside the project"
+)
 
 
 @pytest.fixture(scope="module")
-def real() -> dict[str, list[ForeignRdms]]:
-    return {name: read([path]) for name, path in FILES.items()}
+def real() -> dict[str, list[RDMs]]:
+    return {name: read_rdms([path]) for name, path in FILES.items()}
 
 
 def test_human_it_has_four_subjects_in_two_sessions(real):
     (hit,) = real["hIT"]
     assert hit.region == "hIT" and hit.values.shape == (8, 4186) and hit.values.dtype == np.float32
-    assert sorted(zip(hit.subjects, hit.sessions, strict=True)) == [(s, t) for s in ("BE", "KO", "SN", "TI") for t in "12"]
+    assert sorted(zip(hit.subjects, hit.sessions, strict=True)) == [
+        (s, t) for s in ("BE", "KO", "SN", "TI") for t in "12"
+    ]
     assert hit.distance == "correlation" and any("1 - r" in note for note in hit.notes)
     assert "4 subjects × 2 sessions" in str(hit)
 
 
 def test_behaviour_has_sixteen_subjects_and_an_unknown_distance(real):
     (judged,) = real["behaviour"]
-    assert judged.region == "simJudge" and judged.subjects == tuple(f"subject{s}" for s in range(1, 17))
+    assert judged.region == "simJudge" and judged.subjects == tuple(
+        f"subject{s}" for s in range(1, 17)
+    )
     assert judged.distance == "" and judged.values.dtype == np.float64
 
 
 def test_models_are_eight_regions_in_the_width_of_their_source(real):
-    names = ["animacy", "FaceBodyManmadeNatobj", "monkeyIT", "EVA", "HMAX", "V1", "Silhouette", "RADON"]
+    names = [
+        "animacy",
+        "FaceBodyManmadeNatobj",
+        "monkeyIT",
+        "EVA",
+        "HMAX",
+        "V1",
+        "Silhouette",
+        "RADON",
+    ]
     assert [each.region for each in real["models"]] == names
-    assert [each.values.dtype.name for each in real["models"]] == ["float32"] * 2 + ["float64"] + ["float32"] + ["float64"] * 4
+    assert [each.values.dtype.name for each in real["models"]] == ["float32"] * 2 + ["float64"] + [
+        "float32"
+    ] + ["float64"] * 4
     assert all(each.values.shape == (1, 4186) for each in real["models"])
 
 
@@ -65,7 +82,10 @@ def test_fmri_of_fifteen_subjects_keeps_its_subjects_in_order(real):
         for each in real["cichy"]:
             assert each.subjects == tuple(map(str, range(1, 16)))
             raw = file[each.region][()].T  # MATLAB's (15, 92, 92)
-            assert np.abs(raw - raw.transpose(0, 2, 1)).max() < 1e-14 and not raw[:, np.arange(92), np.arange(92)].any()
+            assert (
+                np.abs(raw - raw.transpose(0, 2, 1)).max() < 1e-14
+                and not raw[:, np.arange(92), np.arange(92)].any()
+            )
             assert np.array_equal(each.values, raw[:, i, j])
 
 
@@ -73,9 +93,14 @@ def test_struct_arrays_are_symmetric_in_the_file_and_come_out_bit_for_bit(real):
     i, j = np.triu_indices(92, 1)
     for name, variable in (("hIT", "RDMs"), ("behaviour", "rdms_behav_92"), ("models", "Models")):
         structs = scipy.io.loadmat(FILES[name])[variable]
-        assert all(np.array_equal(s["RDM"], s["RDM"].T) and not np.diagonal(s["RDM"]).any() for s in structs.flat)
+        assert all(
+            np.array_equal(s["RDM"], s["RDM"].T) and not np.diagonal(s["RDM"]).any()
+            for s in structs.flat
+        )
         rows = np.concatenate([each.values for each in real[name]])
-        assert np.array_equal(np.stack([s["RDM"][i, j].astype(rows.dtype) for s in structs.flat]), rows)
+        assert np.array_equal(
+            np.stack([s["RDM"][i, j].astype(rows.dtype) for s in structs.flat]), rows
+        )
 
 
 def test_mean_rdms_are_as_similar_as_they_are_known_to_be(real):
@@ -88,33 +113,42 @@ def test_mean_rdms_are_as_similar_as_they_are_known_to_be(real):
         ("animacy", "hITvisStim_316vx"): 0.588,
         ("EVC_RDMs", "Silhouette"): 0.509,
     }
-    found = {pair: round(float(spearmanr(mean[pair[0]], mean[pair[1]]).statistic), 3) for pair in known}
+    found = {
+        pair: round(float(spearmanr(mean[pair[0]], mean[pair[1]]).statistic), 3) for pair in known
+    }
     assert found == known
 
 
 def test_pictures_come_from_the_published_file():
-    pictures = pictures_from_mat(FILES["published"])
+    pictures = read_mat_stimuli(FILES["published"])
     assert pictures.images.shape == (92, 3, 175, 175) and pictures.images.dtype == np.uint8
     raw = scipy.io.loadmat(FILES["published"])["stimuli_92objs"]
     assert np.array_equal(pictures.images[7], raw[0, 7]["image"].transpose(2, 0, 1))
-    assert pictures.names is None and len(pictures.classes) == 6 and pictures.classes[pictures.labels[0]] == "human bodypart"
+    assert (
+        pictures.names is None
+        and len(pictures.classes) == 6
+        and pictures.classes[pictures.labels[0]] == "human bodypart"
+    )
 
 
 def test_a_file_without_pictures_says_so():
     with pytest.raises(UserError, match="holds no pictures"):
-        pictures_from_mat(FILES["hIT"])
+        read_mat_stimuli(FILES["hIT"])
 
 
 @pytest.mark.parametrize("format", WRITERS.names())
 @pytest.mark.parametrize("name", FILES)
 def test_every_file_goes_out_and_comes_back_bit_for_bit(real, name, format, tmp_path):
     suffix = {"rsatoolbox": ".h5", "mat": ".mat", "npz": ".npz"}[format]
-    write(tmp_path / f"out{suffix}", real[name], format)
-    back = {each.region: each for each in read([tmp_path / f"out{suffix}"])}
+    write_rdms(tmp_path / f"out{suffix}", real[name], format)
+    back = {each.region: each for each in read_rdms([tmp_path / f"out{suffix}"])}
     assert list(back) == [each.region for each in real[name]]
     for each in real[name]:
         assert np.array_equal(back[each.region].values, each.values)
-        assert (back[each.region].subjects, back[each.region].sessions) == (each.subjects, each.sessions)
+        assert (back[each.region].subjects, back[each.region].sessions) == (
+            each.subjects,
+            each.sessions,
+        )
 
 
 def _cut(path: Path, at: int, to: Path) -> Path:
@@ -129,7 +163,7 @@ def test_a_file_that_was_cut_short_says_so_or_reads_right(real, name, tmp_path):
     for share in (0, 1, 127, 128, 1000, size // 3, size // 2, size - 1000, size - 1):
         path = _cut(FILES[name], share, tmp_path / f"cut{FILES[name].suffix}")
         try:
-            for each in read([path]):
+            for each in read_rdms([path]):
                 assert np.array_equal(each.values, whole[each.region])
         except UserError as error:
             assert str(path) in str(error)
@@ -140,13 +174,15 @@ def test_flipped_bytes_never_end_in_a_traceback(name, tmp_path):
     rng = np.random.default_rng(20)
     data = FILES[name].read_bytes()
     path = tmp_path / f"flipped{FILES[name].suffix}"
-    places = np.concatenate([rng.integers(0, min(len(data), 4000), 12), rng.integers(0, len(data), 8)])
+    places = np.concatenate(
+        [rng.integers(0, min(len(data), 4000), 12), rng.integers(0, len(data), 8)]
+    )
     for place, next_ in pairwise(map(int, places)):
         damaged = bytearray(data)
         damaged[place] ^= 0xFF
         damaged[next_] ^= 0x0F
         path.write_bytes(damaged)
         try:
-            assert all(np.isfinite(each.values).any() for each in read([path]))
+            assert all(np.isfinite(each.values).any() for each in read_rdms([path]))
         except UserError as error:
             assert path.name in str(error)

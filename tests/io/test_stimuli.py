@@ -5,7 +5,7 @@ import pytest
 import scipy.io
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.stimuli import pictures_from_mat
+from rdl_cli.io.stimuli import read_mat_stimuli
 
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 4, 5, 3), dtype=np.uint8)
 
@@ -20,21 +20,27 @@ def saved(path, images, **more):
 
 
 def test_names_and_categories(tmp_path):
-    found = pictures_from_mat(saved(tmp_path, PICTURES, category=["face", "body", "face"], name=["a", "b", "c"]))
+    found = read_mat_stimuli(
+        saved(tmp_path, PICTURES, category=["face", "body", "face"], name=["a", "b", "c"])
+    )
     assert np.array_equal(found.images, PICTURES.transpose(0, 3, 1, 2))
-    assert found.names == ("a", "b", "c") and found.classes == ("face", "body") and found.labels.tolist() == [0, 1, 0]
+    assert (
+        found.names == ("a", "b", "c")
+        and found.classes == ("face", "body")
+        and found.labels.tolist() == [0, 1, 0]
+    )
 
 
 def test_grey_pictures_have_one_channel_and_need_no_names(tmp_path):
-    found = pictures_from_mat(saved(tmp_path, PICTURES[..., 0]))
+    found = read_mat_stimuli(saved(tmp_path, PICTURES[..., 0]))
     assert found.images.shape == (3, 1, 4, 5) and found.names is None and found.labels is None
 
 
 def test_sizes_that_differ_and_pictures_that_are_none(tmp_path):
     with pytest.raises(UserError, match=r"have 2 sizes, from \(3, 3, 5\) to \(3, 4, 5\)"):
-        pictures_from_mat(saved(tmp_path, [PICTURES[0], PICTURES[1][:3], PICTURES[2]]))
+        read_mat_stimuli(saved(tmp_path, [PICTURES[0], PICTURES[1][:3], PICTURES[2]]))
     with pytest.raises(UserError, match="picture 1 of `stimuli` is 4 × 5 × 3 float64"):
-        pictures_from_mat(saved(tmp_path, PICTURES / 255))
+        read_mat_stimuli(saved(tmp_path, PICTURES / 255))
     scipy.io.savemat(tmp_path / "y.mat", {"x": np.eye(3)})
     with pytest.raises(UserError, match="holds no pictures"):
-        pictures_from_mat(tmp_path / "y.mat")
+        read_mat_stimuli(tmp_path / "y.mat")

@@ -10,8 +10,8 @@ import scipy.io
 from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.read import ForeignRdms, read
-from rdl_cli.io.write import WRITERS, write
+from rdl_cli.io.read import RDMs, read_rdms
+from rdl_cli.io.write import WRITERS, write_rdms
 
 SUFFIX = {"rsatoolbox": ".h5", "mat": ".mat", "npz": ".npz"}
 RNG = np.random.default_rng(2)
@@ -19,21 +19,31 @@ NAMES = ("face", "hand", "house", "tree")
 
 
 def rdms(
-    region="IT", k=4, n=4, dtype=np.float64, distance="correlation", stimuli=NAMES, subjects=None, sessions=None, times=None
-) -> ForeignRdms:
+    region="IT",
+    k=4,
+    n=4,
+    dtype=np.float64,
+    distance="correlation",
+    stimuli=NAMES,
+    subjects=None,
+    sessions=None,
+    times=None,
+) -> RDMs:
     values = RNG.random((k, n * (n - 1) // 2)).astype(dtype)
     subjects = subjects or tuple(f"s{i // 2}" for i in range(k))
     sessions = sessions or tuple(str(i % 2 + 1) for i in range(k))
-    return ForeignRdms(region, values, n, subjects, sessions, times or (math.nan,) * k, distance, stimuli)
+    return RDMs(region, values, n, subjects, sessions, times or (math.nan,) * k, distance, stimuli)
 
 
 def there_and_back(path, out, format):
-    write(path / f"x{SUFFIX[format]}", out, format)
-    return read([path / f"x{SUFFIX[format]}"], n=out[0].n)
+    write_rdms(path / f"x{SUFFIX[format]}", out, format)
+    return read_rdms([path / f"x{SUFFIX[format]}"], n=out[0].n)
 
 
-def same(a: ForeignRdms, b: ForeignRdms) -> bool:
-    facts = [(x.region, x.n, x.subjects, x.sessions, tuple(map(str, x.times)), x.stimuli) for x in (a, b)]
+def same(a: RDMs, b: RDMs) -> bool:
+    facts = [
+        (x.region, x.n, x.subjects, x.sessions, tuple(map(str, x.times)), x.stimuli) for x in (a, b)
+    ]
     return facts[0] == facts[1] and np.array_equal(a.values, b.values, equal_nan=True)
 
 
@@ -65,13 +75,13 @@ def test_names_beyond_ascii_survive(format, tmp_path):
 def test_thousands_of_names_beyond_ascii_are_refused_for_rsatoolbox(tmp_path):
     out = [rdms(n=3000, k=1, stimuli=tuple(f"Bäume {i}" * 3 for i in range(3000)))]
     with pytest.raises(UserError, match="only ASCII"):
-        write(tmp_path / "x.h5", out, "rsatoolbox")
+        write_rdms(tmp_path / "x.h5", out, "rsatoolbox")
     assert not list(tmp_path.iterdir())
 
 
 def test_rsatoolbox_opens_it(tmp_path):
     out = [rdms(distance="mse"), rdms("V1", distance="mse")]
-    write(tmp_path / "x.h5", out, "rsatoolbox")
+    write_rdms(tmp_path / "x.h5", out, "rsatoolbox")
     opened = rsatoolbox.rdm.load_rdm(str(tmp_path / "x.h5"))
     assert np.array_equal(opened.dissimilarities, np.concatenate([each.values for each in out]))
     assert opened.dissimilarity_measure == "squared euclidean"
@@ -91,7 +101,7 @@ def test_rsatoolbox_keeps_measures_that_differ(tmp_path):
 
 def test_matlab_gets_masks_by_subjects_by_sessions_of_squares(tmp_path):
     out = [rdms("IT"), rdms("V1")]
-    write(tmp_path / "x.mat", out, "mat")
+    write_rdms(tmp_path / "x.mat", out, "mat")
     structs = scipy.io.loadmat(tmp_path / "x.mat")["RDMs"]
     assert structs.shape == (2, 2, 2)
     assert structs[1, 0, 1]["name"].item() == "V1 | s0 | Session: 2"
@@ -106,9 +116,14 @@ def test_matlab_gets_a_row_where_combinations_are_missing(tmp_path):
 
 def test_numpy_needs_no_pickle(tmp_path):
     out = [rdms()]
-    write(tmp_path / "x.npz", out, "npz")
+    write_rdms(tmp_path / "x.npz", out, "npz")
     with np.load(tmp_path / "x.npz", allow_pickle=False) as held:
-        assert np.array_equal(held["IT"], out[0].values) and held["IT.subject"].tolist() == ["s0", "s0", "s1", "s1"]
+        assert np.array_equal(held["IT"], out[0].values) and held["IT.subject"].tolist() == [
+            "s0",
+            "s0",
+            "s1",
+            "s1",
+        ]
 
 
 @pytest.mark.parametrize("name", ["file", "allow_pickle"])
@@ -120,7 +135,7 @@ def test_numpy_takes_layers_called_as_its_own_keywords(name, tmp_path):
 
 def test_numpy_is_written_as_savez_compressed_does(tmp_path):
     out = rdms()
-    write(tmp_path / "x.npz", [out], "npz")
+    write_rdms(tmp_path / "x.npz", [out], "npz")
     with np.load(tmp_path / "x.npz") as held:
         np.savez_compressed(tmp_path / "numpys.npz", **held)
     ours, numpys = (zipfile.ZipFile(tmp_path / name) for name in ("x.npz", "numpys.npz"))
@@ -131,6 +146,6 @@ def test_numpy_is_written_as_savez_compressed_does(tmp_path):
 
 def test_different_numbers_of_stimuli_are_refused(tmp_path):
     with pytest.raises(UserError, match="IT of 4, V1 of 3"):
-        write(tmp_path / "x.npz", [rdms(), rdms("V1", n=3, stimuli=None)], "npz")
+        write_rdms(tmp_path / "x.npz", [rdms(), rdms("V1", n=3, stimuli=None)], "npz")
     with pytest.raises(UserError, match="did you mean `rsatoolbox`"):
-        write(tmp_path / "x.npz", [rdms()], "rsatools")
+        write_rdms(tmp_path / "x.npz", [rdms()], "rsatools")

@@ -7,16 +7,16 @@ import torch
 from torch import nn
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.networks.factory import NETWORKS, Pictures, build
-from rdl_cli.networks.hooks import read, shapes
+from rdl_cli.networks.factory import NETWORKS, InputShape, build_network
+from rdl_cli.networks.hooks import forward_with_layers, layer_shapes
 
-MNIST = Pictures(1, 28, 28)
+MNIST = InputShape(1, 28, 28)
 
 
 @pytest.mark.parametrize(("preset", "flat"), [("table1", 1600), ("author", 256)])
 def test_mnist_cnn_has_the_sizes_of_its_preset(preset, flat):
-    network = build(f"mnist-cnn:preset={preset}", MNIST, 10)
-    found = shapes(network, MNIST)
+    network = build_network(f"mnist-cnn:preset={preset}", MNIST, 10)
+    found = layer_shapes(network, MNIST)
     assert found["flatten"] == (flat,) and found["fc"] == (200,) and found["logits"] == (10,)
     assert found["pool1"][0] == 32 and found["pool2"][0] == 64
     assert [p.shape for n, p in network.named_parameters() if n.endswith("weight")] == [
@@ -26,44 +26,56 @@ def test_mnist_cnn_has_the_sizes_of_its_preset(preset, flat):
 
 def test_pooling_before_the_relu_is_the_same_function():
     torch.manual_seed(0)
-    network = build("mnist-cnn:width=0.25", MNIST, 10).eval()
+    network = build_network("mnist-cnn:width=0.25", MNIST, 10).eval()
     images = torch.rand(3, *MNIST)
     with torch.no_grad():
-        taps = read(network, images, ["pool1", "pool2"])[1]
+        taps = forward_with_layers(network, images, ["pool1", "pool2"])[1]
         pool1 = nn.functional.max_pool2d(network.conv1(images).relu(), 3, 3, ceil_mode=True)
         pool2 = nn.functional.max_pool2d(network.conv2(pool1).relu(), 2, 2, ceil_mode=True)
     assert torch.equal(taps["pool1"], pool1) and torch.equal(taps["pool2"], pool2)
 
 
 def test_the_tap_fc_is_read_before_dropout():
-    network = build("mnist-cnn:width=0.25", MNIST, 10).train()
+    network = build_network("mnist-cnn:width=0.25", MNIST, 10).train()
     images = torch.rand(5, *MNIST)
-    (first, one), (second, two) = (read(network, images, ["fc"]) for _ in range(2))
+    (first, one), (second, two) = (forward_with_layers(network, images, ["fc"]) for _ in range(2))
     assert torch.equal(one["fc"], two["fc"]) and not torch.equal(first, second)
 
 
 def test_nin_has_the_sizes_of_table_4():
-    cifar = Pictures(3, 32, 32)
-    found = shapes(build("nin", cifar, 10), cifar)
-    assert found["pool1"] == (96, 16, 16) and found["pool2"] == (192, 8, 8) and found["pool3"] == (10,)
-    readout = shapes(build("nin:readout=true", cifar, 100), cifar)
+    cifar = InputShape(3, 32, 32)
+    found = layer_shapes(build_network("nin", cifar, 10), cifar)
+    assert (
+        found["pool1"] == (96, 16, 16) and found["pool2"] == (192, 8, 8) and found["pool3"] == (10,)
+    )
+    readout = layer_shapes(build_network("nin:readout=true", cifar, 100), cifar)
     assert readout["pool3"] == readout["readout"] == (100,)
-    finetuned = shapes(build("nin:readout=true,last=10", cifar, 100), cifar)
+    finetuned = layer_shapes(build_network("nin:readout=true,last=10", cifar, 100), cifar)
     assert (finetuned["pool3"], finetuned["readout"]) == ((10,), (100,))
     with pytest.raises(UserError, match="asks for a readout"):
-        build("nin:last=10", cifar, 100)
+        build_network("nin:last=10", cifar, 100)
 
 
-@pytest.mark.parametrize("name", ["mnist-cnn:width=0.1", "nin:width=0.1", "torchvision:squeezenet1_1"])
+@pytest.mark.parametrize(
+    "name", ["mnist-cnn:width=0.1", "nin:width=0.1", "torchvision:squeezenet1_1"]
+)
 def test_the_same_seed_builds_the_same_network_and_building_trains_nothing(name):
-    pictures = Pictures(3, 32, 32)
+    pictures = InputShape(3, 32, 32)
     torch.manual_seed(1)
-    one = build(name, pictures, 7)
+    one = build_network(name, pictures, 7)
     torch.manual_seed(1)
-    two = build(name, pictures, 7)
-    assert all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)) and one.training
+    two = build_network(name, pictures, 7)
+    assert (
+        all(
+            torch.equal(a, b)
+            for a, b in zip(one.state_dict().values(), two.state_dict().values(), strict=True)
+        )
+        and one.training
+    )
     for key, value in one.state_dict().items():
-        assert "running_mean" not in key or not value.any(), "the picture that tests the shape leaves no trace"
+        assert "running_mean" not in key or not value.any(), (
+            "the picture that tests the shape leaves no trace"
+        )
 
 
 class TestAUsersOwn:
@@ -84,7 +96,9 @@ class TestAUsersOwn:
 
     @pytest.mark.parametrize("factory", ["plain", "counted", "ours", "ours:width=5"])
     def test_is_built(self, module, factory):
-        assert shapes(build(f"{module}:{factory}", Pictures(1, 8, 8), 10), Pictures(1, 8, 8))["logits"] == (10,)
+        assert layer_shapes(
+            build_network(f"{module}:{factory}", InputShape(1, 8, 8), 10), InputShape(1, 8, 8)
+        )["logits"] == (10,)
 
     @pytest.mark.parametrize(
         ("factory", "classes", "fact"),
@@ -97,7 +111,7 @@ class TestAUsersOwn:
     )
     def test_is_refused_with_the_reason(self, module, factory, classes, fact):
         with pytest.raises(UserError, match=fact):
-            build(f"{module}:{factory}", Pictures(1, 8, 8), classes)
+            build_network(f"{module}:{factory}", InputShape(1, 8, 8), classes)
 
 
 @pytest.mark.parametrize(
@@ -105,7 +119,7 @@ class TestAUsersOwn:
     [
         ("mnist-cn", MNIST, "did you mean `mnist-cnn`"),
         ("mnist-cnn:preset=tabel1", MNIST, "did you mean `table1`"),
-        ("mnist-cnn:preset=author", Pictures(1, 8, 8), "could not be built for 1x8x8 pictures"),
+        ("mnist-cnn:preset=author", InputShape(1, 8, 8), "could not be built for 1x8x8 pictures"),
         ("torchvision:resnet81", MNIST, "did you mean `resnet18`"),
         ("torchvision:resnet18", MNIST, "does not take 1x28x28 pictures"),
         ("nowhere:factory", MNIST, "no module of that name"),
@@ -113,14 +127,14 @@ class TestAUsersOwn:
 )
 def test_bad_names_and_pictures_are_refused(spec, pictures, fact):
     with pytest.raises(UserError, match=fact):
-        build(spec, pictures, 10)
+        build_network(spec, pictures, 10)
 
 
 def test_pictures_are_read_as_they_are_written():
-    assert Pictures.read(str(Pictures(3, 32, 31))) == (3, 32, 31)
+    assert InputShape.read(str(InputShape(3, 32, 31))) == (3, 32, 31)
     for text in ("3x32", "3x32xa", "0x3x3", ""):
         with pytest.raises(UserError):
-            Pictures.read(text)
+            InputShape.read(text)
 
 
 def test_every_network_tells_what_it_is():

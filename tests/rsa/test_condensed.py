@@ -6,24 +6,24 @@ import torch
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.rsa.condensed import Rdm, count, pair_index, square, upper
+from rdl_cli.rsa.condensed import Rdm, condensed_pairs, n_from_pairs, pair_index, to_square
 from rdl_cli.rsa.distances import DISTANCES
 
 
 def test_a_distance_at_the_upper_triangle_is_scipys_pdist():
     a = torch.randn(11, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    values = DISTANCES.find("euclidean")(a, a)[upper(11)]
+    values = DISTANCES.find("euclidean")(a, a)[condensed_pairs(11)]
     np.testing.assert_allclose(values, pdist(a.numpy()), rtol=1e-12)
-    np.testing.assert_array_equal(square(values), squareform(values.numpy()))
+    np.testing.assert_array_equal(to_square(values), squareform(values.numpy()))
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 17, 92])
 def test_every_pair_has_its_place(n):
-    i, j = upper(n)
+    i, j = condensed_pairs(n)
     places = torch.arange(n * (n - 1) // 2)
     assert torch.equal(pair_index(i, j, n), places)
     assert torch.equal(pair_index(j, i, n), places)
-    assert count(len(places)) == n
+    assert n_from_pairs(len(places)) == n
 
 
 @pytest.mark.parametrize("n", [50_000, 94_906_267, 1_000_000_007])
@@ -34,17 +34,19 @@ def test_places_are_exact_where_floats_are_not(n):
     starts = [i * (2 * n - i - 1) // 2 for i in rows]
     i = torch.tensor(rows)
     assert pair_index(i, i + 1, n).tolist() == starts
-    assert pair_index(torch.tensor(n - 1), i, n).tolist() == [start + n - 2 - row for start, row in zip(starts, rows, strict=True)]
+    assert pair_index(torch.tensor(n - 1), i, n).tolist() == [
+        start + n - 2 - row for start, row in zip(starts, rows, strict=True)
+    ]
     assert pair_index(torch.tensor(n - 1), torch.tensor(n - 2), n).item() == pairs - 1
-    assert count(pairs) == n
+    assert n_from_pairs(pairs) == n
     with pytest.raises(UserError):
-        count(pairs + 1)
+        n_from_pairs(pairs + 1)
 
 
 @pytest.mark.parametrize("pairs", [0, 2, 4, 4185, 4187])
 def test_a_number_that_is_no_triangle_is_refused(pairs):
     with pytest.raises(UserError, match="are no RDM"):
-        count(pairs)
+        n_from_pairs(pairs)
 
 
 def test_small_integers_do_not_overflow():
@@ -54,16 +56,16 @@ def test_small_integers_do_not_overflow():
 
 def test_square_keeps_gradients_and_batches():
     values = torch.rand(2, 3, 6, dtype=torch.float64, requires_grad=True)
-    assert square(values).shape == (2, 3, 4, 4)
-    assert torch.equal(square(values)[1, 2], square(values[1, 2]))
-    assert torch.autograd.gradcheck(square, (values,))
+    assert to_square(values).shape == (2, 3, 4, 4)
+    assert torch.equal(to_square(values)[1, 2], to_square(values[1, 2]))
+    assert torch.autograd.gradcheck(to_square, (values,))
 
 
 def test_among_gives_the_distances_of_those_stimuli_in_that_order():
     matrix = torch.rand(6, 6)
     matrix = matrix + matrix.T
     matrix[1, 4] = matrix[4, 1] = torch.nan
-    rdm = Rdm(matrix[upper(6)], tuple("abcdef"), "it", "correlation")
+    rdm = Rdm(matrix[condensed_pairs(6)], tuple("abcdef"), "it", "correlation")
     part = rdm.among("ebaf")
     order = torch.tensor([4, 1, 0, 5])
     expected = matrix[order][:, order].fill_diagonal_(0)

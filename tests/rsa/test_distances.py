@@ -43,8 +43,12 @@ def test_every_distance_has_a_reference():
 
 def test_agrees_with_scipy(name, distance):
     a, b = reps(7, 12), reps(5, 12, seed=1) + 0.3
-    torch.testing.assert_close(distance(a, b), torch.from_numpy(SCIPY[name](a.numpy(), b.numpy())), rtol=1e-12, atol=1e-13)
-    torch.testing.assert_close(distance(a, a), torch.from_numpy(SCIPY[name](a.numpy(), a.numpy())), rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(
+        distance(a, b), torch.from_numpy(SCIPY[name](a.numpy(), b.numpy())), rtol=1e-12, atol=1e-13
+    )
+    torch.testing.assert_close(
+        distance(a, a), torch.from_numpy(SCIPY[name](a.numpy(), a.numpy())), rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -66,7 +70,9 @@ def test_blocks_and_flattening_change_nothing(distance):
     torch.testing.assert_close(distance(a[:4], a[4:]), distance(a, a)[:4, 4:])
 
 
-@pytest.mark.parametrize("dtype,units", [(torch.float32, 30_000), (torch.float64, 30_000), (torch.float32, 3)])
+@pytest.mark.parametrize(
+    "dtype,units", [(torch.float32, 30_000), (torch.float64, 30_000), (torch.float32, 3)]
+)
 def test_copies_of_a_row_are_exactly_zero_apart(distance, dtype, units):
     a = reps(20, units, dtype=dtype).relu() + 3
     a[[3, 17, 12]] = a[5].clone()
@@ -85,7 +91,9 @@ def test_tiny_units_are_as_good_as_any(name, distance):
     a = reps(8, 10, dtype=torch.float32)
     tiny = (1e-13 * a).requires_grad_()
     found = distance(tiny, tiny)
-    torch.testing.assert_close(found, 1e-13 ** HOMOGENEOUS[name] * distance(a, a), rtol=1e-4, atol=0)
+    torch.testing.assert_close(
+        found, 1e-13 ** HOMOGENEOUS[name] * distance(a, a), rtol=1e-4, atol=0
+    )
     found.sum().backward()
     assert torch.isfinite(tiny.grad).all()
 
@@ -112,15 +120,28 @@ def test_float32_survives_a_common_pattern(name):
     off = ~torch.eye(64, dtype=torch.bool)
     assert ((found - exact).abs() / exact)[off].max() < 2e-6
     b = (50 + 0.01 * reps(30, 200, seed=4)).float()
-    torch.testing.assert_close(DISTANCES.find(name)(a, b).double(), DISTANCES.find(name)(a.double(), b.double()), rtol=2e-6, atol=0)
+    torch.testing.assert_close(
+        DISTANCES.find(name)(a, b).double(),
+        DISTANCES.find(name)(a.double(), b.double()),
+        rtol=2e-6,
+        atol=0,
+    )
 
 
 @pytest.mark.parametrize("name", ["cosine", "correlation"])
 def test_directions_survive_a_large_offset(name):
     a = (1000 + reps(30, 50)).float()
     off = ~torch.eye(30, dtype=torch.bool)
-    error = (DISTANCES.find(name)(a, a).double() / DISTANCES.find(name)(a.double(), a.double()) - 1)[off].abs().max()
-    assert error < {"cosine": 2e-4, "correlation": 2e-6}[name]  # the angles themselves are 1e-3 wide; r is not
+    error = (
+        (DISTANCES.find(name)(a, a).double() / DISTANCES.find(name)(a.double(), a.double()) - 1)[
+            off
+        ]
+        .abs()
+        .max()
+    )
+    assert (
+        error < {"cosine": 2e-4, "correlation": 2e-6}[name]
+    )  # the angles themselves are 1e-3 wide; r is not
 
 
 def test_autocast_changes_nothing(distance):
@@ -161,7 +182,17 @@ def test_detaching_one_side_halves_the_gradient(distance):
         torch.ones(1, 4),
         torch.eye(1),
     ],
-    ids=["zeros", "constant", "large", "constant rows", "dead rows", "copies", "nearly dead", "one stimulus", "one unit"],
+    ids=[
+        "zeros",
+        "constant",
+        "large",
+        "constant rows",
+        "dead rows",
+        "copies",
+        "nearly dead",
+        "one stimulus",
+        "one unit",
+    ],
 )
 def test_degenerate_rows_give_finite_values_and_gradients(distance, rows, dtype):
     for detached in (False, True):
@@ -186,8 +217,12 @@ def test_rows_without_a_direction():
 
 
 def test_other_kinds_of_numbers_are_read(distance):
-    pictures = torch.randint(0, 256, (4, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(distance(pictures, pictures), distance(pictures.float(), pictures.float()))
+    pictures = torch.randint(
+        0, 256, (4, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+    torch.testing.assert_close(
+        distance(pictures, pictures), distance(pictures.float(), pictures.float())
+    )
 
 
 def test_the_wider_dtype_of_two_counts(distance):

@@ -9,9 +9,9 @@ from scipy.linalg import orthogonal_procrustes
 from sklearn.manifold import smacof
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.rsa.condensed import upper
+from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.mds import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
+from rdl_cli.rsa.mds import BETWEEN_RDMS, draw_samples, mds, mean_distances, procrustes_align
 
 torch.set_num_threads(1)
 euclidean, mse = DISTANCES.find("euclidean"), DISTANCES.find("mse")
@@ -51,7 +51,7 @@ def test_a_plane_is_found_again():
     x = reps(15, 2)
     points, stress = mds(euclidean(x, x))
     assert stress < 1e-6
-    torch.testing.assert_close(oriented(points, x), x, atol=1e-5, rtol=0)
+    torch.testing.assert_close(procrustes_align(points, x), x, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -59,7 +59,13 @@ def test_no_start_of_scikit_learns_is_better(seed):
     x = reps(20, 8, seed)
     d = BETWEEN_RDMS.find("correlation")(x) if seed % 2 else euclidean(x, x)
     stress = mds(d).stress
-    starts = {"n_init": 8, "max_iter": 1000, "eps": 1e-9, "random_state": 0, "normalized_stress": False}
+    starts = {
+        "n_init": 8,
+        "max_iter": 1000,
+        "eps": 1e-9,
+        "random_state": 0,
+        "normalized_stress": False,
+    }
     theirs, _ = smacof(d.numpy(), **starts)
     apart = np.linalg.norm(theirs[:, None] - theirs[None], axis=-1)
     assert stress <= 1.03 * math.sqrt(((apart - d.numpy()) ** 2).sum() / (apart**2).sum())
@@ -69,15 +75,20 @@ def test_stress_is_kruskals():
     d = euclidean(reps(12, 6), reps(12, 6))
     d = (d + d.T).fill_diagonal_(0)
     points, stress = mds(d)
-    apart = torch.cdist(points, points)[upper(12)]
-    assert stress == pytest.approx(((apart - d[upper(12)]).square().sum() / apart.square().sum()).sqrt().item(), rel=1e-9)
+    apart = torch.cdist(points, points)[condensed_pairs(12)]
+    assert stress == pytest.approx(
+        ((apart - d[condensed_pairs(12)]).square().sum() / apart.square().sum()).sqrt().item(),
+        rel=1e-9,
+    )
     assert points.mean(0).abs().max() < 1e-12
 
 
 def test_the_same_distances_give_the_same_map_in_any_order():
     x, order = reps(12, 6), torch.randperm(12, generator=torch.Generator().manual_seed(1))
     points = mds(euclidean(x, x)).points
-    torch.testing.assert_close(mds(euclidean(x[order], x[order])).points, points[order], atol=1e-4, rtol=0)
+    torch.testing.assert_close(
+        mds(euclidean(x[order], x[order])).points, points[order], atol=1e-4, rtol=0
+    )
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6])
@@ -97,16 +108,23 @@ def test_an_unmeasured_distance_is_our_own_mistake():
 def test_procrustes_is_scipys():
     x, y = reps(9, 2), reps(9, 2, seed=1)
     turn, _ = orthogonal_procrustes((x - x.mean(0)).numpy(), (y - y.mean(0)).numpy())
-    np.testing.assert_allclose(oriented(x, y), (x - x.mean(0)).numpy() @ turn + y.mean(0).numpy(), atol=1e-12)
+    np.testing.assert_allclose(
+        procrustes_align(x, y), (x - x.mean(0)).numpy() @ turn + y.mean(0).numpy(), atol=1e-12
+    )
     mirrored = x * torch.tensor([1, -1]) @ torch.linalg.qr(reps(2, 2, seed=3)).Q + 5
-    torch.testing.assert_close(oriented(mirrored, x), x)
+    torch.testing.assert_close(procrustes_align(mirrored, x), x)
 
 
 def test_samples_of_all_stimuli_are_all_stimuli():
     layers = [reps(30, 4), reps(30, 7, 1).reshape(30, 7, 1).float(), reps(30, 4, 2)]
     between = BETWEEN_RDMS.find("correlation")
-    whole = between(torch.stack([mse(each, each)[upper(30)].double() for each in layers]))
-    found = mean_distances(iter(layers), mse, between, drawn(30, torch.Generator().manual_seed(0), samples=3, size=30))
+    whole = between(torch.stack([mse(each, each)[condensed_pairs(30)].double() for each in layers]))
+    found = mean_distances(
+        iter(layers),
+        mse,
+        between,
+        draw_samples(30, torch.Generator().manual_seed(0), samples=3, size=30),
+    )
     torch.testing.assert_close(found, whole, atol=1e-6, rtol=0)
 
 
@@ -115,9 +133,15 @@ def test_a_mean_over_samples_is_near_the_whole(replace):
     common = reps(300, 6)
     layers = [common + noise * reps(300, 6, seed) for seed, noise in enumerate((0.2, 0.5, 2))]
     between = BETWEEN_RDMS.find("normalised")
-    whole = between(torch.stack([mse(each, each)[upper(300)] for each in layers]))
+    whole = between(torch.stack([mse(each, each)[condensed_pairs(300)] for each in layers]))
     draws = [
-        mean_distances(layers, mse, between, drawn(300, torch.Generator().manual_seed(s), size=60, replace=replace)) for s in (0, 0, 1)
+        mean_distances(
+            layers,
+            mse,
+            between,
+            draw_samples(300, torch.Generator().manual_seed(s), size=60, replace=replace),
+        )
+        for s in (0, 0, 1)
     ]
     assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
     torch.testing.assert_close(draws[0], whole, atol=0.05, rtol=0)
@@ -125,4 +149,4 @@ def test_a_mean_over_samples_is_near_the_whole(replace):
 
 def test_a_sample_larger_than_the_data_is_refused():
     with pytest.raises(UserError, match="takes 100 stimuli; there are 30"):
-        drawn(30, torch.Generator())
+        draw_samples(30, torch.Generator())

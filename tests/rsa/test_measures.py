@@ -6,10 +6,10 @@ import torch
 from rsatoolbox.rdm import RDMs, compare
 from scipy import stats
 
-from rdl_cli.rsa.condensed import upper
+from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.kernels import kernel, kernel_of_rdm
-from rdl_cli.rsa.measures import MEASURES, Traits, input_of, ranks, traits
+from rdl_cli.rsa.kernels import inner_products, kernel_of_rdm
+from rdl_cli.rsa.measures import MEASURES, MeasureTraits, measure_input, measure_traits, ranks
 
 torch.set_num_threads(1)
 NAMES = MEASURES.names()
@@ -22,8 +22,8 @@ RSATOOLBOX = {
     "whitened-cosine": "cosine_cov",
     "whitened-correlation": "corr_cov",
 }
-RDM_MEASURES = [name for name in NAMES if traits(MEASURES.find(name)).takes == "rdm"]
-KERNEL_MEASURES = [name for name in NAMES if traits(MEASURES.find(name)).takes == "kernel"]
+RDM_MEASURES = [name for name in NAMES if measure_traits(MEASURES.find(name)).takes == "rdm"]
+KERNEL_MEASURES = [name for name in NAMES if measure_traits(MEASURES.find(name)).takes == "kernel"]
 WITH_GRADIENT = [name for name in NAMES if name not in ("spearman", "rho-a", "tau-a")]
 mse = DISTANCES.find("mse")
 
@@ -33,13 +33,19 @@ def reps(n, d, seed=0):
 
 
 def rdm(n, seed=0, ties=False):
-    values = torch.rand(n * (n - 1) // 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    values = torch.rand(
+        n * (n - 1) // 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
     return (4 * values).round() if ties else values
 
 
 def theirs(name, a, b):
     with np.errstate(all="ignore"):
-        return compare(RDMs(a.numpy().reshape(-1, a.shape[-1])), RDMs(b.numpy().reshape(-1, b.shape[-1])), method=RSATOOLBOX[name])
+        return compare(
+            RDMs(a.numpy().reshape(-1, a.shape[-1])),
+            RDMs(b.numpy().reshape(-1, b.shape[-1])),
+            method=RSATOOLBOX[name],
+        )
 
 
 @pytest.mark.parametrize("name", RDM_MEASURES)
@@ -56,14 +62,24 @@ def test_rsatoolbox_agrees_about_what_is_not_measured(name):
     a[lost] = torch.nan
     both = b.clone()
     both[lost] = torch.nan
-    assert MEASURES.find(name)(a, both).item() == pytest.approx(theirs(name, a, both).item(), abs=1e-10)
+    assert MEASURES.find(name)(a, both).item() == pytest.approx(
+        theirs(name, a, both).item(), abs=1e-10
+    )
     assert MEASURES.find(name)(a, b) == MEASURES.find(name)(a, both)
 
 
 def test_golden_values():
     a = torch.arange(1.0, 7).double()
-    b, tied = torch.tensor([1, 3, 2, 4, 6, 5.0]).double(), torch.tensor([0, 0, 1, 1, 1, 1.0]).double()
-    for name, value in (("pearson", 0.8857142857), ("spearman", 0.8857142857), ("tau-a", 0.7333333333), ("cosine", 0.9780219780)):
+    b, tied = (
+        torch.tensor([1, 3, 2, 4, 6, 5.0]).double(),
+        torch.tensor([0, 0, 1, 1, 1, 1.0]).double(),
+    )
+    for name, value in (
+        ("pearson", 0.8857142857),
+        ("spearman", 0.8857142857),
+        ("tau-a", 0.7333333333),
+        ("cosine", 0.9780219780),
+    ):
         assert MEASURES.find(name)(a, b).item() == pytest.approx(value, abs=5e-11)
     for name, value in (("spearman", 0.8280786712), ("tau-a", 0.5333333333)):
         assert MEASURES.find(name)(a, tied).item() == pytest.approx(value, abs=5e-11)
@@ -85,13 +101,17 @@ def test_ranks_of_nothing_are_nothing():
 
 def test_rho_a_is_spearman_averaged_over_broken_ties():
     a, b = rdm(5, 1, ties=True), rdm(5, 2)
-    broken = MEASURES.find("spearman")(a + 1e-6 * torch.rand(4000, 10, generator=torch.Generator().manual_seed(0)), b)
-    assert MEASURES.find("rho-a")(a, b).item() == pytest.approx(broken.mean().item(), abs=4 * broken.std().item() / 4000**0.5)
+    broken = MEASURES.find("spearman")(
+        a + 1e-6 * torch.rand(4000, 10, generator=torch.Generator().manual_seed(0)), b
+    )
+    assert MEASURES.find("rho-a")(a, b).item() == pytest.approx(
+        broken.mean().item(), abs=4 * broken.std().item() / 4000**0.5
+    )
 
 
 def test_whitening_is_weighting_by_the_inverse_covariance_of_noise():
     a, b, n = rdm(7, 1), rdm(7, 2), 7
-    i, j = upper(n)
+    i, j = condensed_pairs(n)
     contrasts = torch.nn.functional.one_hot(i, n) - torch.nn.functional.one_hot(j, n)
     weight = torch.linalg.inv((contrasts @ contrasts.T).double() ** 2)
     value = a @ weight @ b / ((a @ weight @ a) * (b @ weight @ b)).sqrt()
@@ -100,35 +120,47 @@ def test_whitening_is_weighting_by_the_inverse_covariance_of_noise():
 
 def test_the_whitened_cosine_of_squared_distances_is_cka():
     x, y = reps(20, 5, 1), reps(20, 9, 2) + 3
-    a, b = mse(x, x)[upper(20)], mse(y, y)[upper(20)]
-    found = MEASURES.find("cka")(kernel(x), kernel(y)).item()
+    a, b = mse(x, x)[condensed_pairs(20)], mse(y, y)[condensed_pairs(20)]
+    found = MEASURES.find("cka")(inner_products(x), inner_products(y)).item()
     assert MEASURES.find("whitened-cosine")(a, b).item() == pytest.approx(found, abs=1e-12)
-    assert MEASURES.find("cka")(kernel_of_rdm(a), kernel_of_rdm(b)).item() == pytest.approx(found, abs=1e-12)
+    assert MEASURES.find("cka")(kernel_of_rdm(a), kernel_of_rdm(b)).item() == pytest.approx(
+        found, abs=1e-12
+    )
 
 
 def test_cka_is_kornblith_et_als():
     x, y = reps(20, 5, 1), reps(20, 9, 2)
     x, y = x - x.mean(0), y - y.mean(0)
     value = (y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
-    assert MEASURES.find("cka")(kernel(x), kernel(y)).item() == pytest.approx(value.item(), abs=1e-12)
+    assert MEASURES.find("cka")(inner_products(x), inner_products(y)).item() == pytest.approx(
+        value.item(), abs=1e-12
+    )
 
 
 def hsic1(k, m):
     """METHODS' formula, with its explicit traces."""
     n = len(k)
-    k, m, one = k.clone().fill_diagonal_(0), m.clone().fill_diagonal_(0), torch.ones(n, dtype=k.dtype)
-    total = (k @ m).trace() + (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2)) - 2 * one @ k @ m @ one / (n - 2)
+    k, m, one = (
+        k.clone().fill_diagonal_(0),
+        m.clone().fill_diagonal_(0),
+        torch.ones(n, dtype=k.dtype),
+    )
+    total = (
+        (k @ m).trace()
+        + (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
+        - 2 * one @ k @ m @ one / (n - 2)
+    )
     return total / (n * (n - 3))
 
 
 def test_debiased_cka_is_that_of_song_et_als_hsic():
-    k, m = kernel(reps(12, 5, 1)), kernel(reps(12, 30, 2) + 1)
+    k, m = inner_products(reps(12, 5, 1)), inner_products(reps(12, 30, 2) + 1)
     value = hsic1(k, m) / (hsic1(k, k) * hsic1(m, m)).sqrt()
     assert MEASURES.find("cka-debiased")(k, m).item() == pytest.approx(value.item(), abs=1e-12)
 
 
 def test_only_debiased_cka_knows_noise():
-    k, m = kernel(reps(32, 2000, 1)), kernel(reps(32, 500, 2))
+    k, m = inner_products(reps(32, 2000, 1)), inner_products(reps(32, 500, 2))
     assert MEASURES.find("cka")(k, m) > 0.9
     assert abs(MEASURES.find("cka-debiased")(k, m)) < 0.1
 
@@ -138,28 +170,38 @@ def test_a_representation_is_the_same_as_itself_however_turned_and_scaled(name):
     x = reps(14, 6)
     found = MEASURES.find(name)
     turned = 7 * x @ torch.linalg.qr(reps(6, 6, seed=9)).Q
-    value = found(input_of(found, x, mse), input_of(found, turned, mse))
-    assert value.item() == pytest.approx(traits(found).same, abs=1e-8)
-    other = found(input_of(found, x, mse), input_of(found, reps(14, 6, 3), mse))
-    assert abs(other - traits(found).same) > 0.05
+    value = found(measure_input(found, x, mse), measure_input(found, turned, mse))
+    assert value.item() == pytest.approx(measure_traits(found).same, abs=1e-8)
+    other = found(measure_input(found, x, mse), measure_input(found, reps(14, 6, 3), mse))
+    assert abs(other - measure_traits(found).same) > 0.05
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n in RSATOOLBOX or n.startswith("cka")])
 def test_a_common_pattern_changes_nothing(name):
     x, y = reps(14, 6), reps(14, 6, 3)
     found = MEASURES.find(name)
-    value = found(input_of(found, x, mse), input_of(found, y, mse))
-    assert found(input_of(found, x + 50, mse), input_of(found, y, mse)).item() == pytest.approx(value.item(), abs=1e-9)
+    value = found(measure_input(found, x, mse), measure_input(found, y, mse))
+    assert found(
+        measure_input(found, x + 50, mse), measure_input(found, y, mse)
+    ).item() == pytest.approx(value.item(), abs=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_order_of_the_two_and_of_stimuli_does_not_matter(name):
-    x, y, order = reps(14, 6), reps(14, 4, 3), torch.randperm(14, generator=torch.Generator().manual_seed(0))
+    x, y, order = (
+        reps(14, 6),
+        reps(14, 4, 3),
+        torch.randperm(14, generator=torch.Generator().manual_seed(0)),
+    )
     found = MEASURES.find(name)
-    value = found(input_of(found, x, mse), input_of(found, y, mse)).item()
+    value = found(measure_input(found, x, mse), measure_input(found, y, mse)).item()
     tolerance = 0.03 if name in ("tv", "jsd", "js-distance") else 1e-12
-    assert found(input_of(found, y, mse), input_of(found, x, mse)).item() == pytest.approx(value, abs=tolerance)
-    assert found(input_of(found, x[order], mse), input_of(found, y[order], mse)).item() == pytest.approx(value, abs=tolerance)
+    assert found(
+        measure_input(found, y, mse), measure_input(found, x, mse)
+    ).item() == pytest.approx(value, abs=tolerance)
+    assert found(
+        measure_input(found, x[order], mse), measure_input(found, y[order], mse)
+    ).item() == pytest.approx(value, abs=tolerance)
 
 
 @pytest.mark.parametrize("name", RDM_MEASURES)
@@ -183,16 +225,22 @@ def test_half_precision_and_whole_numbers_are_compared_in_full(name):
     a, b = (100 * rdm(8, 1)).round(), (100 * rdm(8, 2)).round()
     value = MEASURES.find(name)(a, b).item()
     for dtype in (torch.float16, torch.uint8):
-        assert MEASURES.find(name)(a.to(dtype), b.to(dtype)).item() == pytest.approx(value, abs=1e-6)
+        assert MEASURES.find(name)(a.to(dtype), b.to(dtype)).item() == pytest.approx(
+            value, abs=1e-6
+        )
 
 
 @pytest.mark.parametrize("name", [n for n in NAMES if n in RSATOOLBOX or n.startswith("cka")])
 @pytest.mark.parametrize("value", [0.0, 0.1, 1e6])
 def test_nothing_is_related_to_what_does_not_vary(name, value):
     found = MEASURES.find(name)
-    flat = torch.full((28,), value) if name in RSATOOLBOX else input_of(found, torch.full((8, 3), value), mse)
+    flat = (
+        torch.full((28,), value)
+        if name in RSATOOLBOX
+        else measure_input(found, torch.full((8, 3), value), mse)
+    )
     flat.requires_grad_(name in WITH_GRADIENT)
-    other = rdm(8).float() if name in RSATOOLBOX else kernel(reps(8, 3).float())
+    other = rdm(8).float() if name in RSATOOLBOX else inner_products(reps(8, 3).float())
     if name in ("cosine", "whitened-cosine") and value:
         return  # to these two a constant RDM is one like any other
     result = found(flat, other)
@@ -202,11 +250,15 @@ def test_nothing_is_related_to_what_does_not_vary(name, value):
         assert torch.isfinite(flat.grad).all()
 
 
-@pytest.mark.parametrize("name", [n for n in WITH_GRADIENT if n in RSATOOLBOX or n.startswith("cka")])
+@pytest.mark.parametrize(
+    "name", [n for n in WITH_GRADIENT if n in RSATOOLBOX or n.startswith("cka")]
+)
 def test_gradients_are_those_of_the_formula(name):
     found = MEASURES.find(name)
-    fixed = input_of(found, reps(6, 4, 3), mse)
-    assert torch.autograd.gradcheck(lambda x: found(input_of(found, x, mse), fixed), (reps(6, 4).requires_grad_(),))
+    fixed = measure_input(found, reps(6, 4, 3), mse)
+    assert torch.autograd.gradcheck(
+        lambda x: found(measure_input(found, x, mse), fixed), (reps(6, 4).requires_grad_(),)
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in WITH_GRADIENT if n in RSATOOLBOX])
@@ -221,8 +273,8 @@ def test_rdms_over_other_stimuli_are_our_own_mistake():
     with pytest.raises(AssertionError, match="not over the same stimuli"):
         MEASURES.find("pearson")(rdm(5), rdm(6))
     with pytest.raises(AssertionError, match="at least 4 stimuli"):
-        MEASURES.find("cka-debiased")(kernel(reps(3, 2)), kernel(reps(3, 2)))
+        MEASURES.find("cka-debiased")(inner_products(reps(3, 2)), inner_products(reps(3, 2)))
 
 
 def test_a_measure_of_the_users_own_compares_rdms():
-    assert traits(MEASURES.find("torch:dot")) == Traits()
+    assert measure_traits(MEASURES.find("torch:dot")) == MeasureTraits()

@@ -18,15 +18,25 @@ from rdl_cli.rsa.noise_ceiling import noise_ceiling
 
 torch.set_num_threads(1)
 spearman = MEASURES.find("spearman")
-RSATOOLBOX = {"pearson": "corr", "cosine": "cosine", "spearman": "spearman", "rho-a": "rho-a", "tau-a": "tau-a"}
+RSATOOLBOX = {
+    "pearson": "corr",
+    "cosine": "cosine",
+    "spearman": "spearman",
+    "rho-a": "rho-a",
+    "tau-a": "tau-a",
+}
 RSATOOLBOX |= {"whitened-cosine": "cosine_cov", "whitened-correlation": "corr_cov"}
 
 FOLDER = Path(__file__).resolve().parents[2] / "../shared/data/brain"
-needs_brains = pytest.mark.skipif(not FOLDER.exists(), reason="the brain RDMs are not beside this checkout")
+needs_brains = pytest.mark.skipif(
+    not FOLDER.exists(), reason="the brain RDMs are not beside this checkout"
+)
 
 
 def condensed(matrices):
-    return torch.from_numpy(np.stack([squareform(m, checks=False) for m in np.asarray(matrices, dtype=np.float64)]))
+    return torch.from_numpy(
+        np.stack([squareform(m, checks=False) for m in np.asarray(matrices, dtype=np.float64)])
+    )
 
 
 def cichy(region):
@@ -37,15 +47,21 @@ def cichy(region):
 def kriegeskorte():
     """Human IT, 4 subjects, their two sessions averaged."""
     found = scipy.io.loadmat(FOLDER / "krieg92/92_brainRDMs.mat")["RDMs"][0]["RDM"]
-    return condensed([np.mean([session.astype(float) for session in subject], 0) for subject in found])
+    return condensed(
+        [np.mean([session.astype(float) for session in subject], 0) for subject in found]
+    )
 
 
 def behaviour():
-    return condensed(list(scipy.io.loadmat(FOLDER / "krieg92/92_behavRDMs.mat")["rdms_behav_92"][0]["RDM"]))
+    return condensed(
+        list(scipy.io.loadmat(FOLDER / "krieg92/92_behavRDMs.mat")["rdms_behav_92"][0]["RDM"])
+    )
 
 
 def monkey():
-    found = scipy.io.loadmat(FOLDER / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat", simplify_cells=True)["RDMs_mIT_hIT_fig1"]
+    found = scipy.io.loadmat(
+        FOLDER / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat", simplify_cells=True
+    )["RDMs_mIT_hIT_fig1"]
     return torch.from_numpy(np.asarray(found[0]["RDM"], dtype=np.float64).ravel())
 
 
@@ -56,7 +72,9 @@ def model(name):
 
 def subjects(s=5, n=9):
     rng = np.random.default_rng(0)
-    return torch.from_numpy(rng.random(n * (n - 1) // 2) + rng.random((s, 1)) * rng.random((s, n * (n - 1) // 2)))
+    return torch.from_numpy(
+        rng.random(n * (n - 1) // 2) + rng.random((s, 1)) * rng.random((s, n * (n - 1) // 2))
+    )
 
 
 @pytest.mark.parametrize("name", RSATOOLBOX)
@@ -65,7 +83,9 @@ def test_rsatoolbox_agrees(name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own note that ranks are a heuristic for tau
         expected = boot_noise_ceiling(RDMs(rdms.numpy()), method=RSATOOLBOX[name])
-    np.testing.assert_allclose(noise_ceiling(MEASURES.find(name), rdms), expected, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(
+        noise_ceiling(MEASURES.find(name), rdms), expected, rtol=0, atol=1e-12
+    )
 
 
 @needs_brains
@@ -114,7 +134,9 @@ def test_what_is_not_measured_in_one_subject_is_left_to_the_others():
     rdms[2, :5] = torch.nan
     lower, upper = noise_ceiling(spearman, rdms)
     assert torch.isfinite(lower) and lower < upper
-    assert (lower.item(), upper.item()) == pytest.approx(tuple(map(float, noise_ceiling(spearman, subjects()))), abs=0.1)
+    assert (lower.item(), upper.item()) == pytest.approx(
+        tuple(map(float, noise_ceiling(spearman, subjects()))), abs=0.1
+    )
 
 
 def test_one_subject_and_kernels_have_no_ceiling():

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from rdl_cli.rsa.condensed import pair_index, upper
+from rdl_cli.rsa.condensed import condensed_pairs, pair_index
 from rdl_cli.rsa.distances import mse
-from rdl_cli.rsa.measures import MEASURES, input_of, traits
-from rdl_cli.rsa.pairwise import between, features, products
+from rdl_cli.rsa.measures import MEASURES, measure_input, measure_traits
+from rdl_cli.rsa.pairwise import feature_products, measure_features, pairwise_measure
 
 torch.set_num_threads(1)
 N = 7
@@ -21,28 +21,40 @@ def measure(request):
 
 def compared(measure, count, seed):
     generator = torch.Generator().manual_seed(seed)
-    reps = [torch.randint(0, 3, (N, 4), generator=generator).double() for _ in range(count)]  # ties among distances
-    return torch.stack([input_of(measure, each, mse) for each in reps])
+    reps = [
+        torch.randint(0, 3, (N, 4), generator=generator).double() for _ in range(count)
+    ]  # ties among distances
+    return torch.stack([measure_input(measure, each, mse) for each in reps])
 
 
 def test_is_the_measure_of_each_pair(measure):
     mine, theirs = compared(measure, 3, 0), compared(measure, 2, 1)
-    found, own = between(measure, mine, theirs), between(measure, mine)
+    found, own = pairwise_measure(measure, mine, theirs), pairwise_measure(measure, mine)
     for i in range(3):
         for j in range(2):
-            torch.testing.assert_close(found[i, j], measure(mine[i], theirs[j]).double(), rtol=1e-9, atol=1e-9)
-        for j in range(i, 3):  # measures that draw differ from j to i by what chance leaves; the table is one triangle, mirrored
-            torch.testing.assert_close(own[i, j], measure(mine[i], mine[j]).double(), rtol=1e-9, atol=1e-9)
+            torch.testing.assert_close(
+                found[i, j], measure(mine[i], theirs[j]).double(), rtol=1e-9, atol=1e-9
+            )
+        for j in range(
+            i, 3
+        ):  # measures that draw differ from j to i by what chance leaves; the table is one triangle, mirrored
+            torch.testing.assert_close(
+                own[i, j], measure(mine[i], mine[j]).double(), rtol=1e-9, atol=1e-9
+            )
     torch.testing.assert_close(own, own.mT, rtol=0, atol=1e-15)
-    assert len({round(v, 6) for v in between(measure, mine, theirs).flatten().tolist()}) > 3
+    assert (
+        len({round(v, 6) for v in pairwise_measure(measure, mine, theirs).flatten().tolist()}) > 3
+    )
 
 
 def test_rdms_with_gaps_are_compared_where_both_have_measurements(measure):
     mine = compared(measure, 3, 0)
-    if traits(measure).takes == "rdm":
+    if measure_traits(measure).takes == "rdm":
         mine[0, 2] = torch.nan
-        assert features(measure, mine) is None
-        torch.testing.assert_close(between(measure, mine)[0, 1], measure(mine[0], mine[1]).double())
+        assert measure_features(measure, mine) is None
+        torch.testing.assert_close(
+            pairwise_measure(measure, mine)[0, 1], measure(mine[0], mine[1]).double()
+        )
 
 
 @pytest.mark.parametrize("name", sorted(FAST))
@@ -50,11 +62,17 @@ def test_features_follow_the_order_of_the_stimuli(name):
     measure = MEASURES.find(name)
     mine = compared(measure, 3, 0)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(5))
-    i, j = upper(N)
+    i, j = condensed_pairs(N)
     where = pair_index(order[i], order[j], N)
-    shuffled = [x[:, where] if traits(measure).takes == "rdm" else x[:, order][:, :, order] for x in (mine, features(measure, mine))]
-    torch.testing.assert_close(features(measure, shuffled[0]), shuffled[1])
-    torch.testing.assert_close(products(features(measure, mine), shuffled[1]), between(measure, mine, shuffled[0]))
+    shuffled = [
+        x[:, where] if measure_traits(measure).takes == "rdm" else x[:, order][:, :, order]
+        for x in (mine, measure_features(measure, mine))
+    ]
+    torch.testing.assert_close(measure_features(measure, shuffled[0]), shuffled[1])
+    torch.testing.assert_close(
+        feature_products(measure_features(measure, mine), shuffled[1]),
+        pairwise_measure(measure, mine, shuffled[0]),
+    )
 
 
 @pytest.mark.parametrize("name", sorted(FAST))
@@ -62,4 +80,6 @@ def test_where_nothing_varies_nothing_is_related(name):
     measure = MEASURES.find(name)
     mine = compared(measure, 2, 0)
     mine[0] = 0
-    torch.testing.assert_close(between(measure, mine)[0], torch.zeros(2, dtype=torch.float64))
+    torch.testing.assert_close(
+        pairwise_measure(measure, mine)[0], torch.zeros(2, dtype=torch.float64)
+    )

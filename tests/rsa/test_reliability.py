@@ -20,7 +20,9 @@ def subjects(s=200, spread=(0.5, 1.0, 2.0), pairs=100):
 def test_weights_are_one_over_the_variance():
     weights = reliability(subjects())
     noisy, usual, quiet = (weights[k : k + 100].mean() for k in (200, 100, 0))
-    assert quiet / usual == pytest.approx(4, rel=0.15) and usual / noisy == pytest.approx(4, rel=0.15)
+    assert quiet / usual == pytest.approx(4, rel=0.15) and usual / noisy == pytest.approx(
+        4, rel=0.15
+    )
     assert weights.mean() == pytest.approx(1)
 
 
@@ -53,7 +55,9 @@ def test_one_subject_cannot_tell():
 def test_pairs_that_no_two_subjects_share_cannot_tell():
     rdms = subjects(2, pairs=3)
     rdms[0, :4], rdms[1, 4:] = torch.nan, torch.nan
-    with pytest.raises(UserError, match="none of the 9 pairs of stimuli was measured in 2 of the 2 subjects") as error:
+    with pytest.raises(
+        UserError, match="none of the 9 pairs of stimuli was measured in 2 of the 2 subjects"
+    ) as error:
         reliability(rdms)
     assert "pairs=equal" in error.value.hint
 

@@ -8,7 +8,12 @@ from rsatoolbox.data import Dataset
 from rsatoolbox.data.noise import cov_from_unbalanced
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.rsa.response_distances import RESPONSE_DISTANCES, crossnobis, mahalanobis, noise_covariance
+from rdl_cli.rsa.response_distances import (
+    RESPONSE_DISTANCES,
+    crossnobis,
+    mahalanobis,
+    noise_covariance,
+)
 
 R, N, P = 4, 6, 9
 
@@ -19,7 +24,11 @@ def simulated(runs=R, n=N, channels=P, seed=0, noise=1.0, signal=1.0):
     mix = 0.3 * rng.normal(size=(channels, channels)) / channels**0.5 + np.eye(channels)
     patterns = signal * rng.normal(size=(n, channels))
     responses = patterns + noise * rng.normal(size=(runs, n, channels)) @ mix.T
-    return torch.from_numpy(responses), torch.from_numpy(patterns), torch.from_numpy(noise**2 * mix @ mix.T)
+    return (
+        torch.from_numpy(responses),
+        torch.from_numpy(patterns),
+        torch.from_numpy(noise**2 * mix @ mix.T),
+    )
 
 
 def dataset(responses):
@@ -38,14 +47,18 @@ def test_noise_covariance_is_rsatoolboxs(runs, channels):
 
 
 @pytest.mark.parametrize("runs,channels", [(2, 3), (4, 9), (3, 40)])
-@pytest.mark.filterwarnings("ignore:invalid value encountered in cast:RuntimeWarning")  # in rsatoolbox's averaging
+@pytest.mark.filterwarnings(
+    "ignore:invalid value encountered in cast:RuntimeWarning"
+)  # in rsatoolbox's averaging
 @pytest.mark.parametrize("distance", RESPONSE_DISTANCES.names())
 def test_rdms_are_rsatoolboxs(distance, runs, channels):
     responses, *_ = simulated(runs, channels=channels)
     data = dataset(responses)
     precision = np.linalg.inv(cov_from_unbalanced(data, "stimulus", method="shrinkage_diag"))
     cross = {"cv_descriptor": "run"} if distance == "crossnobis" else {}
-    theirs = rsatoolbox.rdm.calc_rdm(data, method=distance, descriptor="stimulus", noise=precision, **cross)
+    theirs = rsatoolbox.rdm.calc_rdm(
+        data, method=distance, descriptor="stimulus", noise=precision, **cross
+    )
     ours = RESPONSE_DISTANCES.make(distance, responses)
     assert np.allclose(ours, theirs.dissimilarities[0], rtol=1e-9, atol=1e-12)
 
@@ -64,16 +77,26 @@ def test_crossnobis_is_unbiased_where_mahalanobis_is_not():
         biased.append(mahalanobis(responses, noise))
     error = torch.stack(unbiased).std(0) / 200**0.5
     assert ((torch.stack(unbiased).mean(0) - true).abs() < 4 * error).all()
-    assert torch.allclose(torch.stack(biased).mean(0) - true, torch.full((), 2 / runs).double(), atol=0.03)  # + 2/R
+    assert torch.allclose(
+        torch.stack(biased).mean(0) - true, torch.full((), 2 / runs).double(), atol=0.03
+    )  # + 2/R
     assert (torch.stack(unbiased) < 0).any()
 
 
 def test_with_estimated_noise_crossnobis_of_no_signal_is_zero_on_average():
     means = torch.tensor(
-        [[float(d(simulated(6, 30, 5, seed, signal=0.0)[0]).mean()) for d in (crossnobis, mahalanobis)] for seed in range(40)]
+        [
+            [
+                float(d(simulated(6, 30, 5, seed, signal=0.0)[0]).mean())
+                for d in (crossnobis, mahalanobis)
+            ]
+            for seed in range(40)
+        ]
     )
     error = means.std(0) / 40**0.5
-    assert means[:, 0].mean().abs() < 4 * error[0] and means[:, 1].mean() > 2 / 6 - 4 * error[1] > 0.25
+    assert (
+        means[:, 0].mean().abs() < 4 * error[0] and means[:, 1].mean() > 2 / 6 - 4 * error[1] > 0.25
+    )
 
 
 @pytest.mark.parametrize("distance", ["mahalanobis", "crossnobis"])
@@ -100,8 +123,16 @@ def test_runs_in_another_order_and_a_common_pattern_change_nothing(distance):
         ("crossnobis", lambda r: r[:1], "1 run is not enough"),
         ("mahalanobis", lambda r: r[:1], "1 run is not enough"),
         ("correlation", lambda r: r[0], "not 6 × 9"),
-        ("crossnobis", lambda r: r.index_fill(2, torch.tensor([4]), 1.0), "1 of 9 channels have no noise"),
-        ("correlation", lambda r: r.index_fill(1, torch.tensor([2]), 1.0), "1 of 6 stimuli have the same response"),
+        (
+            "crossnobis",
+            lambda r: r.index_fill(2, torch.tensor([4]), 1.0),
+            "1 of 9 channels have no noise",
+        ),
+        (
+            "correlation",
+            lambda r: r.index_fill(1, torch.tensor([2]), 1.0),
+            "1 of 6 stimuli have the same response",
+        ),
         (
             "mahalanobis",
             lambda r: r.index_fill(1, torch.tensor([2]), float("nan")),

@@ -9,9 +9,9 @@ from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.store.layout import RdmSpec
-from rdl_cli.store.select import by_subject, over, select, select_one, split
+from rdl_cli.store.select import mean_over_sessions, select, select_one, split_layer, subset_stimuli
 from rdl_cli.store.store import Stimuli, Store
-from rdl_cli.store.writer import create
+from rdl_cli.store.writer import create_store
 
 N, PAIRS = 4, 6
 VALUES = np.arange(6 * PAIRS, dtype=np.float32).reshape(6, PAIRS)
@@ -19,7 +19,11 @@ PLAIN = {"subjects": (), "sessions": (), "times": ()}
 STACKS = {
     "IT": {"subjects": ("BE", "KO", "SN") * 2, "sessions": ("1",) * 3 + ("2",) * 3, "times": ()},
     "V1": {"subjects": tuple("123456"), "sessions": (), "times": ()},
-    "meg": {"subjects": ("1",) * 3 + ("2",) * 3, "sessions": (), "times": (-100.0, 50.0, 150.5) * 2},
+    "meg": {
+        "subjects": ("1",) * 3 + ("2",) * 3,
+        "sessions": (),
+        "times": (-100.0, 50.0, 150.5) * 2,
+    },
     "a@b": PLAIN,
     "a": PLAIN,
 }
@@ -29,9 +33,12 @@ STACKS = {
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("parts") / "s.h5"
     count = {name: 6 if name in ("IT", "V1", "meg") else 1 for name in STACKS}
-    specs = [RdmSpec(name, count[name], "float32", "correlation", name, "1 - r", **labels) for name, labels in STACKS.items()]
+    specs = [
+        RdmSpec(name, count[name], "float32", "correlation", name, "1 - r", **labels)
+        for name, labels in STACKS.items()
+    ]
     digests = np.array([f"{i:064x}" for i in range(N)], "S64")
-    with create(path, Stimuli(digests), {"command": "test"}, specs, "f") as writer:
+    with create_store(path, Stimuli(digests), {"command": "test"}, specs, "f") as writer:
         for spec in specs:
             for k in range(spec.count):
                 values = VALUES[k].copy()
@@ -61,7 +68,13 @@ def store(tmp_path_factory):
 def test_parts_narrow_in_turn(store, text, rows):
     found = select(store, text)
     stack = found.stack
-    assert len(stack.values) == len(stack.subject) == len(stack.session) == len(stack.time) == len(rows)
+    assert (
+        len(stack.values)
+        == len(stack.subject)
+        == len(stack.session)
+        == len(stack.time)
+        == len(rows)
+    )
     everything = store.rdm(found.layer)
     np.testing.assert_array_equal(stack.values, everything.values[list(rows)])
     assert stack.subject == tuple(everything.subject[k] for k in rows)
@@ -115,24 +128,26 @@ def test_one_is_one(store):
 
 def test_the_layers_own_name_may_hold_the_sign(store):
     assert (
-        split(store, "a@b") == ("a@b", []) and split(store, "a@b@mean") == ("a@b", ["mean"]) and split(store, "a@mean") == ("a", ["mean"])
+        split_layer(store, "a@b") == ("a@b", [])
+        and split_layer(store, "a@b@mean") == ("a@b", ["mean"])
+        and split_layer(store, "a@mean") == ("a", ["mean"])
     )
 
 
 def test_sessions_are_averaged_in_each_subject_and_times_are_not(store):
-    stack = by_subject(store.rdm("IT"))
+    stack = mean_over_sessions(store.rdm("IT"))
     assert stack.subject == ("BE", "KO", "SN")
     np.testing.assert_allclose(stack.values, (VALUES[:3] + VALUES[3:]) / 2)
-    assert len(by_subject(store.rdm("a")).values) == 1
+    assert len(mean_over_sessions(store.rdm("a")).values) == 1
     with pytest.raises(UserError, match="3 time points") as caught:
-        by_subject(store.rdm("meg"))
+        mean_over_sessions(store.rdm("meg"))
     assert "@-100ms" in caught.value.hint
-    assert by_subject(select(store, "meg@50ms").stack).subject == ("1", "2")
+    assert mean_over_sessions(select(store, "meg@50ms").stack).subject == ("1", "2")
 
 
 def test_rdms_over_some_stimuli_are_theirs_in_that_order(store):
     stack = store.rdm("IT")
     rows = torch.tensor([2, 0, 3])
-    for values, part in zip(stack.values, over(stack, rows, N).values, strict=True):
+    for values, part in zip(stack.values, subset_stimuli(stack, rows, N).values, strict=True):
         np.testing.assert_array_equal(squareform(part), squareform(values)[rows][:, rows])
-    assert over(stack, rows, N).subject == stack.subject
+    assert subset_stimuli(stack, rows, N).subject == stack.subject

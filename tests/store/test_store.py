@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.pixels import picture_digests
-from rdl_cli.store.layout import ActivationSpec, RdmSpec, size_of
-from rdl_cli.store.store import Stimuli, Store, fingerprint, partial
-from rdl_cli.store.writer import create, room
+from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.store.layout import ActivationSpec, RdmSpec, store_size
+from rdl_cli.store.store import Stimuli, Store, partial, store_fingerprint
+from rdl_cli.store.writer import create_store, free_bytes
 
 AWKWARD = ("features.0", ".", "..", "a/b", "100%", "%2E", "Schicht ä 层", "conv 1")
 
@@ -32,7 +32,9 @@ def made(n=7, seed=0, **only):
 def write(path, stimuli, activations=(), rdms=(), provenance=None, **options):
     """A store of {ActivationSpec: values} and {RdmSpec: values}."""
     specs = [spec for spec, _ in (*activations, *rdms)]
-    with create(path, stimuli, provenance or {"command": "test"}, specs, "f", **options) as writer:
+    with create_store(
+        path, stimuli, provenance or {"command": "test"}, specs, "f", **options
+    ) as writer:
         for spec, values in activations:
             for view in range(len(spec.views)):
                 for start in range(0, values.shape[1], 3):
@@ -55,13 +57,27 @@ def test_activations_come_back(path, dtype):
     values[0, 0, 0] = np.nan
     stimuli = made()
     spec = ActivationSpec("pool1", (3, 2), dtype, ("identity", "hflip"), {"distance": "mse"})
-    store = write(path, stimuli, [(spec, values)], provenance={"command": "rdl x", "parents": [{"kind": "run", "fingerprint": "a"}]})
+    store = write(
+        path,
+        stimuli,
+        [(spec, values)],
+        provenance={"command": "rdl x", "parents": [{"kind": "run", "fingerprint": "a"}]},
+    )
     np.testing.assert_array_equal(store.activations("pool1"), values)
     assert store.activations("pool1").dtype == dtype
-    assert isinstance(store.activations("pool1"), np.memmap) and isinstance(store.stimuli.images, np.memmap)
+    assert isinstance(store.activations("pool1"), np.memmap) and isinstance(
+        store.stimuli.images, np.memmap
+    )
     assert store.views("pool1") == ("identity", "hflip")
-    assert store.attrs("pool1") == {"name": "pool1", "views": ("identity", "hflip"), "distance": "mse"}
-    assert store.provenance == {"command": "rdl x", "parents": [{"kind": "run", "fingerprint": "a"}]}
+    assert store.attrs("pool1") == {
+        "name": "pool1",
+        "views": ("identity", "hflip"),
+        "distance": "mse",
+    }
+    assert store.provenance == {
+        "command": "rdl x",
+        "parents": [{"kind": "run", "fingerprint": "a"}],
+    }
     for mine, theirs in zip(store.stimuli, stimuli, strict=True):
         np.testing.assert_array_equal(mine, theirs)
     assert store.has_activations("pool1") and not store.has_rdm("pool1")
@@ -71,7 +87,9 @@ def test_activations_come_back(path, dtype):
 def test_rdms_come_back_in_the_width_of_their_source(path, dtype):
     values = np.random.default_rng(2).random((2, 21)).astype(dtype)
     values[1, 3] = np.nan
-    spec = RdmSpec("hIT", 2, dtype, "correlation", "IT", "1 - r", ("BE", "Kö"), ("1", "2"), (0.05, 0.1))
+    spec = RdmSpec(
+        "hIT", 2, dtype, "correlation", "IT", "1 - r", ("BE", "Kö"), ("1", "2"), (0.05, 0.1)
+    )
     found = write(path, made(), rdms=[(spec, values)]).rdm("hIT")
     np.testing.assert_array_equal(found.values, values)
     assert found.values.dtype == dtype
@@ -79,7 +97,9 @@ def test_rdms_come_back_in_the_width_of_their_source(path, dtype):
 
 
 def test_what_a_source_does_not_say_has_a_length_all_the_same(path):
-    found = write(path, made(), rdms=[(RdmSpec("hIT", 3, "float32", "mse"), np.ones((3, 21)))]).rdm("hIT")
+    found = write(path, made(), rdms=[(RdmSpec("hIT", 3, "float32", "mse"), np.ones((3, 21)))]).rdm(
+        "hIT"
+    )
     assert found.subject == found.session == ("",) * 3
     assert len(found.time) == 3 and np.isnan(found.time).all()
 
@@ -91,16 +111,22 @@ def test_a_layer_may_hold_both(path):
     assert store.layers == ("fc",) and store.has_activations("fc") and store.has_rdm("fc")
 
 
-@pytest.mark.parametrize("only", [("digests",), ("digests", "names"), ("digests", "labels"), ("digests", "images")])
+@pytest.mark.parametrize(
+    "only", [("digests",), ("digests", "names"), ("digests", "labels"), ("digests", "images")]
+)
 def test_only_digests_are_needed(path, only):
     stimuli = made(**dict.fromkeys(only))
-    found = write(path, stimuli, rdms=[(RdmSpec("V1", 1, "float32", "mse"), np.ones((1, 21)))]).stimuli
+    found = write(
+        path, stimuli, rdms=[(RdmSpec("V1", 1, "float32", "mse"), np.ones((1, 21)))]
+    ).stimuli
     assert [value is not None for value in found] == [value is not None for value in stimuli]
 
 
 def test_pictures_known_by_name_only_have_an_empty_digest(path):
     stimuli = Stimuli(np.array([b""] * 3, "S64"), np.array(["a", "", "c"]))
-    found = write(path, stimuli, rdms=[(RdmSpec("V1", 1, "float32", "mse"), np.ones((1, 3)))]).stimuli
+    found = write(
+        path, stimuli, rdms=[(RdmSpec("V1", 1, "float32", "mse"), np.ones((1, 3)))]
+    ).stimuli
     assert found.digests.tolist() == [b""] * 3 and found.names.tolist() == ["a", "", "c"]
 
 
@@ -110,16 +136,25 @@ def test_one_stimulus_has_an_empty_rdm(path):
 
 
 def test_layers_keep_their_true_names_and_order(path):
-    layers = [(ActivationSpec(name, (), "float32", ("identity",)), np.full((1, 7), i, "float32")) for i, name in enumerate(AWKWARD)]
+    layers = [
+        (ActivationSpec(name, (), "float32", ("identity",)), np.full((1, 7), i, "float32"))
+        for i, name in enumerate(AWKWARD)
+    ]
     store = write(path, made(), layers)
     assert store.layers == AWKWARD
     assert [store.activations(name)[0, 0] for name in AWKWARD] == list(range(len(AWKWARD)))
 
 
 def test_any_hdf5_reader_reads_it(path):
-    values, rdm = np.random.default_rng(3).normal(size=(1, 7, 5)).astype("float16"), np.arange(21.0)[None]
+    values, rdm = (
+        np.random.default_rng(3).normal(size=(1, 7, 5)).astype("float16"),
+        np.arange(21.0)[None],
+    )
     stimuli = made()
-    specs = ActivationSpec("a.b", (5,), "float16", ("identity",)), RdmSpec("V1", 1, "float64", "mse", subjects=("ü",))
+    specs = (
+        ActivationSpec("a.b", (5,), "float16", ("identity",)),
+        RdmSpec("V1", 1, "float64", "mse", subjects=("ü",)),
+    )
     write(path, stimuli, [(specs[0], values)], [(specs[1], rdm)])
     with h5py.File(path) as file:
         assert file.attrs["format"] == "rdl-store" and file.attrs["version"] == 1
@@ -132,7 +167,9 @@ def test_any_hdf5_reader_reads_it(path):
         assert h5py.check_string_dtype(file["stimuli/name"].dtype).encoding == "utf-8"
         assert file["layers/V1/subject"].asstr()[0] == "ü"
         found = []
-        file.visititems(lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None)
+        file.visititems(
+            lambda _, item: found.append(item) if isinstance(item, h5py.Dataset) else None
+        )
         assert len(found) == 11
         assert all(item.chunks is None and item.id.get_offset() % 4096 == 0 for item in found)
 
@@ -146,26 +183,37 @@ def test_what_is_written_to_a_map_stays_out_of_the_file(path):
 
 def test_the_size_is_known_before(path):
     stimuli = made(300)
-    specs = ActivationSpec("conv", (8, 4), "float16", ("identity", "hflip")), RdmSpec("V1", 2, "float32", "mse")
-    announced = size_of(stimuli, specs)
+    specs = (
+        ActivationSpec("conv", (8, 4), "float16", ("identity", "hflip")),
+        RdmSpec("V1", 2, "float32", "mse"),
+    )
+    announced = store_size(stimuli, specs)
     write(path, stimuli, [(specs[0], np.zeros((2, 300, 8, 4)))], [(specs[1], np.zeros((2, 44850)))])
     assert path.stat().st_size <= announced < path.stat().st_size + 600_000
-    assert 0 < room(path.parent / "not" / "yet" / "there.h5") < 1 << 60
+    assert 0 < free_bytes(path.parent / "not" / "yet" / "there.h5") < 1 << 60
 
 
 def test_a_long_chain_of_provenance_fits(path):
     long = {"parents": ["x" * 300_000]}
-    assert write(path, made(), rdms=[(RdmSpec("V1", 1, "float32", "mse"), np.ones((1, 21)))], provenance=long).provenance == long
+    assert (
+        write(
+            path,
+            made(),
+            rdms=[(RdmSpec("V1", 1, "float32", "mse"), np.ones((1, 21)))],
+            provenance=long,
+        ).provenance
+        == long
+    )
 
 
 def test_the_fingerprint_follows_the_content_and_not_the_path(path, tmp_path):
     def of(name, stimuli, width="float32", distance="mse", provenance=None, value=1.0, subject=()):
         rdm = RdmSpec("V1", 1, width, distance, subjects=subject), np.full((1, 21), value)
-        return fingerprint(write(tmp_path / name, stimuli, rdms=[rdm], provenance=provenance))
+        return store_fingerprint(write(tmp_path / name, stimuli, rdms=[rdm], provenance=provenance))
 
     first = of("a", made())
     shutil.copy(tmp_path / "a", tmp_path / "copy")
-    assert fingerprint(Store.open(tmp_path / "copy")) == first
+    assert store_fingerprint(Store.open(tmp_path / "copy")) == first
     assert of("b", made(), provenance={"command": "another", "parents": ["other"]}) == first
     others = [
         of("c", made()._replace(digests=np.array([b"0"] * 7, "S64"))),
@@ -183,22 +231,37 @@ def test_the_fingerprint_of_some_layers_stays_when_others_come_or_change(path, t
     """A student remembers that of the layers that it follows."""
 
     def of(name, specs, layers=(), pictures=None):
-        return fingerprint(write(tmp_path / name, pictures or made(), rdms=[(s, np.full((1, 21), v)) for s, v in specs]), layers)
+        return store_fingerprint(
+            write(
+                tmp_path / name,
+                pictures or made(),
+                rdms=[(s, np.full((1, 21), v)) for s, v in specs],
+            ),
+            layers,
+        )
 
     v1, it = RdmSpec("V1", 1, "float32", "mse"), RdmSpec("IT", 1, "float32", "mse")
     alone = of("a", [(v1, 1)])
     assert alone == of("b", [(v1, 1), (it, 2)], ["V1"]) == of("c", [(it, 3), (v1, 1)], ["V1"])
-    others = [of("d", [(v1, 2), (it, 2)], ["V1"]), of("e", [(v1, 1), (it, 2)], ["IT"]), of("f", [(v1, 1), (it, 2)])]
+    others = [
+        of("d", [(v1, 2), (it, 2)], ["V1"]),
+        of("e", [(v1, 1), (it, 2)], ["IT"]),
+        of("f", [(v1, 1), (it, 2)]),
+    ]
     others += [of("g", [(v1, 1)], pictures=made()._replace(labels=np.zeros(7)))]
     assert len({alone, *others}) == 5
-    assert fingerprint(Store.open(tmp_path / "f"), ["IT", "V1"]) == others[2] == fingerprint(Store.open(tmp_path / "f"), ["V1", "IT"])
+    assert (
+        store_fingerprint(Store.open(tmp_path / "f"), ["IT", "V1"])
+        == others[2]
+        == store_fingerprint(Store.open(tmp_path / "f"), ["V1", "IT"])
+    )
     with pytest.raises(UserError, match="no layer `V2`"):
-        fingerprint(Store.open(tmp_path / "a"), ["V2"])
+        store_fingerprint(Store.open(tmp_path / "a"), ["V2"])
 
 
 def both(path):
     """A store of activations and of RDMs with subjects, whose pictures are those of their digests."""
-    stimuli = made()._replace(digests=picture_digests(made().images))
+    stimuli = made()._replace(digests=pixel_digests(made().images))
     values = np.random.default_rng(4).normal(size=(2, 7, 5)).astype("float32")
     specs = (
         ActivationSpec("fc", (5,), "float32", ("identity", "hflip"), {"distance": "mse"}),
@@ -208,11 +271,17 @@ def both(path):
 
 
 PLACES = {
-    "layers/fc/activations": (lambda store: store.activations("fc"), "layer `fc` is not what was written"),
+    "layers/fc/activations": (
+        lambda store: store.activations("fc"),
+        "layer `fc` is not what was written",
+    ),
     "layers/V1/rdm": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
     "layers/V1/subject": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
     "layers/V1/sha256": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
-    "stimuli/images": (lambda store: store.pictures(), "1 of 7 pictures are not those of their digests"),
+    "stimuli/images": (
+        lambda store: store.pictures(),
+        "1 of 7 pictures are not those of their digests",
+    ),
     "stimuli/digest": (None, "the list of its stimuli"),
     "stimuli/name": (None, "the list of its stimuli"),
     "stimuli/label": (None, "the list of its stimuli"),
@@ -237,7 +306,11 @@ def test_a_flipped_bit_is_noticed_before_a_number_is_handed_out(path, place):
         assert str(path) in str(error.value) and "make it again" in error.value.hint
     if read:
         others = {"fc": Store.activations, "V1": Store.rdm}
-        assert [others[layer](Store.open(path), layer) is not None for layer in others if f"/{layer}/" not in place]
+        assert [
+            others[layer](Store.open(path), layer) is not None
+            for layer in others
+            if f"/{layer}/" not in place
+        ]
 
 
 def edit(function):
@@ -262,7 +335,10 @@ def edit(function):
 def test_a_store_that_says_something_else_of_itself_is_refused(path, change):
     both(path)
     edit(change)(path)
-    with pytest.raises(UserError, match=r"damaged: its provenance, or what it says of its layers, is not|the list of its stimuli is not"):
+    with pytest.raises(
+        UserError,
+        match=r"damaged: its provenance, or what it says of its layers, is not|the list of its stimuli is not",
+    ):
         Store.open(path)
 
 
@@ -272,18 +348,20 @@ def test_what_hdf5_makes_of_a_flipped_bit_is_no_traceback(path, kind):
 
     def change(file):
         del file["layers/V1/subject"]
-        file["layers/V1"].create_group("subject") if kind == "group" else file["layers/V1"].__setitem__("subject", np.dtype("f4"))
+        file["layers/V1"].create_group("subject") if kind == "group" else file[
+            "layers/V1"
+        ].__setitem__("subject", np.dtype("f4"))
 
     assert "is damaged" in damaged(path, edit(change))
 
 
 def test_a_store_from_before_there_were_digests_is_read_and_has_the_same_fingerprint(path):
-    known = fingerprint(both(path))
+    known = store_fingerprint(both(path))
     with h5py.File(path, "r+") as file:
         for group in (file, file["stimuli"], *file["layers"].values()):
             del group["sha256"]
     store = Store.open(path)
-    assert store.verify() == ("the provenance", "fc", "V1") and fingerprint(store) == known
+    assert store.verify() == ("the provenance", "fc", "V1") and store_fingerprint(store) == known
     np.testing.assert_array_equal(store.rdm("V1").values, np.arange(42.0).reshape(2, 21))
 
 
@@ -316,12 +394,18 @@ def test_what_a_layer_is_like_is_told_without_reading_it(path):
         file["layers/fc/activations"][0, 0, 0] += 1
     store = Store.open(path)
     assert (
-        store.extent("fc").shape == (2, 7, 5) and store.extent("V1").dtype == np.float64 and (store.rdms("fc"), store.rdms("V1")) == (0, 2)
+        store.extent("fc").shape == (2, 7, 5)
+        and store.extent("V1").dtype == np.float64
+        and (store.rdms("fc"), store.rdms("V1")) == (0, 2)
     )
 
 
 def damaged(path, change):
-    write(path, made(), rdms=[(RdmSpec("V1", 1, "float32", "mse", subjects=("BE",)), np.ones((1, 21)))])
+    write(
+        path,
+        made(),
+        rdms=[(RdmSpec("V1", 1, "float32", "mse", subjects=("BE",)), np.ones((1, 21)))],
+    )
     change(path)
     with pytest.raises(UserError) as error:
         Store.open(path)
@@ -331,7 +415,9 @@ def damaged(path, change):
 
 def rechunked(file):
     del file["layers/V1/rdm"]
-    file.create_dataset("layers/V1/rdm", data=np.ones((1, 21)), chunks=True, compression="gzip").attrs["name"] = "V1"
+    file.create_dataset(
+        "layers/V1/rdm", data=np.ones((1, 21)), chunks=True, compression="gzip"
+    ).attrs["name"] = "V1"
 
 
 @pytest.mark.parametrize(
@@ -340,14 +426,23 @@ def rechunked(file):
         (lambda path: path.unlink(), "there is no store at"),
         (lambda path: path.write_text("cell,1,2\n"), "is not an HDF5 file"),
         (lambda path: path.write_bytes(b""), "is not an HDF5 file"),
-        (lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]), "is truncated: it has"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+            "is truncated: it has",
+        ),
         (lambda path: path.write_bytes(path.read_bytes()[:-1]), "is truncated: it has"),
         (lambda path: path.write_bytes(path.read_bytes()[:30]), "is damaged"),
         (lambda path: (path.unlink(), path.mkdir()), "could not be read: Is a directory"),
         (edit(lambda file: file.attrs.__delitem__("format")), "is an HDF5 file but not a store"),
-        (edit(lambda file: file.attrs.update(format="rdl-stork")), "is an HDF5 file but not a store"),
+        (
+            edit(lambda file: file.attrs.update(format="rdl-stork")),
+            "is an HDF5 file but not a store",
+        ),
         (edit(lambda file: file.attrs.update(format=3)), "is an HDF5 file but not a store"),
-        (edit(lambda file: file.attrs.update(version=2)), "is a store of version 2; this rdl reads version 1"),
+        (
+            edit(lambda file: file.attrs.update(version=2)),
+            "is a store of version 2; this rdl reads version 1",
+        ),
         (edit(lambda file: file.attrs.update(provenance="{")), "is damaged"),
         (edit(lambda file: file.__delitem__("stimuli/digest")), "is damaged"),
         (edit(lambda file: file["layers/V1"].move("rdm", "mdr")), "is damaged"),
@@ -369,9 +464,19 @@ def test_a_store_of_other_stimuli_than_its_layers_is_refused(path):
 
 
 def test_a_wrong_layer_teaches(path):
-    specs = ActivationSpec("pool1", (4,), "float32", ("identity",)), RdmSpec("V1", 1, "float32", "mse")
+    specs = (
+        ActivationSpec("pool1", (4,), "float32", ("identity",)),
+        RdmSpec("V1", 1, "float32", "mse"),
+    )
     store = write(path, made(), [(specs[0], np.ones((1, 7, 4)))], [(specs[1], np.ones((1, 21)))])
-    for wrong in (store.activations, store.rdm, store.views, store.attrs, store.has_rdm, store.has_activations):
+    for wrong in (
+        store.activations,
+        store.rdm,
+        store.views,
+        store.attrs,
+        store.has_rdm,
+        store.has_activations,
+    ):
         with pytest.raises(UserError, match="no layer `pol1`; did you mean `pool1`") as error:
             wrong("pol1")
         assert "pool1, V1" in error.value.hint
@@ -383,7 +488,10 @@ def test_a_wrong_layer_teaches(path):
 
 
 def test_an_unfinished_store_says_so(path):
-    with pytest.raises(KeyboardInterrupt), create(path, made(), {}, [RdmSpec("V1", 1, "float32", "mse")], "f"):
+    with (
+        pytest.raises(KeyboardInterrupt),
+        create_store(path, made(), {}, [RdmSpec("V1", 1, "float32", "mse")], "f"),
+    ):
         raise KeyboardInterrupt
     assert partial(path).exists()
     with pytest.raises(UserError, match="was never finished"):
@@ -392,4 +500,6 @@ def test_an_unfinished_store_says_so(path):
 
 def test_stores_are_read_and_written_without_torch():
     code = "import sys, rdl_cli.store.store, rdl_cli.store.writer; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    assert (
+        subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    )

@@ -15,7 +15,7 @@ import pytest
 from rdl_cli.core.errors import UserError
 from rdl_cli.store.layout import ActivationSpec, RdmSpec
 from rdl_cli.store.store import Stimuli, Store, partial
-from rdl_cli.store.writer import create
+from rdl_cli.store.writer import create_store
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,10 +24,18 @@ def export(path, kill_at=None, kill_within="write", fingerprint="f", size=50, lo
     """20 stimuli, a layer in two views and an RDM; written in blocks of 5 rows, with a checkpoint after each."""
     n, rng = 20, np.random.default_rng(0)
     digests = np.array([f"{i:064x}" for i in range(n)], "S64")
-    stimuli = Stimuli(digests, np.array([f"p{i}" for i in range(n)]), np.arange(n), rng.integers(0, 256, (n, 1, 8, 8), dtype=np.uint8))
+    stimuli = Stimuli(
+        digests,
+        np.array([f"p{i}" for i in range(n)]),
+        np.arange(n),
+        rng.integers(0, 256, (n, 1, 8, 8), dtype=np.uint8),
+    )
     values, rdm = rng.normal(size=(2, n, size)).astype("float32"), rng.random((n, n))
-    specs = [ActivationSpec("fc", (size,), "float32", ("identity", "hflip")), RdmSpec("V1", 1, "float64", "mse")]
-    with create(Path(path), stimuli, {"command": "t"}, specs, fingerprint) as writer:
+    specs = [
+        ActivationSpec("fc", (size,), "float32", ("identity", "hflip")),
+        RdmSpec("V1", 1, "float64", "mse"),
+    ]
+    with create_store(Path(path), stimuli, {"command": "t"}, specs, fingerprint) as writer:
         if log is not None:
             log.append(writer.rows)
         for start in range(writer.rows, n, 5):
@@ -44,8 +52,13 @@ def export(path, kill_at=None, kill_within="write", fingerprint="f", size=50, lo
 
 
 def in_a_process(code, **options):
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_writer import *\n" + textwrap.dedent(code)
-    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, **options)
+    code = (
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_writer import *\n"
+        + textwrap.dedent(code)
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, **options
+    )
 
 
 def left(folder):
@@ -56,7 +69,9 @@ def left(folder):
 @pytest.mark.parametrize(("kill_at", "rows"), [(0, 0), (10, 10), (15, 15)])
 def test_a_killed_export_goes_on_and_ends_in_the_same_bytes(tmp_path, kill_at, rows, within):
     path, whole = tmp_path / "killed.h5", tmp_path / "whole.h5"
-    assert in_a_process(f"export({str(path)!r}, {kill_at}, {within!r})").returncode == -signal.SIGKILL
+    assert (
+        in_a_process(f"export({str(path)!r}, {kill_at}, {within!r})").returncode == -signal.SIGKILL
+    )
     assert left(tmp_path) == [".killed.h5.partial", ".killed.h5.partial.json"]
     export(path, log=(log := []))
     export(whole)
@@ -92,7 +107,13 @@ def test_a_leftover_of_another_export_is_replaced(tmp_path, other):
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda p, s: s.write_text("{"), lambda p, s: s.unlink(), lambda p, s: p.unlink(), lambda p, s: os.truncate(p, 5000)]
+    "spoil",
+    [
+        lambda p, s: s.write_text("{"),
+        lambda p, s: s.unlink(),
+        lambda p, s: p.unlink(),
+        lambda p, s: os.truncate(p, 5000),
+    ],
 )
 def test_a_spoilt_leftover_is_replaced(tmp_path, spoil):
     path, whole = tmp_path / "t.h5", tmp_path / "whole.h5"
@@ -105,7 +126,10 @@ def test_a_spoilt_leftover_is_replaced(tmp_path, spoil):
 
 def test_equal_stores_are_equal_bytes_whenever_made(tmp_path):
     export(tmp_path / "a")
-    assert in_a_process(f"import time; time.sleep(1.1); export({str(tmp_path / 'b')!r})").returncode == 0
+    assert (
+        in_a_process(f"import time; time.sleep(1.1); export({str(tmp_path / 'b')!r})").returncode
+        == 0
+    )
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
@@ -116,11 +140,14 @@ def test_an_existing_path_is_refused_unless_it_may_be_replaced(tmp_path):
         export(path)
     assert path.read_text() == "precious" and left(tmp_path) == ["t.h5"]
     stimuli, specs = Stimuli(np.array([b"1", b"2"], "S64")), [RdmSpec("V1", 1, "float32", "mse")]
-    with create(path, stimuli, {}, specs, "f", overwrite=True) as writer:
+    with create_store(path, stimuli, {}, specs, "f", overwrite=True) as writer:
         writer.write_rdm("V1", 0, 0, np.ones(1))
         assert path.read_text() == "precious"
     assert Store.open(path).layers == ("V1",)
-    with pytest.raises(UserError, match="exists already"), create(tmp_path, stimuli, {}, specs, "f", overwrite=True):
+    with (
+        pytest.raises(UserError, match="exists already"),
+        create_store(tmp_path, stimuli, {}, specs, "f", overwrite=True),
+    ):
         pass
 
 
@@ -140,7 +167,7 @@ def test_a_second_writer_is_refused(tmp_path):
             export({str(path)!r})
         except UserError as error:
             sys.exit(str(error))"""
-    with create(path, stimuli, {}, specs, "f") as writer:
+    with create_store(path, stimuli, {}, specs, "f") as writer:
         assert "is being written by another process" in in_a_process(refused).stderr
         with pytest.raises(UserError, match="is being written by another process"):
             export(path)
@@ -151,7 +178,10 @@ def test_a_second_writer_is_refused(tmp_path):
 def test_the_lock_ends_with_the_writer_even_where_a_child_lives_on(tmp_path):
     path, stimuli = tmp_path / "t.h5", Stimuli(np.array([b"1", b"2"], "S64"))
     child = None
-    with pytest.raises(ZeroDivisionError), create(path, stimuli, {}, [RdmSpec("V1", 1, "float32", "mse")], "f"):
+    with (
+        pytest.raises(ZeroDivisionError),
+        create_store(path, stimuli, {}, [RdmSpec("V1", 1, "float32", "mse")], "f"),
+    ):
         child = os.fork()
         if child == 0:
             signal.pause()
@@ -181,7 +211,12 @@ def test_a_limit_on_file_size_is_one_message_and_leaves_nothing(tmp_path, limit)
 @pytest.fixture(scope="module")
 def small_disk(tmp_path_factory):
     folder = tmp_path_factory.mktemp("small")
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True).returncode:
+    if (
+        os.geteuid()
+        or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], capture_output=True
+        ).returncode
+    ):
         pytest.skip("mounting a small disk takes root")
     yield folder
     subprocess.run(["umount", folder], check=True)
@@ -199,7 +234,9 @@ def test_a_full_disk_is_told_with_bytes_before_anything_is_written(small_disk, r
     done = in_a_process(code)
     assert (done.returncode, done.stderr) == (0, "")
     assert (
-        "t.h5 needs 8," in done.stdout and "; 1,048,576 are free (No space left on device)" in done.stdout and "free space" in done.stdout
+        "t.h5 needs 8," in done.stdout
+        and "; 1,048,576 are free (No space left on device)" in done.stdout
+        and "free space" in done.stdout
     )
     assert left(small_disk) == []
 
@@ -246,20 +283,31 @@ def test_a_disk_without_reserving_or_locks_is_written_all_the_same(tmp_path, mon
     export(tmp_path / "b.h5")
     monkeypatch.setattr("rdl_cli.core.files.fcntl", None)
     export(tmp_path / "c.h5")
-    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes() == (tmp_path / "c.h5").read_bytes()
+    assert (
+        (tmp_path / "a.h5").read_bytes()
+        == (tmp_path / "b.h5").read_bytes()
+        == (tmp_path / "c.h5").read_bytes()
+    )
 
 
 def test_a_value_that_float16_can_not_hold_is_told(tmp_path):
-    stimuli, specs = Stimuli(np.array([b"1", b"2"], "S64")), [ActivationSpec("fc", (2,), "float16", ("identity",))]
+    stimuli, specs = (
+        Stimuli(np.array([b"1", b"2"], "S64")),
+        [ActivationSpec("fc", (2,), "float16", ("identity",))],
+    )
     with (
-        pytest.raises(UserError, match="`fc` holds a value of 70000, and float16 ends at 65504") as error,
-        create(tmp_path / "t", stimuli, {}, specs, "f") as w,
+        pytest.raises(
+            UserError, match="`fc` holds a value of 70000, and float16 ends at 65504"
+        ) as error,
+        create_store(tmp_path / "t", stimuli, {}, specs, "f") as w,
     ):
         w.write("fc", 0, np.array([[np.nan, np.inf], [1, -70000]], "float32"))
     assert "float32" in error.value.hint and left(tmp_path) == []
-    with create(tmp_path / "t", stimuli, {}, specs, "f") as w:
+    with create_store(tmp_path / "t", stimuli, {}, specs, "f") as w:
         w.write("fc", 0, np.array([[np.nan, np.inf], [1, -65504]], "float32"))
-    np.testing.assert_array_equal(Store.open(tmp_path / "t").activations("fc")[0], [[np.nan, np.inf], [1, -65504]])
+    np.testing.assert_array_equal(
+        Store.open(tmp_path / "t").activations("fc")[0], [[np.nan, np.inf], [1, -65504]]
+    )
 
 
 @pytest.mark.parametrize(
@@ -275,15 +323,24 @@ def test_a_value_that_float16_can_not_hold_is_told(tmp_path):
 )
 def test_a_broken_promise_is_caught(tmp_path, broken, said):
     stimuli = Stimuli(np.array([b"1", b"2"], "S64"))
-    specs = [ActivationSpec("fc", (2,), "float32", ("identity",)), RdmSpec("V1", 1, "float32", "mse")]
-    with pytest.raises(AssertionError, match=said), create(tmp_path / "t", stimuli, {}, specs, "f") as writer:
+    specs = [
+        ActivationSpec("fc", (2,), "float32", ("identity",)),
+        RdmSpec("V1", 1, "float32", "mse"),
+    ]
+    with (
+        pytest.raises(AssertionError, match=said),
+        create_store(tmp_path / "t", stimuli, {}, specs, "f") as writer,
+    ):
         broken(writer)
     assert not (tmp_path / "t").exists()
 
 
 def test_a_layer_announced_twice_is_caught(tmp_path):
     twice = [RdmSpec("V1", 1, "float32", "mse")] * 2
-    with pytest.raises(AssertionError, match="announced twice"), create(tmp_path / "t", Stimuli(np.array([b"1"], "S64")), {}, twice, "f"):
+    with (
+        pytest.raises(AssertionError, match="announced twice"),
+        create_store(tmp_path / "t", Stimuli(np.array([b"1"], "S64")), {}, twice, "f"),
+    ):
         pass
 
 
@@ -291,10 +348,13 @@ def test_memory_does_not_grow_with_the_store(tmp_path):
     """200 MB of activations and 40 MB of pictures, written in blocks of 2 MB."""
     n, block = 10_000, np.ones((100, 5000), "float32")
     images = np.broadcast_to(np.uint8(7), (n, 1, 64, 64))
-    stimuli, specs = Stimuli(np.array([b"1"] * n, "S64"), images=images), [ActivationSpec("fc", (5000,), "float32", ("identity",))]
+    stimuli, specs = (
+        Stimuli(np.array([b"1"] * n, "S64"), images=images),
+        [ActivationSpec("fc", (5000,), "float32", ("identity",))],
+    )
     tracemalloc.start()
     try:
-        with create(tmp_path / "t", stimuli, {}, specs, "f") as writer:
+        with create_store(tmp_path / "t", stimuli, {}, specs, "f") as writer:
             for start in range(0, n, 100):
                 writer.write("fc", start, block)
         store = Store.open(tmp_path / "t")

@@ -22,7 +22,11 @@ def test_one_epoch_is_possible(name):
 
 def test_cosine():
     factor = SCHEDULES.make("cosine", 10)
-    assert factor(5) == pytest.approx(0.5) and factor(2.5) == pytest.approx((1 + math.sqrt(0.5)) / 2) and factor(10) == pytest.approx(0)
+    assert (
+        factor(5) == pytest.approx(0.5)
+        and factor(2.5) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+        and factor(10) == pytest.approx(0)
+    )
     warm = SCHEDULES.make("cosine:warmup=2", 10)
     assert [warm(t) for t in (0, 0.5, 1, 2, 6, 10)] == pytest.approx([0, 0.25, 0.5, 1, 0.5, 0])
 

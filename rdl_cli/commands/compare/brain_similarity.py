@@ -9,7 +9,7 @@ from rdl_cli.runs.run import Run
 
 
 @dataclass(frozen=True)
-class Likeness:
+class BrainSimilaritySummary:
     """A method's layer and the region that it follows, over `taught` or `held-out` stimuli: means over its runs.
 
     `spearman` is the rank correlation of their RDMs, with `sd` between runs (None for one). Where the region has subjects, `subjects`
@@ -23,24 +23,42 @@ class Likeness:
     runs: int
     spearman: float
     sd: float | None
-    subjects: float | None
-    lower: float | None
-    upper: float | None
+    mean_subject_spearman: float | None
+    noise_ceiling_lower: float | None
+    noise_ceiling_upper: float | None
 
 
-def likenesses(by_method: Mapping[str, Sequence[Run]]) -> tuple[Likeness, ...]:
+def summarise_brain_similarity(
+    by_method: Mapping[str, Sequence[Run]],
+) -> tuple[BrainSimilaritySummary, ...]:
     """For each method what its runs' stimuli.json say of each layer; nothing of methods that follow no brain."""
     found = []
     for method, runs in by_method.items():
         rows: dict[tuple[str, str, str], list[dict[str, Any]]] = {}
         for run in runs:
-            for row in (run.stimuli or {}).get("likeness", ()):
+            for row in (run.stimuli or {}).get("brain_similarity", ()):
                 rows.setdefault((row["stimuli"], row["layer"], row["region"]), []).append(row)
         for (stimuli, layer, region), mine in rows.items():
             values = [row["spearman"] for row in mine]
-            subjects, lower, upper = (_mean([row.get(key) for row in mine]) for key in ("subjects", "lower", "upper"))
+            subjects, lower, upper = (
+                _mean([row.get(key) for row in mine])
+                for key in ("mean_subject_spearman", "noise_ceiling_lower", "noise_ceiling_upper")
+            )
             sd = stdev(values) if len(values) > 1 else None
-            found.append(Likeness(method, layer, region, stimuli, len(mine), fmean(values), sd, subjects, lower, upper))
+            found.append(
+                BrainSimilaritySummary(
+                    method,
+                    layer,
+                    region,
+                    stimuli,
+                    len(mine),
+                    fmean(values),
+                    sd,
+                    subjects,
+                    lower,
+                    upper,
+                )
+            )
     return tuple(sorted(found, key=lambda each: (each.layer, each.region, each.stimuli)))
 
 

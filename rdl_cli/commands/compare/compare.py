@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from rdl_cli.commands.compare.brain_similarity import Likeness, likenesses
-from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.runs.grouping import methods
-from rdl_cli.runs.run import Run, find
+from rdl_cli.commands.compare.brain_similarity import (
+    BrainSimilaritySummary,
+    summarise_brain_similarity,
+)
+from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.runs.grouping import group_by_method
+from rdl_cli.runs.run import Run, find_runs
 from rdl_cli.statistics.intervals import newcombe, over_seeds, wilson
 from rdl_cli.statistics.mcnemar import mcnemar
 from rdl_cli.statistics.multiplicity import holm
@@ -30,7 +33,7 @@ ALPHA = 0.05
 
 
 @dataclass(frozen=True)
-class Score:
+class RunErrors:
     """One run on the test images. `rate` is a share, with Wilson's 95 % interval `low` to `high`; `name` is unlike any other's."""
 
     name: str
@@ -44,7 +47,7 @@ class Score:
 
 
 @dataclass(frozen=True)
-class Pair:
+class RunPair:
     """Two runs on the same images: `b` that only the first gets right, `c` that only the second gets right.
 
     `difference` is the second's error rate minus the first's, (b - c) / n, with Newcombe's 95 % interval. `holm` is the
@@ -67,7 +70,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Method:
+class MethodErrors:
     """Runs that differ in their seed alone. `mean` is that of their error rates, `sd` between them (None for one run)."""
 
     name: str
@@ -88,7 +91,7 @@ class MethodPair:
 
     first: str
     second: str
-    pairs: tuple[Pair, ...]
+    pairs: tuple[RunPair, ...]
     difference: float | None = None
     low: float | None = None
     high: float | None = None
@@ -114,13 +117,15 @@ class MethodPair:
         if self.difference is None or self.low is None or self.high is None:
             return f"{self.second} and {self.first} have no seed in common: not compared"
         points = f"{100 * self.difference:+.2f} percentage points [{100 * self.low:+.2f}, {100 * self.high:+.2f}]"
-        by_seed = ", ".join(f"{p_text(pair.exact)} ({pair.b}:{pair.c})" for pair in self.pairs)
+        by_seed = ", ".join(f"{format_p(pair.exact)} ({pair.b}:{pair.c})" for pair in self.pairs)
         if self.p_seeds is None:
-            return f"{self.second} against {self.first}, one run each: {points}; McNemar p {by_seed}"
+            return (
+                f"{self.second} against {self.first}, one run each: {points}; McNemar p {by_seed}"
+            )
         ties = f" ({self.ties} tied)" if self.ties else ""
         return (
             f"{self.second} better than {self.first} in {self.second_better} of {len(self.pairs)} seeds{ties}; "
-            f"mean difference {points} over seeds, t-test p {p_text(self.p_seeds)}; McNemar p by seed {by_seed}"
+            f"mean difference {points} over seeds, t-test p {format_p(self.p_seeds)}; McNemar p by seed {by_seed}"
         )
 
 
@@ -128,17 +133,17 @@ class MethodPair:
 class Comparison:
     """Everything that `rdl compare` shows, renders and exports. `baseline` is the method that all pairs have first, if one was named.
 
-    `likenesses` are those of students of a brain, with the weights of the final epoch.
+    `brain_similarities` are those of students of a brain, with the weights of the final epoch.
     """
 
     epoch: str
     images: int
     baseline: str | None
-    runs: tuple[Score, ...]
-    pairs: tuple[Pair, ...]
-    methods: tuple[Method, ...]
+    runs: tuple[RunErrors, ...]
+    pairs: tuple[RunPair, ...]
+    methods: tuple[MethodErrors, ...]
     method_pairs: tuple[MethodPair, ...]
-    likenesses: tuple[Likeness, ...] = ()
+    brain_similarities: tuple[BrainSimilaritySummary, ...] = ()
 
     @property
     def one_run_each(self) -> bool:
@@ -146,9 +151,14 @@ class Comparison:
 
     def as_dict(self) -> dict[str, Any]:
         """The result as plain data: `schema`, then the fields of the classes above; rates are shares, not percent."""
-        said = [{"second_better": pair.second_better, "ties": pair.ties, "statement": pair.statement} for pair in self.method_pairs]
+        said = [
+            {"second_better": pair.second_better, "ties": pair.ties, "statement": pair.statement}
+            for pair in self.method_pairs
+        ]
         plain = asdict(self)
-        plain["method_pairs"] = [record | more for record, more in zip(plain["method_pairs"], said, strict=True)]
+        plain["method_pairs"] = [
+            record | more for record, more in zip(plain["method_pairs"], said, strict=True)
+        ]
         return {"schema": SCHEMA, "alpha": ALPHA} | plain
 
 
@@ -157,39 +167,65 @@ def compare(paths: Iterable[Path], epoch: str = "final", baseline: str | None = 
 
     `epoch` is one of `stores.run.EPOCHS`. UserError where runs did not see the same test images or the same labels.
     """
-    by_method = methods(find(paths))
+    by_method = group_by_method(find_runs(paths))
     if not by_method:
         raise UserError("no run is named", hint="rdl compare RUN...")
     if baseline is not None:
         if baseline not in by_method:
-            raise unknown("method", baseline, by_method)
+            raise unknown_name("method", baseline, by_method)
         by_method = {baseline: by_method[baseline]} | by_method
     scores, right = [], {}
-    for (method, run), answers in zip(_every(by_method), _answers([run for _, run in _every(by_method)], epoch), strict=True):
+    for (method, run), answers in zip(
+        _expand_runs(by_method),
+        _load_predictions([run for _, run in _expand_runs(by_method)], epoch),
+        strict=True,
+    ):
         errors = len(answers) - int(answers.sum())
         name = method if len(by_method[method]) == 1 else f"{method} seed {run.seed}"
-        scores.append(Score(name, str(run.path), method, run.seed, errors, *wilson(errors, len(answers))))
+        scores.append(
+            RunErrors(name, str(run.path), method, run.seed, errors, *wilson(errors, len(answers)))
+        )
         right[name] = answers
-    pairs = _pairs([(a, b) for a, b in combinations(scores, 2) if baseline is None or a.method == baseline != b.method], right)
+    pairs = _pairs(
+        [
+            (a, b)
+            for a, b in combinations(scores, 2)
+            if baseline is None or a.method == baseline != b.method
+        ],
+        right,
+    )
     found = [[score for score in scores if score.method == method] for method in by_method]
-    method_pairs = _method_pairs([(a, b) for a, b in combinations(found, 2) if baseline in (None, a[0].method)], pairs)
+    method_pairs = _method_pairs(
+        [(a, b) for a, b in combinations(found, 2) if baseline in (None, a[0].method)], pairs
+    )
     images = len(right[scores[0].name])
-    alike = likenesses(by_method) if epoch == "final" else ()
-    return Comparison(epoch, images, baseline, tuple(scores), pairs, tuple(map(_method, found)), method_pairs, alike)
+    alike = summarise_brain_similarity(by_method) if epoch == "final" else ()
+    return Comparison(
+        epoch,
+        images,
+        baseline,
+        tuple(scores),
+        pairs,
+        tuple(map(_method, found)),
+        method_pairs,
+        alike,
+    )
 
 
-def _every(by_method: dict[str, list[Run]]) -> list[tuple[str, Run]]:
+def _expand_runs(by_method: dict[str, list[Run]]) -> list[tuple[str, Run]]:
     return [(method, run) for method, runs in by_method.items() for run in runs]
 
 
-def _answers(runs: list[Run], epoch: str) -> Iterator[np.ndarray]:
+def _load_predictions(runs: list[Run], epoch: str) -> Iterator[np.ndarray]:
     """Which test images each run gets right (n,), in one order for all. UserError where the images or their labels differ."""
     reference: tuple[np.ndarray, np.ndarray] | None = None
     for run in runs:
         found = run.predictions(epoch)
         if len(found.labels) == 0:
             raise UserError(f"the run {run.path} was tested on no image")
-        order = np.lexsort((found.labels, found.digests))  # equal pictures may occur twice, even with two labels
+        order = np.lexsort(
+            (found.labels, found.digests)
+        )  # equal pictures may occur twice, even with two labels
         digests, labels = found.digests[order], found.labels[order]
         if reference is None:
             reference = digests, labels
@@ -197,7 +233,14 @@ def _answers(runs: list[Run], epoch: str) -> Iterator[np.ndarray]:
         yield found.predicted[order] == labels
 
 
-def _check_same(one: Run, digests: np.ndarray, labels: np.ndarray, other: Run, its_digests: np.ndarray, its_labels: np.ndarray) -> None:
+def _check_same(
+    one: Run,
+    digests: np.ndarray,
+    labels: np.ndarray,
+    other: Run,
+    its_digests: np.ndarray,
+    its_labels: np.ndarray,
+) -> None:
     if not np.array_equal(digests, its_digests):
         shared = (Counter(digests.tolist()) & Counter(its_digests.tolist())).total()
         raise UserError(
@@ -211,53 +254,103 @@ def _check_same(one: Run, digests: np.ndarray, labels: np.ndarray, other: Run, i
         )
 
 
-def _pairs(wanted: list[tuple[Score, Score]], right: dict[str, np.ndarray]) -> tuple[Pair, ...]:
+def _pairs(
+    wanted: list[tuple[RunErrors, RunErrors]], right: dict[str, np.ndarray]
+) -> tuple[RunPair, ...]:
     tests = [mcnemar(right[a.name], right[b.name]) for a, b in wanted]
     found = []
-    for (a, b), test, corrected in zip(wanted, tests, holm([test.exact for test in tests]).tolist(), strict=True):
+    for (a, b), test, corrected in zip(
+        wanted, tests, holm([test.exact for test in tests]).tolist(), strict=True
+    ):
         difference = newcombe(test.both_right, test.only_a, test.only_b, test.neither)
         verdict = _verdict(a.name, b.name, difference.estimate, test.exact, corrected)
-        found.append(Pair(a.name, b.name, test.only_a, test.only_b, test.exact, test.mid_p, *difference, corrected, *verdict))
+        found.append(
+            RunPair(
+                a.name,
+                b.name,
+                test.only_a,
+                test.only_b,
+                test.exact,
+                test.mid_p,
+                *difference,
+                corrected,
+                *verdict,
+            )
+        )
     return tuple(found)
 
 
-def _method(runs: list[Score]) -> Method:
+def _method(runs: list[RunErrors]) -> MethodErrors:
     rates = [run.rate for run in runs]
-    return Method(
-        runs[0].method, tuple(run.name for run in runs), float(np.mean(rates)), float(np.std(rates, ddof=1)) if runs[1:] else None
+    return MethodErrors(
+        runs[0].method,
+        tuple(run.name for run in runs),
+        float(np.mean(rates)),
+        float(np.std(rates, ddof=1)) if runs[1:] else None,
     )
 
 
-def _method_pairs(wanted: list[tuple[list[Score], list[Score]]], pairs: tuple[Pair, ...]) -> tuple[MethodPair, ...]:
+def _method_pairs(
+    wanted: list[tuple[list[RunErrors], list[RunErrors]]], pairs: tuple[RunPair, ...]
+) -> tuple[MethodPair, ...]:
     of = {(pair.first, pair.second): pair for pair in pairs}
-    matched = [[of[a.name, b.name] for a in one for b in other if a.seed == b.seed or len(one) == len(other) == 1] for one, other in wanted]
-    found = [_method_pair(one[0].method, other[0].method, tuple(each)) for (one, other), each in zip(wanted, matched, strict=True)]
+    matched = [
+        [
+            of[a.name, b.name]
+            for a in one
+            for b in other
+            if a.seed == b.seed or len(one) == len(other) == 1
+        ]
+        for one, other in wanted
+    ]
+    found = [
+        _method_pair(one[0].method, other[0].method, tuple(each))
+        for (one, other), each in zip(wanted, matched, strict=True)
+    ]
     corrected = iter(holm([pair.p for pair in found if pair.p is not None]).tolist())
-    return tuple(pair if pair.p is None else _judged(pair, next(corrected)) for pair in found)
+    return tuple(pair if pair.p is None else _apply_holm(pair, next(corrected)) for pair in found)
 
 
-def _method_pair(first: str, second: str, pairs: tuple[Pair, ...]) -> MethodPair:
+def _method_pair(first: str, second: str, pairs: tuple[RunPair, ...]) -> MethodPair:
     if not pairs:
         return MethodPair(first, second, pairs)
     p_images = median(pair.exact for pair in pairs)
     if len(pairs) == 1:
-        return MethodPair(first, second, pairs, pairs[0].difference, pairs[0].low, pairs[0].high, None, p_images, p_images)
+        return MethodPair(
+            first,
+            second,
+            pairs,
+            pairs[0].difference,
+            pairs[0].low,
+            pairs[0].high,
+            None,
+            p_images,
+            p_images,
+        )
     differences = [pair.difference for pair in pairs]
     p_seeds = p_over_seeds(differences)
-    return MethodPair(first, second, pairs, *over_seeds(differences), p_seeds, p_images, max(p_seeds, p_images))
+    return MethodPair(
+        first, second, pairs, *over_seeds(differences), p_seeds, p_images, max(p_seeds, p_images)
+    )
 
 
-def _judged(pair: MethodPair, corrected: float) -> MethodPair:
-    assert pair.difference is not None and pair.p is not None, f"{pair.first} and {pair.second} were not tested"
+def _apply_holm(pair: MethodPair, corrected: float) -> MethodPair:
+    assert pair.difference is not None and pair.p is not None, (
+        f"{pair.first} and {pair.second} were not tested"
+    )
     better, kept = _verdict(pair.first, pair.second, pair.difference, pair.p, corrected)
     return replace(pair, holm=corrected, better=better, kept=kept)
 
 
-def _verdict(first: str, second: str, difference: float, p: float, corrected: float) -> tuple[str | None, bool]:
+def _verdict(
+    first: str, second: str, difference: float, p: float, corrected: float
+) -> tuple[str | None, bool]:
     """Who is better, if p says that anyone is, and whether Holm's p says so too."""
     return (second if difference < 0 else first, corrected < ALPHA) if p < ALPHA else (None, False)
 
 
-def p_text(p: float) -> str:
+def format_p(p: float) -> str:
     """A p-value with two digits that count."""
-    return "<0.001" if p < 0.001 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    return (
+        "<0.001" if p < 0.001 else f"{p:.4f}" if p < 0.01 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+    )

@@ -14,17 +14,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from rdl_cli.commands.compare_rdms.resampling import Block, Compared, intervals, unrelated
-from rdl_cli.commands.compare_rdms.sources import Layer, layers_of, open_sources
-from rdl_cli.commands.compare_rdms_settings import Comparing
-from rdl_cli.commands.console import say
-from rdl_cli.commands.device import device_of, prepare
+from rdl_cli.commands.compare_rdms.resampling import (
+    ResampledMeasure,
+    SubjectBlock,
+    bootstrap_intervals,
+    permutation_p_values,
+)
+from rdl_cli.commands.compare_rdms.sources import SourceLayer, open_sources, select_layers
+from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
+from rdl_cli.commands.console import log
+from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.bayes import settings as bayes_settings
-from rdl_cli.rsa.condensed import upper
+from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.kernels import centred_as, distances_of, kernel_of_rdm
-from rdl_cli.rsa.measures import MEASURES, Measure, input_of, traits
+from rdl_cli.rsa.kernels import apply_centering, kernel_distances, kernel_of_rdm
+from rdl_cli.rsa.measures import MEASURES, Measure, measure_input, measure_traits
 from rdl_cli.rsa.noise_ceiling import noise_ceiling
 from rdl_cli.statistics.multiplicity import holm
 
@@ -36,7 +41,7 @@ PATIENCE = 60
 
 
 @dataclass(frozen=True)
-class Side:
+class ComparedRepresentation:
     """A representation as it was compared. `distance` is that of its RDM (measures of kernels use none); `said` tells what was averaged."""
 
     name: str
@@ -74,7 +79,7 @@ class Ceiling:
 
 
 @dataclass(frozen=True)
-class Table:
+class MeasureTable:
     """One measure of every two representations, `values` in the order of the sides; its settings are the same for all of them.
 
     `same` is what identical representations get, and stands on the diagonal.
@@ -89,60 +94,82 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Representations:
+class RdmComparison:
     """All that was compared, over the same stimuli."""
 
     stimuli: int
     align: str
     draws: int
     seed: int
-    sides: tuple[Side, ...]
-    tables: tuple[Table, ...]
+    sides: tuple[ComparedRepresentation, ...]
+    tables: tuple[MeasureTable, ...]
 
     def as_dict(self) -> dict[str, Any]:
         return {"schema": SCHEMA} | asdict(self)
 
 
-def compare_rdms(sources: Sequence[Path], settings: Comparing) -> Representations:
+def compare_rdms(sources: Sequence[Path], settings: CompareRdmsSettings) -> RdmComparison:
     """Every two layers of the stores and runs by every measure. UserError for bad input, and where stimuli are not the same."""
     measures = {spec: MEASURES.find(spec) for spec in dict.fromkeys(settings.measure)}
-    prepare(device_of(settings.device))
-    layers = read(sources, settings)
+    configure_backend(resolve_device(settings.device))
+    layers = read_representation(sources, settings)
     if len(layers) < 2 and not any(len(layer.people) > 1 for layer in layers):
-        raise UserError(f"there is nothing to compare `{layers[0].name}` with", hint="name a second store or run, or more --layers")
-    sides = tuple(Side(each.name, each.said, each.of, distance_of(each, settings), max(1, len(each.people))) for each in layers)
+        raise UserError(
+            f"there is nothing to compare `{layers[0].name}` with",
+            hint="name a second store or run, or more --layers",
+        )
+    sides = tuple(
+        ComparedRepresentation(
+            each.name, each.said, each.of, common_distance(each, settings), max(1, len(each.people))
+        )
+        for each in layers
+    )
     tables = tuple(_table(spec, measure, layers, settings) for spec, measure in measures.items())
-    return Representations(layers[0].n, settings.align, settings.draws, settings.seed, sides, tables)
+    return RdmComparison(
+        layers[0].n, settings.align, settings.n_resamples, settings.seed, sides, tables
+    )
 
 
-def read(sources: Sequence[Path], settings: Comparing) -> list[Layer]:
+def read_representation(
+    sources: Sequence[Path], settings: CompareRdmsSettings
+) -> list[SourceLayer]:
     """The layers that are to be compared."""
     settings.check()
     if settings.distance:
         DISTANCES.find(settings.distance)
     if not sources:
         raise UserError("no store and no run is named", hint="rdl compare-rdms STORE|RUN...")
-    return layers_of(open_sources(sources, settings), settings)
+    return select_layers(open_sources(sources, settings), settings)
 
 
-def input_for(measure: Measure, layer: Layer, settings: Comparing) -> torch.Tensor:
+def prepare_input(
+    measure: Measure, layer: SourceLayer, settings: CompareRdmsSettings
+) -> torch.Tensor:
     """What the measure compares of the layer, `s p` RDMs or `s n n` kernels, in float64.
 
     UserError where an RDM has no kernel, or a kernel does not tell the RDM.
     """
-    known = traits(measure)
+    known = measure_traits(measure)
     if layer.reps is not None:
-        return input_of(measure, layer.reps.double(), DISTANCES.find(distance_of(layer, settings)))[None]
+        return measure_input(
+            measure, layer.reps.double(), DISTANCES.find(common_distance(layer, settings))
+        )[None]
     if layer.kernel is not None:
         if known.takes == "kernel":
-            return centred_as(layer.kernel, known.center)[None]
-        return distances_of(layer.kernel, distance_of(layer, settings), layer.units)[upper(layer.n)][None]
+            return apply_centering(layer.kernel, known.center)[None]
+        return kernel_distances(layer.kernel, common_distance(layer, settings), layer.units)[
+            condensed_pairs(layer.n)
+        ][None]
     assert layer.rdms is not None, "a layer has activations, RDMs or a kernel"
     if known.takes == "rdm":
         return layer.rdms
     power = SQUARED.get(layer.distance)
     if power is None or layer.rdms.isnan().any():
-        why = f"in `{layer.distance or 'an unknown distance'}`" if power is None else "not measured everywhere"
+        why = (
+            f"in `{layer.distance or 'an unknown distance'}`"
+            if power is None
+            else "not measured everywhere"
+        )
         raise UserError(
             f"only the RDM of `{layer.name}` is known, {why}; kernels come from squared Euclidean distances",
             hint="--measure whitened-cosine is CKA of RDMs in any distance; or store activations",
@@ -156,35 +183,58 @@ def input_for(measure: Measure, layer: Layer, settings: Comparing) -> torch.Tens
         if lowest < -1e-6 * highest:
             fact = f"the RDM of `{layer.name}` is called `{layer.distance}`, but no patterns have such distances"
             raise UserError(
-                f"{fact}: its kernel has the eigenvalue {lowest:.3g} beside {highest:.3g}", hint="compare it by whitened-cosine"
+                f"{fact}: its kernel has the eigenvalue {lowest:.3g} beside {highest:.3g}",
+                hint="compare it by whitened-cosine",
             )
     return kernels
 
 
-def settings_of(measure: Measure, n: int) -> dict[str, Any]:
+def describe_measure(measure: Measure, n: int) -> dict[str, Any]:
     """What a value depends on beside the representations; of the Bayesian measures all that makes two values comparable."""
-    return bayes_settings(measure, n) if traits(measure).bayesian else {"n": n, **getattr(measure, "keywords", {})}
+    return (
+        bayes_settings(measure, n)
+        if measure_traits(measure).bayesian
+        else {"n": n, **getattr(measure, "keywords", {})}
+    )
 
 
-def distance_of(layer: Layer, settings: Comparing) -> str:
+def common_distance(layer: SourceLayer, settings: CompareRdmsSettings) -> str:
     """The distance of the layer's RDM: as asked for where it is made here."""
     return (settings.distance or layer.distance) if layer.rdms is None else layer.distance
 
 
-def _table(spec: str, measure: Measure, layers: list[Layer], settings: Comparing) -> Table:
-    known, n = traits(measure), layers[0].n
-    inputs = [input_for(measure, layer, settings).to(device_of(settings.device)) for layer in layers]
-    everything = Compared(measure, torch.cat(inputs), known.takes == "rdm")
+def _table(
+    spec: str, measure: Measure, layers: list[SourceLayer], settings: CompareRdmsSettings
+) -> MeasureTable:
+    known, n = measure_traits(measure), layers[0].n
+    inputs = [
+        prepare_input(measure, layer, settings).to(resolve_device(settings.device))
+        for layer in layers
+    ]
+    everything = ResampledMeasure(measure, torch.cat(inputs), known.takes == "rdm")
     of = np.repeat(np.arange(len(layers)), [len(each) for each in inputs])
     between = list(combinations(range(len(layers)), 2))
-    blocks = [Block(np.flatnonzero(of == i), np.flatnonzero(of == j), layers[i].people == layers[j].people) for i, j in between]
-    pairs = [LayerPair(layers[i].name, layers[j].name, b.value(everything.all), b.fewer) for (i, j), b in zip(between, blocks, strict=True)]
-    if settings.draws and pairs:
-        _warn(spec, everything.seconds(settings.draws), settings.draws)
-        found = intervals(blocks, everything, n, settings.draws, settings.seed)
-        p = unrelated(blocks, everything, n, settings.draws, settings.seed, -1 if known.same == 0 else 1)
+    blocks = [
+        SubjectBlock(
+            np.flatnonzero(of == i), np.flatnonzero(of == j), layers[i].people == layers[j].people
+        )
+        for i, j in between
+    ]
+    pairs = [
+        LayerPair(layers[i].name, layers[j].name, b.value(everything.all), b.fewer)
+        for (i, j), b in zip(between, blocks, strict=True)
+    ]
+    if settings.n_resamples and pairs:
+        _warn_if_slow(spec, everything.seconds(settings.n_resamples), settings.n_resamples)
+        found = bootstrap_intervals(blocks, everything, n, settings.n_resamples, settings.seed)
+        p = permutation_p_values(
+            blocks, everything, n, settings.n_resamples, settings.seed, -1 if known.same == 0 else 1
+        )
         tested = zip(pairs, found, p, holm(p).tolist(), strict=True)
-        pairs = [replace(pair, low=i.low, high=i.high, p=own, holm=corrected) for pair, i, own, corrected in tested]
+        pairs = [
+            replace(pair, low=i.low, high=i.high, p=own, holm=corrected)
+            for pair, i, own, corrected in tested
+        ]
     values = np.full((len(layers), len(layers)), known.same)
     for (i, j), pair in zip(between, pairs, strict=True):
         values[i, j] = values[j, i] = pair.value
@@ -193,9 +243,18 @@ def _table(spec: str, measure: Measure, layers: list[Layer], settings: Comparing
         if len(each) > 1 and known.takes == "rdm":
             lower, upper = map(float, noise_ceiling(measure, each))
             ceilings.append(Ceiling(layer.name, len(each), lower, upper))
-    return Table(spec, settings_of(measure, n), known.same, tuple(map(tuple, values.tolist())), tuple(pairs), tuple(ceilings))
+    return MeasureTable(
+        spec,
+        describe_measure(measure, n),
+        known.same,
+        tuple(map(tuple, values.tolist())),
+        tuple(pairs),
+        tuple(ceilings),
+    )
 
 
-def _warn(spec: str, seconds: float, draws: int) -> None:
+def _warn_if_slow(spec: str, seconds: float, draws: int) -> None:
     if seconds > PATIENCE:
-        say(f"{spec}: {draws:,} draws take about {seconds / 60:,.0f} minutes (--draws 0: values alone; fewer --images or --layers)")
+        log(
+            f"{spec}: {draws:,} draws take about {seconds / 60:,.0f} minutes (--n-resamples 0: values alone; fewer --images or --layers)"
+        )

@@ -7,12 +7,16 @@ from typing import Any
 
 import torch
 
-from rdl_cli.commands.compare_rdms.compare_rdms import distance_of, input_for, read
-from rdl_cli.commands.compare_rdms.sources import Layer
-from rdl_cli.commands.compare_rdms_settings import Comparing
+from rdl_cli.commands.compare_rdms.compare_rdms import (
+    common_distance,
+    prepare_input,
+    read_representation,
+)
+from rdl_cli.commands.compare_rdms.sources import SourceLayer
+from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
 from rdl_cli.core.tensor_types import Condensed, Reps
 from rdl_cli.rsa.distances import rows
-from rdl_cli.rsa.measures import MEASURES, Measure, ranks, traits
+from rdl_cli.rsa.measures import MEASURES, Measure, measure_traits, ranks
 
 SCHEMA = "rdl-self-check/1"
 TOLERANCE = 1e-6
@@ -51,49 +55,89 @@ class SelfCheck:
         return all(check.passed is not False for check in self.checks)
 
     def as_dict(self) -> dict[str, Any]:
-        checks = [asdict(check) | {"deviation": check.deviation, "passed": check.passed} for check in self.checks]
-        return {"schema": SCHEMA, "stimuli": self.stimuli, "tolerance": TOLERANCE, "passed": self.passed, "checks": checks}
+        checks = [
+            asdict(check) | {"deviation": check.deviation, "passed": check.passed}
+            for check in self.checks
+        ]
+        return {
+            "schema": SCHEMA,
+            "stimuli": self.stimuli,
+            "tolerance": TOLERANCE,
+            "passed": self.passed,
+            "checks": checks,
+        }
 
 
-def self_check(sources: Sequence[Path], settings: Comparing) -> SelfCheck:
+def self_check(sources: Sequence[Path], settings: CompareRdmsSettings) -> SelfCheck:
     """Each layer by each measure against copies: of activations identical, rotated, scaled and shifted; of a kernel or RDM all but rotated.
 
     Several RDMs of a layer (subjects) are checked by the first.
     """
     measures = {spec: MEASURES.find(spec) for spec in dict.fromkeys(settings.measure)}
-    layers = read(sources, settings)
+    layers = read_representation(sources, settings)
     found = []
     for layer in layers:
         for spec, measure in measures.items():
-            mine = input_for(measure, layer, settings)[0]
-            for name, copied in copies(layer).items():
-                theirs = input_for(measure, copied, settings)[0]
-                blind = name == "identical" or name in invariances(spec.partition(":")[0], measure, layer, distance_of(layer, settings))
-                found.append(Check(layer.name, spec, name, float(measure(mine, theirs)), same(spec, measure, mine) if blind else None))
+            mine = prepare_input(measure, layer, settings)[0]
+            for name, copied in transformed_copies(layer).items():
+                theirs = prepare_input(measure, copied, settings)[0]
+                blind = name == "identical" or name in measure_invariances(
+                    spec.partition(":")[0], measure, layer, common_distance(layer, settings)
+                )
+                found.append(
+                    Check(
+                        layer.name,
+                        spec,
+                        name,
+                        float(measure(mine, theirs)),
+                        compare_with_copy(spec, measure, mine) if blind else None,
+                    )
+                )
     return SelfCheck(layers[0].n, tuple(found))
 
 
-def copies(layer: Layer) -> dict[str, Layer]:
+def transformed_copies(layer: SourceLayer) -> dict[str, SourceLayer]:
     """The layer as it is, turned by a random rotation, 7 times as large, and with the same vector added to every stimulus."""
     if layer.rdms is not None:
         rdms = layer.rdms[:1]
         offset = rdms.nan_to_num(0).abs().mean()
         changed = {"identical": rdms.clone(), "scaled": 7 * rdms, "offset": rdms + offset}
-        return {name: Layer(layer.name, layer.said, layer.distance, rdms=values) for name, values in changed.items()}
+        return {
+            name: SourceLayer(layer.name, layer.said, layer.distance, rdms=values)
+            for name, values in changed.items()
+        }
     generator = torch.Generator().manual_seed(0)
     if layer.kernel is not None:
         k = layer.kernel
-        added = torch.eye(layer.n, dtype=k.dtype) + torch.randn(layer.n, generator=generator, dtype=k.dtype) / layer.n**0.5
-        kernels = {"identical": k.clone(), "scaled": 49 * k, "offset": added @ k @ added.T}  # the vector is a mixture of the patterns
+        added = (
+            torch.eye(layer.n, dtype=k.dtype)
+            + torch.randn(layer.n, generator=generator, dtype=k.dtype) / layer.n**0.5
+        )
+        kernels = {
+            "identical": k.clone(),
+            "scaled": 49 * k,
+            "offset": added @ k @ added.T,
+        }  # the vector is a mixture of the patterns
         return {name: replace(layer, kernel=each) for name, each in kernels.items()}
     assert layer.reps is not None, "a layer has activations, RDMs or a kernel"
     reps = rows(layer.reps).double()
-    offset = torch.randn(reps.shape[1], generator=generator, dtype=reps.dtype) * reps.square().mean().sqrt()
-    turned = {"identical": reps.clone(), "rotated": rotated(reps, generator), "scaled": 7 * reps, "offset": reps + offset}
-    return {name: Layer(layer.name, layer.said, layer.distance, reps=values) for name, values in turned.items()}
+    offset = (
+        torch.randn(reps.shape[1], generator=generator, dtype=reps.dtype)
+        * reps.square().mean().sqrt()
+    )
+    turned = {
+        "identical": reps.clone(),
+        "rotated": rotate(reps, generator),
+        "scaled": 7 * reps,
+        "offset": reps + offset,
+    }
+    return {
+        name: SourceLayer(layer.name, layer.said, layer.distance, reps=values)
+        for name, values in turned.items()
+    }
 
 
-def rotated(reps: Reps, generator: torch.Generator) -> Reps:
+def rotate(reps: Reps, generator: torch.Generator) -> Reps:
     """The representations after an orthogonal map: an even number of random reflections, for a whole matrix of 24,576² is too large."""
     for _ in range(REFLECTIONS):
         mirror = torch.randn(reps.shape[1], generator=generator, dtype=reps.dtype)
@@ -102,9 +146,9 @@ def rotated(reps: Reps, generator: torch.Generator) -> Reps:
     return reps
 
 
-def invariances(name: str, measure: Measure, layer: Layer, distance: str) -> set[str]:
+def measure_invariances(name: str, measure: Measure, layer: SourceLayer, distance: str) -> set[str]:
     """The changes to which the measure is blind; of a user's own measure nothing is claimed."""
-    known = traits(measure)
+    known = measure_traits(measure)
     if name not in MEASURES.names():
         return set()
     if known.takes == "kernel":
@@ -113,17 +157,21 @@ def invariances(name: str, measure: Measure, layer: Layer, distance: str) -> set
         return blind | ({"offset"} if known.center == "stimuli" and layer.rdms is None else set())
     if layer.rdms is not None:
         return {"scaled"} | ({"offset"} if name in BLIND_TO_AN_OFFSET_OF_DISTANCES else set())
-    return {"scaled"} | ({"rotated"} if distance in ROTATABLE else set()) | ({"offset"} if distance in SHIFTABLE else set())
+    return (
+        {"scaled"}
+        | ({"rotated"} if distance in ROTATABLE else set())
+        | ({"offset"} if distance in SHIFTABLE else set())
+    )
 
 
-def same(spec: str, measure: Measure, values: Condensed) -> float:
+def compare_with_copy(spec: str, measure: Measure, values: Condensed) -> float:
     """What identical representations get: 1, or 0 for a distance; less than 1 of ρ_a and τ_a where there are ties among the distances.
 
     With t tied distances among m in each group, ρ_a is 1 - Σ(t³-t)/(m³-m) and τ_a is 1 - Σt(t-1)/(m(m-1)).
     """
     power = {"rho-a": 3, "tau-a": 2}.get(spec.partition(":")[0])
     if power is None:
-        return traits(measure).same
+        return measure_traits(measure).same
     measured = values[~values.isnan()]
     t, m = ranks(measured).unique(return_counts=True)[1].double(), float(len(measured))
     return 1 - float((t**power - t).sum()) / (m**power - m)

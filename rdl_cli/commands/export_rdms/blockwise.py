@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rdl_cli.commands.console import ticking
+from rdl_cli.commands.console import progress
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.rsa.condensed import pair_index
@@ -20,7 +20,9 @@ ROUNDING = 1e-5  # a pattern of zeros is 0.5 ± 1e-7 from every other under `cos
 OFFSET = 1e-4  # float32 leaves three digits of what tells stimuli apart
 
 
-def write_rdm(writer: Writer, layer: str, reps: np.ndarray, name: str, device: torch.device) -> None:
+def write_rdm(
+    writer: Writer, layer: str, reps: np.ndarray, name: str, device: torch.device
+) -> None:
     """Every distance between the rows of `reps` (n ...), in condensed order. UserError where a stimulus is equally far from all.
 
     Such a constant row says nothing about its stimulus; it comes of a pattern without direction (dead ReLUs) under
@@ -77,19 +79,23 @@ def _blocks(
     """The function of some rows, from `top` on, with all from `top` on: the upper triangle of the whole, a few rows at a time."""
     n = len(reps)
     rows_at_once = max(1, min(n, DISTANCES_AT_ONCE // n))
-    with ticking(n, said) as ticker:
+    with progress(n, said) as ticker:
         for top in range(0, n, rows_at_once):
             bottom = min(top + rows_at_once, n)
             mine = torch.from_numpy(np.ascontiguousarray(reps[top:bottom])).to(device)
             parts = []
             for left in range(top, n, COLUMNS_AT_ONCE):
-                theirs = torch.from_numpy(np.ascontiguousarray(reps[left : left + COLUMNS_AT_ONCE])).to(device)
+                theirs = torch.from_numpy(
+                    np.ascontiguousarray(reps[left : left + COLUMNS_AT_ONCE])
+                ).to(device)
                 parts.append(function(mine, theirs).cpu())
             yield top, torch.cat(parts, 1).numpy()
             ticker.advance(bottom - top)
 
 
-def _widen(low: np.ndarray, high: np.ndarray, block: np.ndarray, above: np.ndarray, top: int) -> None:
+def _widen(
+    low: np.ndarray, high: np.ndarray, block: np.ndarray, above: np.ndarray, top: int
+) -> None:
     """Take a block's pairs into each stimulus' smallest and largest distance, as row and as column."""
     for extreme, fold, nothing in ((low, np.minimum, np.inf), (high, np.maximum, -np.inf)):
         pairs = np.where(above, block, nothing)

@@ -13,27 +13,38 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from rdl_cli.commands.activation_reader import Opened
-from rdl_cli.commands.console import say, ticking
-from rdl_cli.commands.image_data import pixels
-from rdl_cli.commands.plot.plot_data import DrawnRdm, DrawnSource, Wanted, of_run, of_store, rdm
-from rdl_cli.commands.plot_settings import Drawn, Heatmaps, Map
-from rdl_cli.core.errors import UserError, unknown
-from rdl_cli.core.files import whole
+from rdl_cli.commands.activation_reader import ReaderCache
+from rdl_cli.commands.console import log, progress
+from rdl_cli.commands.image_data import to_pixels
+from rdl_cli.commands.plot.plot_data import (
+    DrawnRdm,
+    DrawnSource,
+    LayerSelection,
+    compute_rdm,
+    rdms_of_run,
+    rdms_of_store,
+)
+from rdl_cli.commands.plot_settings import DrawingSettings, HeatmapSettings, MdsSettings
+from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.files import atomic_write
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.datasets.base import Split
-from rdl_cli.datasets.loader import digests
-from rdl_cli.figures.label_efficiency import Line, against_labels
-from rdl_cli.figures.learning_curves import Curve, curves
-from rdl_cli.figures.mds_map import Track, paths
-from rdl_cli.figures.rdm_heatmap import Panel, Row, heatmaps
+from rdl_cli.datasets.loader import image_digests
+from rdl_cli.figures.label_efficiency import Line, draw_label_efficiency
+from rdl_cli.figures.learning_curves import Curve, draw_learning_curves
+from rdl_cli.figures.mds_map import LayerPath, draw_mds_map
+from rdl_cli.figures.rdm_heatmap import Panel, Row, draw_heatmaps
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.mds import BETWEEN_RDMS, drawn, mds, mean_distances, oriented
-from rdl_cli.runs.grouping import methods
-from rdl_cli.runs.run import Run, find
+from rdl_cli.rsa.mds import BETWEEN_RDMS, draw_samples, mds, mean_distances, procrustes_align
+from rdl_cli.runs.grouping import group_by_method
+from rdl_cli.runs.run import Run, find_runs
 
-FORMATS: dict[str, dict[str, Any]] = {".svg": {"Date": None}, ".png": {}, ".pdf": {"CreationDate": None}}
+FORMATS: dict[str, dict[str, Any]] = {
+    ".svg": {"Date": None},
+    ".png": {},
+    ".pdf": {"CreationDate": None},
+}
 """What a figure can be written as, and what keeps a rerun's bytes equal: no date."""
 
 EMBEDDED = re.compile(r"(data:image/png;base64,\s*)([A-Za-z0-9+/=\s]+)")
@@ -53,29 +64,40 @@ SAID_BETWEEN = {
 }
 
 
-def plot_rdms(sources: Sequence[Path], out: Sequence[Path], settings: Heatmaps) -> Figure:
+def plot_rdms(sources: Sequence[Path], out: Sequence[Path], settings: HeatmapSettings) -> Figure:
     """The RDMs of the sources' layers, sorted by class, written to every path of `out`; a row for each run or store.
 
     Of a method that was trained with several seeds the first is drawn. Pixels and labels are drawn beside them where all
     sources show the same pictures. UserError for bad input, before anything is written.
     """
-    _check(out, settings)
-    wanted, opened = Wanted(settings.layers), Opened(settings)
-    shown = [of_store(path, settings, wanted) for path in sources if path.is_file()]
+    check_output(out, settings)
+    wanted, opened = LayerSelection(settings.layers), ReaderCache(settings)
+    shown = [rdms_of_store(path, settings, wanted) for path in sources if path.is_file()]
     folders = [path for path in sources if not path.is_file()]
-    by_method = methods(find(folders)) if folders else {}
+    by_method = group_by_method(find_runs(folders)) if folders else {}
     for name, runs in by_method.items():
         if len(runs) > 1:
-            say(f"{name}: drawn is seed {runs[0].seed}, the first of {len(runs)}")
-        shown.append(of_run(name, opened(runs[0]), settings, wanted))
+            log(f"{name}: drawn is seed {runs[0].seed}, the first of {len(runs)}")
+        shown.append(rdms_of_run(name, opened(runs[0]), settings, wanted))
     wanted.check()
     about = _seeds([runs[0] for runs in by_method.values()])
-    rows = [Row(each.name if len(shown) > 1 else "", tuple(_panel(layer, each) for layer in each.layers)) for each in shown]
+    rows = [
+        Row(
+            each.name if len(shown) > 1 else "", tuple(_panel(layer, each) for layer in each.layers)
+        )
+        for each in shown
+    ]
     if not all(np.array_equal(each.digests, shown[0].digests) for each in shown):
-        return _written(heatmaps(rows, scale=settings.scale, about=about), out)
+        return save_figure(draw_heatmaps(rows, scale=settings.scale, about=about), out)
     seen = next((each for each in shown if each.images is not None), None)
-    before = _panel(rdm("pixels", pixels(seen.images), settings.distance), seen) if seen and seen.images is not None else None
-    return _written(heatmaps(rows, before, _labels(shown[-1].classes), settings.scale, about), out)
+    before = (
+        _panel(compute_rdm("pixels", to_pixels(seen.images), settings.distance), seen)
+        if seen and seen.images is not None
+        else None
+    )
+    return save_figure(
+        draw_heatmaps(rows, before, _labels(shown[-1].classes), settings.scale, about), out
+    )
 
 
 def _panel(layer: DrawnRdm, source: DrawnSource) -> Panel:
@@ -85,30 +107,40 @@ def _panel(layer: DrawnRdm, source: DrawnSource) -> Panel:
 def _labels(classes: tuple[str, ...]) -> Panel | None:
     """0 within a class and 1 between: equal to the last bit, as ranks need it."""
     i, j = np.triu_indices(len(classes), 1)
-    return Panel("labels", (np.array(classes)[i] != np.array(classes)[j]).astype(float), classes, "") if classes else None
+    return (
+        Panel("labels", (np.array(classes)[i] != np.array(classes)[j]).astype(float), classes, "")
+        if classes
+        else None
+    )
 
 
-def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: Map) -> Figure:
+def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: MdsSettings) -> Figure:
     """The layers of all runs at or below `sources` as points, beside pixels and labels, written to every path of `out`.
 
     Points are as far apart as their RDMs are, on average over samples of pictures, which are the same for all. Seeds of one
     method share a look. UserError for bad input, before anything is written.
     """
-    _check(out, settings)
-    between, distance = BETWEEN_RDMS.find(settings.between), DISTANCES.find(settings.distance)
-    by_method = methods(find(sources))
+    check_output(out, settings)
+    between, distance = BETWEEN_RDMS.find(settings.rdm_distance), DISTANCES.find(settings.distance)
+    by_method = group_by_method(find_runs(sources))
     runs = [run for several in by_method.values() for run in several]
-    opened = Opened(settings)
+    opened = ReaderCache(settings)
     first = opened(runs[0]).split
-    samples = drawn(len(first), Seeds(settings.seed)("samples"), samples=settings.samples, size=settings.size, replace=settings.replace)
+    samples = draw_samples(
+        len(first),
+        Seeds(settings.seed)("samples"),
+        samples=settings.samples,
+        size=settings.sample_size,
+        replace=settings.replace,
+    )
     used = torch.cat(samples).unique()
-    wanted = Wanted(settings.layers)
+    wanted = LayerSelection(settings.layers)
     layers: dict[Path, tuple[str, ...]] = {}
 
     def representations() -> Iterator[Reps]:
-        yield pixels(first.read(used))
+        yield to_pixels(first.read(used))
         yield torch.nn.functional.one_hot(first.labels[used]).double()
-        with ticking(len(runs), "reading") as ticker:
+        with progress(len(runs), "reading") as ticker:
             for run in runs:
                 teacher = opened(run)
                 _check_same(runs[0], first, run, teacher.split)
@@ -116,18 +148,26 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: Map) -> Fig
                 yield from teacher.read(layers[run.path], used).values()
                 ticker.advance()
 
-    far = mean_distances(representations(), distance, between, [torch.searchsorted(used, rows) for rows in samples])
+    far = mean_distances(
+        representations(), distance, between, [torch.searchsorted(used, rows) for rows in samples]
+    )
     wanted.check()
     points, stress = mds(far)
-    points = oriented(points, _pixels_to_labels(len(points)))
+    points = procrustes_align(points, _pixels_to_labels(len(points)))
     ways = [(name, layers[several[0].path], len(several)) for name, several in by_method.items()]
     places = iter(points[2:].split([len(own) for _, own, seeds in ways for _ in range(seeds)]))
-    tracks = [Track(name, own, torch.stack([next(places) for _ in range(seeds)]).numpy()) for name, own, seeds in ways]
+    tracks = [
+        LayerPath(name, own, torch.stack([next(places) for _ in range(seeds)]).numpy())
+        for name, own, seeds in ways
+    ]
     landmarks = {"pixels": points[0].numpy(), "labels": points[1].numpy()}
-    how = SAID_BETWEEN.get(settings.between, settings.between), SAID.get(settings.distance, settings.distance)
-    said = f"{how[0]} between RDMs ({how[1]}), {settings.samples} samples of {settings.size} {settings.split} images. Stress-1 {stress:.2f}"
+    how = (
+        SAID_BETWEEN.get(settings.rdm_distance, settings.rdm_distance),
+        SAID.get(settings.distance, settings.distance),
+    )
+    said = f"{how[0]} between RDMs ({how[1]}), {settings.samples} samples of {settings.sample_size} {settings.split} images. Stress-1 {stress:.2f}"
     said += "" if len(runs) > len(ways) else f". {_seeds(runs)}"
-    return _written(paths(tracks, landmarks, said), out)
+    return save_figure(draw_mds_map(tracks, landmarks, said), out)
 
 
 def _pixels_to_labels(count: int) -> torch.Tensor:
@@ -142,31 +182,45 @@ def _seeds(runs: Sequence[Run]) -> str:
 
 
 def _check_same(one: Run, mine: Split, other: Run, theirs: Split) -> None:
-    if mine is not theirs and not np.array_equal(digests(mine.images), digests(theirs.images)):
+    if mine is not theirs and not np.array_equal(
+        image_digests(mine.images), image_digests(theirs.images)
+    ):
         fact = f"{one.path} and {other.path} were trained on different pictures: {one.config.get('dataset')}, {other.config.get('dataset')}"
         raise UserError(fact, hint="say which to show to all: --dataset")
 
 
 def plot_curves(sources: Sequence[Path], out: Sequence[Path]) -> Figure:
     """Training and validation error of the runs at or below `sources`, by method, written to every path of `out`."""
-    _check(out)
-    return _written(curves([_curve(name, runs) for name, runs in methods(find(sources)).items()]), out)
+    check_output(out)
+    return save_figure(
+        draw_learning_curves(
+            [_curve(name, runs) for name, runs in group_by_method(find_runs(sources)).items()]
+        ),
+        out,
+    )
 
 
 def _curve(name: str, runs: Sequence[Run]) -> Curve:
     tables = [run.metrics() for run in runs]
     for run, rows in zip(runs, tables, strict=True):
         if not rows:
-            raise UserError(f"the run {run.path} has no epochs: its metrics.csv is missing or empty", hint="leave it out")
+            raise UserError(
+                f"the run {run.path} has no epochs: its metrics.csv is missing or empty",
+                hint="leave it out",
+            )
         if len(rows) != len(tables[0]):
             fact = f"{runs[0].path} has {len(tables[0])} epochs and {run.path} has {len(rows)}, but both are called {name}"
             raise UserError(fact, hint="give them different labels (--label) when they are trained")
     try:
         training, validation = (
-            np.array([[float(row[column]) for row in rows] for rows in tables]) for column in ("train_error", "validation_error")
+            np.array([[float(row[column]) for row in rows] for rows in tables])
+            for column in ("train_error", "validation_error")
         )
     except (KeyError, ValueError, TypeError) as error:
-        raise UserError(f"metrics.csv of {name} is damaged: {error}", hint=f"look at {runs[0].path / 'metrics.csv'}") from error
+        raise UserError(
+            f"metrics.csv of {name} is damaged: {error}",
+            hint=f"look at {runs[0].path / 'metrics.csv'}",
+        ) from error
     return Curve(name, training, validation)
 
 
@@ -175,52 +229,69 @@ def plot_labels(sources: Sequence[Path], out: Sequence[Path]) -> Figure:
 
     Runs whose names differ only in their number of labels (`rdl-100`, `rdl-300`, `rdl-all`) are one method.
     """
-    _check(out)
+    check_output(out)
     found: dict[str, dict[int, list[float]]] = {}
-    for name, runs in methods(find(sources)).items():
+    for name, runs in group_by_method(find_runs(sources)).items():
         for run in runs:
             if (count := run.config.get("train_size")) is None:
                 fact = f"{run.path} has no --train-size, so its number of labels is not known"
-                raise UserError(fact, hint="train it with --train-size N, N being all that there are")
+                raise UserError(
+                    fact, hint="train it with --train-size N, N being all that there are"
+                )
             line = found.setdefault(re.sub(rf"(?<=.)-({count}|all)$", "", name), {})
             predictions = run.predictions()
-            line.setdefault(int(count), []).append(float((predictions.predicted != predictions.labels).mean()))
-    lines = [Line(name, {count: np.array(points[count]) for count in sorted(points)}) for name, points in found.items()]
-    return _written(against_labels(lines), out)
+            line.setdefault(int(count), []).append(
+                float((predictions.predicted != predictions.labels).mean())
+            )
+    lines = [
+        Line(name, {count: np.array(points[count]) for count in sorted(points)})
+        for name, points in found.items()
+    ]
+    return save_figure(draw_label_efficiency(lines), out)
 
 
-def _check(out: Sequence[Path], settings: Drawn | None = None) -> None:
+def check_output(out: Sequence[Path], settings: DrawingSettings | None = None) -> None:
     """UserError for what could not be written or made, before anything is read."""
     for path in out:
         if path.suffix.lower() not in FORMATS:
-            raise unknown("figure format", path.suffix or path.name, FORMATS)
+            raise unknown_name("figure format", path.suffix or path.name, FORMATS)
         if not path.parent.is_dir():
-            raise UserError(f"there is no folder {path.parent}", hint="make it, or choose another place for the figure")
+            raise UserError(
+                f"there is no folder {path.parent}",
+                hint="make it, or choose another place for the figure",
+            )
     if settings:
         DISTANCES.find(settings.distance)
         settings.check()
 
 
-def _written(figure: Figure, out: Sequence[Path]) -> Figure:
+def save_figure(figure: Figure, out: Sequence[Path]) -> Figure:
     """The figure, written to every path; made again, it is the same bytes."""
     with matplotlib.rc_context({"svg.hashsalt": "rdl"}):
         for path in out:
             kind = path.suffix.lower()
-            with whole(path) as beside:
+            with atomic_write(path) as beside:
                 figure.savefig(beside, format=kind[1:], dpi=300, metadata=FORMATS[kind])
                 if kind == ".svg":
-                    beside.write_text(EMBEDDED.sub(_of_few_colours, beside.read_text(encoding="utf-8")), encoding="utf-8")
-            say(f"{path}: written")
+                    beside.write_text(
+                        EMBEDDED.sub(reduce_palette, beside.read_text(encoding="utf-8")),
+                        encoding="utf-8",
+                    )
+            log(f"{path}: written")
     return figure
 
 
-def _of_few_colours(found: re.Match[str]) -> str:
+def reduce_palette(found: re.Match[str]) -> str:
     """A picture within an SVG with a palette, where 256 colours are enough for it: the same pixels in a quarter of matplotlib's bytes."""
     with Image.open(io.BytesIO(base64.b64decode(found[2]))) as picture:
-        colours, places = np.unique(np.asarray(picture.convert("RGBA")).reshape(-1, 4), axis=0, return_inverse=True)
+        colours, places = np.unique(
+            np.asarray(picture.convert("RGBA")).reshape(-1, 4), axis=0, return_inverse=True
+        )
         if len(colours) > 256 or (colours[:, 3] < 255).any():
             return found[0]
-        smaller = Image.fromarray(places.reshape(picture.height, picture.width).astype(np.uint8), mode="P")
+        smaller = Image.fromarray(
+            places.reshape(picture.height, picture.width).astype(np.uint8), mode="P"
+        )
     smaller.putpalette(colours[:, :3].tobytes())
     smaller.save(written := io.BytesIO(), format="png", optimize=True)
     return found[1] + base64.b64encode(written.getvalue()).decode("ascii")

@@ -22,23 +22,28 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
-from rdl_cli.commands.listing import registry
-from rdl_cli.commands.settings import Data, Export, Student, Training
-from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.commands.listing import find_registry
+from rdl_cli.commands.settings import (
+    DataSettings,
+    ExportSettings,
+    StudentSettings,
+    TrainingSettings,
+)
+from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.registry import Registry
-from rdl_cli.core.toml_types import fits, said
+from rdl_cli.core.toml_types import has_type, type_name
 
 T = TypeVar("T")
 
 SECTIONS = ("title", "teacher", "store", "students", "methods", "tuning", "figures", "paper")
-TAKEN = ("teacher", "store.h5", "tuning", "results")
+RESERVED_NAMES = ("teacher", "store.h5", "tuning", "results")
 """What lies beside the methods' folders."""
-LONGEST = 100
+MAX_NAME_BYTES = 100
 """Bytes of a method's name; file systems end at 255, and files are written beside their place under longer names."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Figures:
+class FigureSettings:
     """What is drawn of it: layers (globs allowed), methods (`teacher` among them), and pictures of each class in a heatmap."""
 
     layers: list[str] = field(default_factory=list)
@@ -52,21 +57,27 @@ class Recipe:
 
     name: str
     title: str
-    teacher: Training | None
-    store: Export | None
-    methods: dict[str, Student]
+    teacher: TrainingSettings | None
+    store: ExportSettings | None
+    methods: dict[str, StudentSettings]
     tune: dict[str, list[dict[str, Any]] | str]
     tuning: dict[str, Any]
-    figures: Figures
+    figures: FigureSettings
     paper: dict[str, float]
 
 
-def names() -> list[str]:
+def list_recipes() -> list[str]:
     """The recipes that come with rdl."""
-    return sorted(file.name.removesuffix(".toml") for file in resources.files("rdl_cli.recipes").iterdir() if file.name.endswith(".toml"))
+    return sorted(
+        file.name.removesuffix(".toml")
+        for file in resources.files("rdl_cli.recipes").iterdir()
+        if file.name.endswith(".toml")
+    )
 
 
-def read(name: str, out: Path, quick: bool = False, flags: dict[str, Any] | None = None) -> Recipe:
+def read_recipe(
+    name: str, out: Path, quick: bool = False, flags: dict[str, Any] | None = None
+) -> Recipe:
     """The recipe, in full or as `--quick` runs it, for a folder `out`; `flags` are options of data that win over the recipe's.
 
     Both sizes are checked whichever is wanted. UserError for a section, option, value, method, data set, network or objective
@@ -84,7 +95,9 @@ def read(name: str, out: Path, quick: bool = False, flags: dict[str, Any] | None
         return full
     _Reader(name, "").refuse_type("quick", smaller, dict)
     reader = _Reader(name, "quick.", tunes="tuning" in smaller)
-    reader.refuse_unknown(reader.table(smaller, "methods"), full.methods, "method in [quick.methods]")
+    reader.refuse_unknown(
+        reader.table(smaller, "methods"), full.methods, "method in [quick.methods]"
+    )
     small = reader.recipe(reader.merged(given, smaller), out, flags or {})
     return small if quick else full
 
@@ -94,11 +107,11 @@ def _text(name: str) -> str:
     try:
         if path.suffix == ".toml":
             return path.read_text(encoding="utf-8")
-        if name in names():
+        if name in list_recipes():
             return (resources.files("rdl_cli.recipes") / f"{name}.toml").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"the recipe {name} could not be read: {error}") from error
-    raise unknown("recipe", name, names())
+    raise unknown_name("recipe", name, list_recipes())
 
 
 class _Reader:
@@ -108,22 +121,41 @@ class _Reader:
         self.name, self.within, self.tunes = name, within, tunes
 
     def recipe(self, given: dict[str, Any], out: Path, flags: dict[str, Any]) -> Recipe:
-        self.refuse_unknown(given, SECTIONS, f"section in {'[quick] of ' if self.within else ''}the recipe {self.name}")
+        self.refuse_unknown(
+            given,
+            SECTIONS,
+            f"section in {'[quick] of ' if self.within else ''}the recipe {self.name}",
+        )
         self.refuse_type("title", given.get("title", ""), str)
         data = {name: value for name, value in flags.items() if value}
-        teacher = self.settings(Training, given, "teacher", data | {"label": "teacher"})
-        store = self.settings(Export, given, "store", data)
+        teacher = self.settings(TrainingSettings, given, "teacher", data | {"label": "teacher"})
+        store = self.settings(ExportSettings, given, "store", data)
         if store and not teacher:
-            raise self.error("store", "it is made of the teacher's layers, and there is no [teacher]")
+            raise self.error(
+                "store", "it is made of the teacher's layers, and there is no [teacher]"
+            )
         if store and not store.layers:
-            raise self.error("store", "no layers are named", 'write layers = ["NAME", ...]; rdl layers NETWORK lists them')
-        shared = self.options(Student, self.table(given, "students"), "students")
-        tuning = self.options(Student, self.table(given, "tuning"), "tuning")
-        places = ({"store": str(out / "store.h5")} if store else {}) | ({"teacher": str(out / "teacher")} if teacher else {})
+            raise self.error(
+                "store",
+                "no layers are named",
+                'write layers = ["NAME", ...]; rdl layers NETWORK lists them',
+            )
+        shared = self.options(StudentSettings, self.table(given, "students"), "students")
+        tuning = self.options(StudentSettings, self.table(given, "tuning"), "tuning")
+        places = ({"store": str(out / "store.h5")} if store else {}) | (
+            {"teacher": str(out / "teacher")} if teacher else {}
+        )
         methods, tune = self.methods(self.table(given, "methods"), shared, data, tuning, places)
         if not methods:
-            raise UserError(f"the recipe {self.name} has no methods", hint="a recipe has a section [methods.NAME] for each")
-        drawn = self.made(Figures, self.options(Figures, self.table(given, "figures"), "figures"), "figures")
+            raise UserError(
+                f"the recipe {self.name} has no methods",
+                hint="a recipe has a section [methods.NAME] for each",
+            )
+        drawn = self.made(
+            FigureSettings,
+            self.options(FigureSettings, self.table(given, "figures"), "figures"),
+            "figures",
+        )
         models = [*methods, *(["teacher"] if teacher else [])]
         self.refuse_unknown(drawn.methods, models, f"method in [{self.within}figures]")
         if drawn.per_class < 1:
@@ -132,13 +164,28 @@ class _Reader:
         self.refuse_unknown(paper, models, f"method in [{self.within}paper]")
         for model, published in paper.items():
             self.refuse_type(model, published, float, "paper")
-        return Recipe(Path(self.name).stem, given.get("title", ""), teacher, store, methods, tune, tuning, drawn, paper)
+        return Recipe(
+            Path(self.name).stem,
+            given.get("title", ""),
+            teacher,
+            store,
+            methods,
+            tune,
+            tuning,
+            drawn,
+            paper,
+        )
 
     def methods(
-        self, given: dict[str, Any], shared: dict[str, Any], data: dict[str, Any], tuning: dict[str, Any], places: dict[str, str]
-    ) -> tuple[dict[str, Student], dict[str, list[dict[str, Any]] | str]]:
+        self,
+        given: dict[str, Any],
+        shared: dict[str, Any],
+        data: dict[str, Any],
+        tuning: dict[str, Any],
+        places: dict[str, str],
+    ) -> tuple[dict[str, StudentSettings], dict[str, list[dict[str, Any]] | str]]:
         """The settings of every method, and what is to be tried for it: `Recipe.methods` and `Recipe.tune`."""
-        methods: dict[str, Student] = {}
+        methods: dict[str, StudentSettings] = {}
         tune: dict[str, list[dict[str, Any]] | str] = {}
         all_options: dict[str, dict[str, Any]] = {}
         for method in given:
@@ -147,24 +194,36 @@ class _Reader:
             own = dict(self.table(given, method, section))
             like, grid = own.pop("like", None), self.table(own, "tune", f"{section}.tune")
             own.pop("tune", None)
-            options = self.options(Student, own, section)
+            options = self.options(StudentSettings, own, section)
             if like is not None:
                 self.refuse_type("like", like, str, section)
                 if like not in methods:
-                    raise unknown(f"method above [{self.within}{section}] in the recipe {self.name}", like, methods)
+                    raise unknown_name(
+                        f"method above [{self.within}{section}] in the recipe {self.name}",
+                        like,
+                        methods,
+                    )
                 if grid:
-                    raise self.error(section, f"it takes what was chosen for {like}, and has a grid of its own", "leave out one of the two")
+                    raise self.error(
+                        section,
+                        f"it takes what was chosen for {like}, and has a grid of its own",
+                        "leave out one of the two",
+                    )
                 options = all_options[like] | options
                 tune[method] = like if isinstance(tune[like], list) else tune[like]
             else:
                 trials = self.grid(grid, f"{section}.tune")
                 tune[method] = trials if self.tunes else trials[:1]
             all_options[method] = options
-            made = self.made(Student, shared | options | data | {"label": method}, section)
+            made = self.made(StudentSettings, shared | options | data | {"label": method}, section)
             methods[method] = self.placed(made, places, section)
             for trial in tune[method] if isinstance(tune[method], list) else ():
                 assert isinstance(trial, dict), "a grid is of trials"
-                self.made(Student, shared | options | {"seeds": ""} | tuning | trial | {"label": method}, f"{section}.tune")
+                self.made(
+                    StudentSettings,
+                    shared | options | {"seeds": ""} | tuning | trial | {"label": method},
+                    f"{section}.tune",
+                )
         return methods, tune
 
     def table(self, given: dict[str, Any], key: str, section: str = "") -> dict[str, Any]:
@@ -174,15 +233,21 @@ class _Reader:
             raise self.error(section or key, f"it is {found!r}; a table is needed")
         return found
 
-    def settings(self, kind: type[T], given: dict[str, Any], section: str, more: dict[str, Any]) -> T | None:
+    def settings(
+        self, kind: type[T], given: dict[str, Any], section: str, more: dict[str, Any]
+    ) -> T | None:
         if section not in given:
             return None
-        return self.made(kind, self.options(kind, self.table(given, section), section) | more, section)
+        return self.made(
+            kind, self.options(kind, self.table(given, section), section) | more, section
+        )
 
     def options(self, kind: type, given: dict[str, Any], section: str) -> dict[str, Any]:
         """The section's options under the names of the settings' fields. UserError for one that there is not, and for a wrong type."""
         hints = get_type_hints(kind)
-        known = {name.rstrip("_"): name for name in hints if name != "label"}  # the label is the method's name
+        known = {
+            name.rstrip("_"): name for name in hints if name != "label"
+        }  # the label is the method's name
         written = {key.replace("-", "_"): value for key, value in given.items()}
         self.refuse_unknown(written, known, f"option in [{self.within}{section}]")
         for key, value in written.items():
@@ -193,15 +258,17 @@ class _Reader:
         """The settings, with their values and every name in them checked."""
         made = kind(**options)
         try:
-            if isinstance(made, Training):
+            if isinstance(made, TrainingSettings):
                 made.check()
-            if isinstance(made, Data):
+            if isinstance(made, DataSettings):
                 _check_names(made)
         except UserError as error:
             raise self.error(section, str(error), error.hint) from error
         return made
 
-    def placed(self, settings: Student, places: dict[str, str], section: str) -> Student:
+    def placed(
+        self, settings: StudentSettings, places: dict[str, str], section: str
+    ) -> StudentSettings:
         """The settings with the paths of what `store` and `teacher` stand for."""
         for key in ("targets", "init"):
             word = getattr(settings, key)
@@ -217,47 +284,75 @@ class _Reader:
             self.refuse_type(key, values, list, section)
             if not values:
                 raise self.error(section, f"`{key}` has no values to try")
-            tried.append([self.options(Student, {key: value}, section) for value in values])
-        return [{name: value for each in combination for name, value in each.items()} for combination in product(*tried)] if tune else []
+            tried.append([self.options(StudentSettings, {key: value}, section) for value in values])
+        return (
+            [
+                {name: value for each in combination for name, value in each.items()}
+                for combination in product(*tried)
+            ]
+            if tune
+            else []
+        )
 
-    def merged(self, given: dict[str, Any], smaller: dict[str, Any], section: str = "") -> dict[str, Any]:
+    def merged(
+        self, given: dict[str, Any], smaller: dict[str, Any], section: str = ""
+    ) -> dict[str, Any]:
         """One nested table over another."""
         found = dict(given)
         for key, value in smaller.items():
             inner = f"{section}.{key}".lstrip(".")
-            found[key] = self.merged(self.table(given, key, inner), value, inner) if isinstance(value, dict) else value
+            found[key] = (
+                self.merged(self.table(given, key, inner), value, inner)
+                if isinstance(value, dict)
+                else value
+            )
         return found
 
     def refuse_name(self, method: str, section: str) -> None:
-        fits = method.isprintable() and 0 < len(method.encode()) <= LONGEST and not method.startswith(".") and not set(method) & set("/\\")
-        if method in TAKEN or not fits:
-            hint = f"leave out / and do not begin with a dot; {LONGEST} letters at most; taken: {', '.join(TAKEN)}"
+        fits = (
+            method.isprintable()
+            and 0 < len(method.encode()) <= MAX_NAME_BYTES
+            and not method.startswith(".")
+            and not set(method) & set("/\\")
+        )
+        if method in RESERVED_NAMES or not fits:
+            hint = f"leave out / and do not begin with a dot; {MAX_NAME_BYTES} letters at most; taken: {', '.join(RESERVED_NAMES)}"
             raise self.error(section, "a method is called as its folder", hint)
 
     def refuse_unknown(self, given: Iterable[str], known: Iterable[str], what: str) -> None:
         for key in given:
             if key not in known:
-                raise unknown(what, key, known)
+                raise unknown_name(what, key, known)
 
     def refuse_type(self, key: str, value: Any, wanted: Any, section: str = "") -> None:
-        if not fits(value, wanted):
-            fact = f"`{key}` is {value!r}; {said(wanted)} is needed"
-            raise self.error(section, fact) if section else UserError(f"the recipe {self.name}: {fact}")
+        if not has_type(value, wanted):
+            fact = f"`{key}` is {value!r}; {type_name(wanted)} is needed"
+            raise (
+                self.error(section, fact)
+                if section
+                else UserError(f"the recipe {self.name}: {fact}")
+            )
 
     def error(self, section: str, fact: str, hint: str | None = None) -> UserError:
         return UserError(f"[{self.within}{section}] of the recipe {self.name}: {fact}", hint)
 
 
-def _check_names(settings: Data) -> None:
+def _check_names(settings: DataSettings) -> None:
     """UserError for a data set, network or objective that there is not."""
-    wanted = [("views", settings.views)] + ([("datasets", settings.dataset)] if settings.dataset else [])
-    if isinstance(settings, Training):
-        wanted += [("networks", settings.network), ("schedules", settings.schedule), ("preprocessing", settings.preprocessing)]
-    if isinstance(settings, Student):
+    wanted = [("views", settings.views)] + (
+        [("datasets", settings.dataset)] if settings.dataset else []
+    )
+    if isinstance(settings, TrainingSettings):
+        wanted += [
+            ("networks", settings.network),
+            ("schedules", settings.schedule),
+            ("preprocessing", settings.preprocessing),
+        ]
+    if isinstance(settings, StudentSettings):
         wanted += [("objectives", spec) for spec in settings.objective]
         wanted += [("controls", settings.control)] if settings.control else []
-    if isinstance(settings, Export):
+    if isinstance(settings, ExportSettings):
         wanted += [("distances", settings.distance)]
     for kind, spec in wanted:
-        found: Registry = registry(kind)
+        found: Registry = find_registry(kind)
         found.find(spec)

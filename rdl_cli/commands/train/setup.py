@@ -9,12 +9,12 @@ from lightning_fabric import Fabric
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
-from rdl_cli.commands.console import say
-from rdl_cli.commands.device import device_of, prepare
-from rdl_cli.commands.settings import Student, Training
-from rdl_cli.commands.train.brain_targets import LikenessLog
-from rdl_cli.commands.train.plan import Plan
-from rdl_cli.commands.train.targets import Shown, may_rest, objectives
+from rdl_cli.commands.console import log
+from rdl_cli.commands.device import configure_backend, resolve_device
+from rdl_cli.commands.settings import StudentSettings, TrainingSettings
+from rdl_cli.commands.train.brain_targets import BrainSimilarityLogger
+from rdl_cli.commands.train.plan import TrainingPlan
+from rdl_cli.commands.train.targets import TrainingImages, has_unused_parameters, open_objectives
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.augmentation import VIEWS, Views
@@ -22,104 +22,139 @@ from rdl_cli.datasets.base import Splits
 from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.networks import weights
-from rdl_cli.networks.factory import Pictures, build
-from rdl_cli.training.brain_target import StimulusTarget
-from rdl_cli.training.loop import Learner
+from rdl_cli.networks.factory import InputShape, build_network
+from rdl_cli.training.brain_target import BrainTarget
+from rdl_cli.training.loop import StudentModule
 from rdl_cli.training.lr_schedule import SCHEDULES, Schedule
 from rdl_cli.training.objective import Objective
 
 
-class Lesson(NamedTuple):
+class TrainingSetup(NamedTuple):
     """All that one run needs, made from its settings before anything is written."""
 
-    settings: Training
+    settings: TrainingSettings
     splits: Splits
-    plan: Plan
+    plan: TrainingPlan
     fabric: Fabric
     seeds: Seeds
-    learner: Learner
+    module: StudentModule
     train: Batches
     held_out: Batches
     test: Batches
     schedule: Schedule
-    likeness: LikenessLog | None
-    about: weights.About
+    brain_similarity: BrainSimilarityLogger | None
+    about: weights.WeightsMetadata
 
     def compared(self, objective: Objective) -> int:
         """Images that a step compares with the objective's teacher."""
-        return objective.target.per_step if isinstance(objective.target, StimulusTarget) else sum(self.train.sizes)
+        return (
+            objective.target.per_step
+            if isinstance(objective.target, BrainTarget)
+            else sum(self.train.sizes)
+        )
 
 
-def lesson_of(settings: Training, splits: Splits) -> Lesson:
-    """The lesson, its teacher opened and its images on the device. UserError for what can't be taught; nothing is written."""
+def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
+    """The setup, its teacher opened and its images on the device. UserError for what can't be taught; nothing is written."""
     fabric = _fabric(settings)
     seeds = Seeds(settings.seed)
-    plan = Plan.of(settings, splits.train, seeds)
+    plan = TrainingPlan.of(settings, splits.train, seeds)
     views: Views = VIEWS.make(settings.views)
     preprocess: Preprocess = PREPROCESSING.make(settings.preprocessing, splits.train)
-    pictures, classes = Pictures(*splits.train.images.shape[1:]), len(splits.train.classes)
-    student = _student(settings, pictures, classes, seeds)
+    pictures, classes = InputShape(*splits.train.images.shape[1:]), len(splits.train.classes)
+    student = build_student(settings, pictures, classes, seeds)
     teaching: list[Objective] = []
-    task_weight, likeness = 1.0, None
-    if isinstance(settings, Student):
-        shown = Shown(splits.train, plan.ids, views, preprocess, fabric.device)
-        teaching = objectives(settings, student, pictures, classes, shown, seeds)
-        task_weight, likeness = settings.task_weight, LikenessLog.of(teaching, settings, plan.epochs)
-    learner = Learner(student.to(memory_format=torch.channels_last), teaching, task_weight)  # 1.4 times as fast on a CPU
+    task_weight, brain_similarity = 1.0, None
+    if isinstance(settings, StudentSettings):
+        shown = TrainingImages(splits.train, plan.ids, views, preprocess, fabric.device)
+        teaching = open_objectives(settings, student, pictures, classes, shown, seeds)
+        task_weight, brain_similarity = (
+            settings.task_weight,
+            BrainSimilarityLogger.of(teaching, settings, plan.epochs),
+        )
+    module = StudentModule(
+        student.to(memory_format=torch.channels_last), teaching, task_weight
+    )  # 1.4 times as fast on a CPU
     if task_weight == 0 and not teaching:
-        raise UserError("--task-weight is 0 and there is no objective: nothing is left to learn", hint="say --objective, or leave it out")
-    if not any(p.requires_grad for p in learner.parameters()) and plan.epochs:
-        raise UserError(f"the network `{settings.network}` has no weights that could be trained", hint="--epochs 0 evaluates it as it is")
+        raise UserError(
+            "--task-weight is 0 and there is no objective: nothing is left to learn",
+            hint="say --objective, or leave it out",
+        )
+    if not any(p.requires_grad for p in module.parameters()) and plan.epochs:
+        raise UserError(
+            f"the network `{settings.network}` has no weights that could be trained",
+            hint="--epochs 0 evaluates it as it is",
+        )
     train = Batches(
-        plan.labelled, plan.unlabelled if teaching else None, settings.batch_size, views, preprocess, fabric.device, plan.steps, plan.total
+        plan.labelled,
+        plan.unlabelled if teaching else None,
+        settings.batch_size,
+        views,
+        preprocess,
+        fabric.device,
+        plan.steps,
+        plan.total,
     )
     held_out, test = (
         Batches(split, None, settings.batch_size, VIEWS.make("none"), preprocess, fabric.device)
         for split in (splits.validation, splits.test)
     )
-    lesson = Lesson(
+    setup = TrainingSetup(
         settings,
         splits,
         plan,
         fabric,
         seeds,
-        learner,
+        module,
         train,
         held_out,
         test,
         SCHEDULES.make(settings.schedule, max(1, plan.epochs)),
-        likeness,
-        weights.About(settings.network, str(pictures), str(classes), preprocess.spec),
+        brain_similarity,
+        weights.WeightsMetadata(settings.network, str(pictures), str(classes), preprocess.spec),
     )
     for objective in teaching:
-        objective.check(plan.epochs, lesson.compared(objective))
-    return lesson
+        objective.check(plan.epochs, setup.compared(objective))
+    return setup
 
 
-def _fabric(settings: Training) -> Fabric:
+def _fabric(settings: TrainingSettings) -> Fabric:
     """Fabric on the device that was asked for; under torchrun one of its processes."""
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
-        accelerator=device_of(settings.device),
+        accelerator=resolve_device(settings.device),
         devices=local,
         num_nodes=world // local,
-        strategy=DDPStrategy(find_unused_parameters=may_rest(settings)) if world > 1 else "auto",
+        strategy=DDPStrategy(find_unused_parameters=has_unused_parameters(settings))
+        if world > 1
+        else "auto",
         precision=settings.precision,
     )
     fabric.launch()
-    prepare(fabric.device)
+    configure_backend(fabric.device)
     return fabric
 
 
-def _student(settings: Training, pictures: Pictures, classes: int, seeds: Seeds) -> nn.Module:
+def build_student(
+    settings: TrainingSettings, pictures: InputShape, classes: int, seeds: Seeds
+) -> nn.Module:
     """The network with its first weights: those of the seed, then what --init holds that fits."""
     seeds.fix("initialisation")
-    student = build(settings.network, pictures, classes)
+    student = build_network(settings.network, pictures, classes)
     if settings.init:
-        copied, left = weights.copy_fitting(student, weights.read(Path(settings.init)))
+        copied, left = weights.load_matching(student, weights.read_state_dict(Path(settings.init)))
         if not copied:
-            raise UserError(f"nothing in {settings.init} fits the network `{settings.network}`", hint="names and shapes must be the same")
-        say(f"{len(copied)} tensors begin as in {settings.init}" + (f"; new: {', '.join(left)}" if left else ""))
+            raise UserError(
+                f"nothing in {settings.init} fits the network `{settings.network}`",
+                hint="names and shapes must be the same",
+            )
+        log(
+            f"{len(copied)} tensors begin as in {settings.init}"
+            + (f"; new: {', '.join(left)}" if left else "")
+        )
     elif settings.epochs == 0:
-        raise UserError("--epochs 0 evaluates given weights, but none are given", hint="say --init RUN or --init FILE")
+        raise UserError(
+            "--epochs 0 evaluates given weights, but none are given",
+            hint="say --init RUN or --init FILE",
+        )
     return student

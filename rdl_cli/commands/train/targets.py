@@ -8,25 +8,25 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from rdl_cli.commands.console import say
-from rdl_cli.commands.image_data import rows_in_store
-from rdl_cli.commands.settings import Student, Training, flag, words
-from rdl_cli.commands.train.brain_targets import has_own_stimuli, stimulus_target
-from rdl_cli.core.errors import UserError, unknown
+from rdl_cli.commands.console import log
+from rdl_cli.commands.image_data import align_images
+from rdl_cli.commands.settings import StudentSettings, TrainingSettings, split_commas, to_flag
+from rdl_cli.commands.train.brain_targets import has_own_stimuli, open_brain_target
+from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.provenance import Parent
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch, Ids
 from rdl_cli.datasets.augmentation import Views
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.preprocessing import Preprocess
-from rdl_cli.networks.factory import Pictures
-from rdl_cli.networks.hooks import LOGITS, choose, shapes
-from rdl_cli.networks.weights import load
+from rdl_cli.networks.factory import InputShape
+from rdl_cli.networks.hooks import LOGITS, layer_shapes, select_names
+from rdl_cli.networks.weights import load_network
 from rdl_cli.runs.run import Run
-from rdl_cli.store.select import split as split_layer
-from rdl_cli.store.store import Store, fingerprint
-from rdl_cli.training.brain_target import StimulusTarget
-from rdl_cli.training.objective import OBJECTIVES, Match, Objective, Setting
+from rdl_cli.store.select import split_layer as split_layer
+from rdl_cli.store.store import Store, store_fingerprint
+from rdl_cli.training.brain_target import BrainTarget
+from rdl_cli.training.objective import OBJECTIVES, LayerMatch, Objective, ObjectiveContext
 from rdl_cli.training.targets import LiveTarget, StoreTarget, Target
 
 CALIBRATION = 1000
@@ -34,7 +34,7 @@ CALIBRATION = 1000
 
 
 @dataclass(frozen=True)
-class Shown:
+class TrainingImages:
     """What training will show, and how: the split, the ids among it that occur, its views and preprocessing."""
 
     split: Split
@@ -58,40 +58,57 @@ class Shown:
         return Batch(images, self.split.labels[rows].to(self.device), chosen.to(self.device), zeros)
 
 
-def read_matches(given: Sequence[str]) -> tuple[Match, ...]:
+def parse_layer_matches(given: Sequence[str]) -> tuple[LayerMatch, ...]:
     """`mine=theirs`, or `layer` for the same name in both. UserError where one of the student's layers stands twice."""
-    found: dict[str, Match] = {}
-    for item in words(given):
+    found: dict[str, LayerMatch] = {}
+    for item in split_commas(given):
         mine, equals, theirs = item.partition("=")
         if not mine or (equals and not theirs):
-            raise UserError(f"`--match {item}` does not name two layers", hint="write --match MINE=THEIRS")
+            raise UserError(
+                f"`--match {item}` does not name two layers", hint="write --match MINE=THEIRS"
+            )
         if mine in found:
             raise UserError(
-                f"--match names the student's layer `{mine}` twice: with `{found[mine].theirs}` and with `{theirs or mine}`",
+                f"--match names the student's layer `{mine}` twice: with `{found[mine].teacher}` and with `{theirs or mine}`",
                 hint="a layer can follow one; add a second --objective if it is to follow another teacher",
             )
-        found[mine] = Match(mine, theirs or mine)
+        found[mine] = LayerMatch(mine, theirs or mine)
     return tuple(found.values())
 
 
-def objectives(settings: Student, student: nn.Module, pictures: Pictures, classes: int, shown: Shown, seeds: Seeds) -> list[Objective]:
+def open_objectives(
+    settings: StudentSettings,
+    student: nn.Module,
+    pictures: InputShape,
+    classes: int,
+    shown: TrainingImages,
+    seeds: Seeds,
+) -> list[Objective]:
     """The objectives that the settings name, with the teacher that they name."""
-    own = shapes(student, pictures)
-    matches = read_matches(settings.match)
-    choose([match.mine for match in matches], list(own), "layer of the student")
-    target = open_target(settings, followed(settings), shown, pictures, seeds) if settings.targets else None
-    calibration = target.calibration if isinstance(target, StimulusTarget) else shown.sample(seeds, CALIBRATION)
-    return assembled(settings, Setting(matches, target, own, classes, calibration, seeds))
+    own = layer_shapes(student, pictures)
+    matches = parse_layer_matches(settings.match)
+    select_names([match.student for match in matches], list(own), "layer of the student")
+    target = (
+        open_target(settings, teacher_layers(settings), shown, pictures, seeds)
+        if settings.targets
+        else None
+    )
+    calibration = (
+        target.calibration if isinstance(target, BrainTarget) else shown.sample(seeds, CALIBRATION)
+    )
+    return build_objectives(
+        settings, ObjectiveContext(matches, target, own, classes, calibration, seeds)
+    )
 
 
-def assembled(settings: Student, setting: Setting) -> list[Objective]:
+def build_objectives(settings: StudentSettings, setting: ObjectiveContext) -> list[Objective]:
     """The objectives that the settings name, or those of a student that names only a teacher: RDL, and RSA after a brain."""
     specs = settings.objective
     if setting.matches and setting.target is None:
         raise UserError("--match names layers, but there is no teacher", hint="say --targets STORE")
-    if not specs and isinstance(setting.target, StimulusTarget):
+    if not specs and isinstance(setting.target, BrainTarget):
         specs = ["rsa"]
-        say("objective rsa, the default for measured RDMs, whose unit means nothing")
+        log("objective rsa, the default for measured RDMs, whose unit means nothing")
     elif not specs and setting.target is not None:
         specs = ["rdl"]
     _refuse_twins(specs)
@@ -99,44 +116,65 @@ def assembled(settings: Student, setting: Setting) -> list[Objective]:
     for index, spec in enumerate(specs):
         setting.seeds.fix("objectives", index)
         made.append(OBJECTIVES.make(spec, setting))
-    for name, share in settings.shares().items():
+    for name, share in settings.grad_fractions().items():
         names = [spec.partition(":")[0] for spec in specs]
         if name not in names:
-            raise unknown("objective of this run", name, names)
-        made[names.index(name)].share = share
+            raise unknown_name("objective of this run", name, names)
+        made[names.index(name)].grad_fraction = share
     return made
 
 
-def followed(settings: Student) -> tuple[Match, ...]:
+def teacher_layers(settings: StudentSettings) -> tuple[LayerMatch, ...]:
     """What the objectives follow: what --match names, and where one takes a layer of its own (kd the logits), that."""
-    matches = read_matches(settings.match)
-    return tuple(dict.fromkeys(match for spec in settings.objective or ["rdl"] for match in family(spec).uses(matches)))
+    matches = parse_layer_matches(settings.match)
+    return tuple(
+        dict.fromkeys(
+            match
+            for spec in settings.objective or ["rdl"]
+            for match in objective_class(spec).select_matches(matches)
+        )
+    )
 
 
-def family(spec: str) -> type[Objective]:
+def objective_class(spec: str) -> type[Objective]:
     """The class that a spec names, without its options. UserError where it names something else."""
     found = OBJECTIVES.find(spec)
     family = found.func if isinstance(found, partial) else found
     if not (isinstance(family, type) and issubclass(family, Objective)):
-        raise UserError(f"`{spec}` is not an objective", hint="an objective is a subclass of rdl_cli.training.objective.Objective")
+        raise UserError(
+            f"`{spec}` is not an objective",
+            hint="an objective is a subclass of rdl_cli.training.objective.Objective",
+        )
     return family
 
 
-def may_rest(settings: Training) -> bool:
+def has_unused_parameters(settings: TrainingSettings) -> bool:
     """Whether some weights get no gradient at times: the readout while hints teach alone, or where the task counts nothing."""
-    if not isinstance(settings, Student):
+    if not isinstance(settings, StudentSettings):
         return False
-    return settings.task_weight == 0 or any(family(spec).alone is not Objective.alone for spec in settings.objective)
+    return settings.task_weight == 0 or any(
+        objective_class(spec).is_exclusive is not Objective.is_exclusive
+        for spec in settings.objective
+    )
 
 
 def _refuse_twins(specs: Sequence[str]) -> None:
     names = [spec.partition(":")[0] for spec in specs]
     for name in names:
         if names.count(name) > 1:
-            raise UserError(f"--objective names `{name}` {names.count(name)} times", hint="join their options into one")
+            raise UserError(
+                f"--objective names `{name}` {names.count(name)} times",
+                hint="join their options into one",
+            )
 
 
-def open_target(settings: Student, matches: Sequence[Match], shown: Shown, pictures: Pictures, seeds: Seeds) -> Target:
+def open_target(
+    settings: StudentSettings,
+    matches: Sequence[LayerMatch],
+    shown: TrainingImages,
+    pictures: InputShape,
+    seeds: Seeds,
+) -> Target:
     """The store, or the run whose network is to run along. UserError where it is missing, or does not hold what is matched.
 
     A store that brings pictures, which are not the training images, is taught beside the task; where --align says how to find
@@ -145,22 +183,25 @@ def open_target(settings: Student, matches: Sequence[Match], shown: Shown, pictu
     path = Path(settings.targets)
     if not matches:
         raise UserError(
-            f"--targets {path} is given, but no layer follows it", hint="say --match MINE=THEIRS; rdl show and rdl layers list them"
+            f"--targets {path} is given, but no layer follows it",
+            hint="say --match MINE=THEIRS; rdl show and rdl layers list them",
         )
-    layers = [match.theirs for match in matches]
+    layers = [match.teacher for match in matches]
     if path.is_dir():
         _refuse_stimulus_options(settings, f"{path} is a run")
-        return _live(path, layers, shown)
+        return open_live_target(path, layers, shown)
     store = Store.open(path)
     _refuse_missing_logits(store, layers)
     if settings.align == "digest" and has_own_stimuli(store, shown.split.at(shown.rows(shown.ids))):
-        return stimulus_target(store, layers, settings, pictures, shown.preprocess, shown.device, seeds)
+        return open_brain_target(
+            store, layers, settings, pictures, shown.preprocess, shown.device, seeds
+        )
     _refuse_stimulus_options(settings, f"{path} is of the training images")
     for layer in layers:
         split_layer(store, layer)
     if (error := store.provenance.get("teacher_error")) is not None:
-        say(f"teacher of {path}: error {100 * error:.2f} % on the stored pictures")
-    rows = rows_in_store(store, shown.split, shown.ids, settings.align)
+        log(f"teacher of {path}: error {100 * error:.2f} % on the stored pictures")
+    rows = align_images(store, shown.split, shown.ids, settings.align)
     return StoreTarget(store, layers, rows, shown.views.names, shown.device)
 
 
@@ -169,46 +210,58 @@ def _refuse_missing_logits(store: Store, layers: Sequence[str]) -> None:
     if LOGITS not in layers or LOGITS in store.layers:
         return
     if not any(map(store.has_activations, store.layers)):
-        what, more = ("RDMs", "") if any(map(store.has_rdm, store.layers)) else ("kernels", "cka, bayes, sp, ")
+        what, more = (
+            ("RDMs", "")
+            if any(map(store.has_rdm, store.layers))
+            else ("kernels", "cka, bayes, sp, ")
+        )
         raise UserError(
             f"{store.path} holds only {what}, and no `{LOGITS}` that an objective could compare class by class",
             hint=f"{what} are followed by {more}rsa, cosine, whitened or rdl, at a layer that --match names",
         )
-    runs = [parent["path"] for parent in store.provenance.get("parents", ()) if parent["kind"] == "run"] or ["RUN"]
+    runs = [
+        parent["path"] for parent in store.provenance.get("parents", ()) if parent["kind"] == "run"
+    ] or ["RUN"]
     raise UserError(
         f"{store.path} holds no `{LOGITS}`; it holds: {', '.join(store.layers)}",
         hint=f"add them: rdl export-rdms {runs[0]} {store.path} --layers {','.join(store.layers)},{LOGITS}",
     )
 
 
-def _refuse_stimulus_options(settings: Student, fact: str) -> None:
-    for name in ("stimuli_per_step", "stimuli_split", "stimuli_every", "control"):
+def _refuse_stimulus_options(settings: StudentSettings, fact: str) -> None:
+    for name in ("stimuli_batch_size", "stimuli_heldout", "stimuli_eval_every", "control"):
         if getattr(settings, name):
-            raise UserError(f"{flag(name)} is for a teacher with stimuli of its own; {fact}", hint="leave it out")
+            raise UserError(
+                f"{to_flag(name)} is for a teacher with stimuli of its own; {fact}",
+                hint="leave it out",
+            )
 
 
-def _live(path: Path, layers: Sequence[str], shown: Shown) -> LiveTarget:
-    teacher, about = load(Run.open_finished(path).weights)
+def open_live_target(path: Path, layers: Sequence[str], shown: TrainingImages) -> LiveTarget:
+    teacher, about = load_network(Run.open_finished(path).weights)
     if about.preprocessing != shown.preprocess.spec:
         raise UserError(
             f"the teacher {path} was trained on `{about.preprocessing}` pictures, the student is shown `{shown.preprocess.spec}`",
             hint=f"say --preprocessing {about.preprocessing}, or use a store of the teacher",
         )
-    takes, shows = Pictures.read(about.pictures), Pictures(*shown.split.images.shape[1:])
+    takes, shows = InputShape.read(about.pictures), InputShape(*shown.split.images.shape[1:])
     if takes != shows:
         raise UserError(
-            f"the teacher {path} takes {takes} pictures; the student is shown {shows}", hint="choose another teacher or --image-size"
+            f"the teacher {path} takes {takes} pictures; the student is shown {shows}",
+            hint="choose another teacher or --image-size",
         )
-    own = shapes(teacher, takes)
-    choose(layers, list(own), "layer of the teacher")
+    own = layer_shapes(teacher, takes)
+    select_names(layers, list(own), "layer of the teacher")
     return LiveTarget(teacher.to(shown.device), layers, own)
 
 
-def parent_of(settings: Student) -> Parent:
+def teacher_provenance(settings: StudentSettings) -> Parent:
     """What a student's provenance says of its teacher: of a store, those of its layers that are followed."""
     path = Path(settings.targets)
     if path.is_dir():
         return Parent(kind="run", path=str(path), fingerprint=Run.open_finished(path).fingerprint())
     store = Store.open(path)
-    layers = sorted({split_layer(store, match.theirs)[0] for match in followed(settings)})
-    return Parent(kind="store", path=str(path), fingerprint=fingerprint(store, layers), layers=layers)
+    layers = sorted({split_layer(store, match.teacher)[0] for match in teacher_layers(settings)})
+    return Parent(
+        kind="store", path=str(path), fingerprint=store_fingerprint(store, layers), layers=layers
+    )

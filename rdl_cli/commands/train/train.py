@@ -11,25 +11,27 @@ import numpy as np
 import torch
 from torch import nn
 
-from rdl_cli.commands.console import Ticker, say, ticking
-from rdl_cli.commands.image_data import load, place
-from rdl_cli.commands.settings import Student, Training, record
-from rdl_cli.commands.train.setup import Lesson, lesson_of
-from rdl_cli.commands.train.targets import parent_of
+from rdl_cli.commands.console import ProgressBar, log, progress
+from rdl_cli.commands.image_data import load_splits, resolve_dataset
+from rdl_cli.commands.settings import StudentSettings, TrainingSettings, to_config
+from rdl_cli.commands.train.setup import TrainingSetup, build_setup
+from rdl_cli.commands.train.targets import teacher_provenance
 from rdl_cli.core.errors import UserError, first_line
-from rdl_cli.core.files import is_free, own_folder, sweep, whole
+from rdl_cli.core.files import atomic_write, is_free, locked_folder, remove_partials
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch
 from rdl_cli.datasets.base import Splits
-from rdl_cli.datasets.loader import Batches, digests, fingerprint, shared
+from rdl_cli.datasets.loader import Batches, dataset_fingerprint, image_digests, shared_images
 from rdl_cli.networks import weights
-from rdl_cli.networks.factory import Pictures, build
+from rdl_cli.networks.factory import InputShape, build_network
 from rdl_cli.runs.run import SAME_METHOD, Run
 from rdl_cli.training.loop import evaluate, fit
 
 
-def train(out: Path, settings: Training, resume: bool = False, dry_run: bool = False) -> list[Run]:
+def train(
+    out: Path, settings: TrainingSettings, resume: bool = False, dry_run: bool = False
+) -> list[Run]:
     """The finished runs, one for each seed. UserError for bad settings or data, before anything is written.
 
     `resume` goes on with runs that were interrupted, passes over those that are finished and starts those that never
@@ -43,67 +45,111 @@ def train(out: Path, settings: Training, resume: bool = False, dry_run: bool = F
         _check_place(path, each[seed], resume)
     runs = {seed: Run(path) for seed, path in places.items()}
     waiting = [seed for seed, run in runs.items() if not (resume and run.finished)]
-    splits = load(settings) if waiting else None
+    splits = load_splits(settings) if waiting else None
     for seed, run in runs.items():
         if splits and seed in waiting:
             _train_one(run, each[seed], splits, resume, dry_run)
         else:
             _refuse_other_store(run, settings)
-            say(f"{run.path} is finished already")
+            log(f"{run.path} is finished already")
     return list(runs.values())
 
 
-def _check_place(path: Path, settings: Training, resume: bool) -> None:
+def _check_place(path: Path, settings: TrainingSettings, resume: bool) -> None:
     """UserError where something is at `path` already, or where what is there was begun with other settings."""
     if is_free(path):
         return
     if not resume or not path.is_dir():
-        raise UserError(f"{path} exists already", hint="choose another path, or go on with an interrupted run with --resume")
+        raise UserError(
+            f"{path} exists already",
+            hint="choose another path, or go on with an interrupted run with --resume",
+        )
     if not (path / "config.toml").is_file():
-        if all(left.name.startswith(".") or left.name == "provenance.json" for left in path.iterdir()):
+        if all(
+            left.name.startswith(".") or left.name == "provenance.json" for left in path.iterdir()
+        ):
             return  # killed before it had said what it is
-        raise UserError(f"{path} is not a run that could be resumed: it has no config.toml", hint="choose another path")
+        raise UserError(
+            f"{path} is not a run that could be resumed: it has no config.toml",
+            hint="choose another path",
+        )
     free = SAME_METHOD - {"seed"}
-    before, now = ({k: v for k, v in c.items() if k not in free} for c in (Run(path).config, record(settings)))
+    before, now = (
+        {k: v for k, v in c.items() if k not in free}
+        for c in (Run(path).config, to_config(settings))
+    )
     if before != now:
         changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
         values = "; ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed)
-        raise UserError(f"{path} was begun with other settings: {values}", hint="resume with the same settings, or choose another path")
+        raise UserError(
+            f"{path} was begun with other settings: {values}",
+            hint="resume with the same settings, or choose another path",
+        )
 
 
-def _train_one(run: Run, settings: Training, splits: Splits, resume: bool, dry_run: bool) -> None:
-    lesson = lesson_of(settings, splits)
-    overlap = shared(splits.train, splits.test)
-    _announce(run.path, lesson, overlap)
+def _train_one(
+    run: Run, settings: TrainingSettings, splits: Splits, resume: bool, dry_run: bool
+) -> None:
+    setup = build_setup(settings, splits)
+    overlap = shared_images(splits.train, splits.test)
+    _announce(run.path, setup, overlap)
     if dry_run:
         return
     made = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
-    with _left_as_found(made), own_folder(run.path) if lesson.fabric.global_rank == 0 else nullcontext():
-        if lesson.fabric.global_rank == 0:
-            _check_place(run.path, settings, resume)  # again: another process may have been here in the meantime
-            _begin(run, lesson, overlap)
-        with _or_nothing(run.path):
-            _learn(run, lesson)
+    with (
+        _remove_empty_folders(made),
+        locked_folder(run.path) if setup.fabric.global_rank == 0 else nullcontext(),
+    ):
+        if setup.fabric.global_rank == 0:
+            _check_place(
+                run.path, settings, resume
+            )  # again: another process may have been here in the meantime
+            _begin(run, setup, overlap)
+        with _remove_if_unstarted(run.path):
+            _train_epochs(run, setup)
 
 
-def _learn(run: Run, lesson: Lesson) -> None:
+def _train_epochs(run: Run, setup: TrainingSetup) -> None:
     """From the run's first epoch, or the one after its checkpoint, to its predictions."""
-    settings, plan, fabric, plain, likeness = lesson.settings, lesson.plan, lesson.fabric, lesson.learner, lesson.likeness
-    optimizer = torch.optim.SGD(plain.parameters(), lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    learner, optimizer = fabric.setup(plain, optimizer)
-    checkpoint = _checkpoint(run.path)
+    settings, plan, fabric, plain, brain_similarity = (
+        setup.settings,
+        setup.plan,
+        setup.fabric,
+        setup.module,
+        setup.brain_similarity,
+    )
+    optimizer = torch.optim.SGD(
+        plain.parameters(),
+        lr=settings.lr,
+        momentum=settings.momentum,
+        weight_decay=settings.weight_decay,
+    )
+    module, optimizer = fabric.setup(plain, optimizer)
+    checkpoint = _load_checkpoint(run.path)
     rows: list[dict[str, float]] = checkpoint["rows"] if checkpoint else []
     best: dict[str, Any] | None = checkpoint["best"] if checkpoint else None
     if checkpoint:
-        say(f"{run.path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
+        log(f"{run.path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
         if fabric.global_rank == 0:
             run.write_metrics(rows)  # a kill may have come between checkpoint and table
-    with ticking(plan.total, str(run.path)) as ticker:
+    with progress(plan.total, str(run.path)) as ticker:
         ticker.advance(len(rows) * plan.steps)
-        train = _Watched(lesson.train, ticker)
-        for epoch in fit(learner, optimizer, train, lesson.held_out, lesson.schedule, plan.epochs, lesson.seeds, fabric, resume=checkpoint):
-            _report(epoch.row, plan.epochs, ticker)
-            rows.append(epoch.row | (likeness.row(plain, epoch.number) if likeness else {}))
+        train = _CountedStream(setup.train, ticker)
+        for epoch in fit(
+            module,
+            optimizer,
+            train,
+            setup.held_out,
+            setup.schedule,
+            plan.epochs,
+            setup.seeds,
+            fabric,
+            resume=checkpoint,
+        ):
+            _log_epoch(epoch.row, plan.epochs, ticker)
+            rows.append(
+                epoch.row | (brain_similarity.row(plain, epoch.number) if brain_similarity else {})
+            )
             if best is None or epoch.row["validation_error"] < best["validation_error"]:
                 best = {
                     "epoch": epoch.number,
@@ -111,50 +157,70 @@ def _learn(run: Run, lesson: Lesson) -> None:
                     "student": _student_state(epoch.state),
                 }
             if fabric.global_rank == 0:
-                with whole(run.path / "checkpoint.pt") as beside:
+                with atomic_write(run.path / "checkpoint.pt") as beside:
                     torch.save(epoch.state | {"rows": rows, "best": best}, beside)
                 run.write_metrics(rows)
             fabric.barrier()
-    if likeness and fabric.global_rank == 0:
-        likeness.write(run, plain)
-    _finish(run, lesson, learner, best)
+    if brain_similarity and fabric.global_rank == 0:
+        brain_similarity.write(run, plain)
+    _finish(run, setup, module, best)
 
 
-def _announce(path: Path, lesson: Lesson, overlap: int) -> None:
+def _announce(path: Path, setup: TrainingSetup, overlap: int) -> None:
     """Say what is going to be trained, on what, for how long."""
-    settings, plan = lesson.settings, lesson.plan
-    for objective in lesson.learner.teaching:
-        if remark := objective.remark(lesson.compared(objective)):
-            say(remark)
-    count = sum(p.numel() for p in lesson.learner.student.parameters())
-    images = f"{len(plan.labelled):,} labelled" + (f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else "")
+    settings, plan = setup.settings, setup.plan
+    for objective in setup.module.teaching:
+        if remark := objective.warning(setup.compared(objective)):
+            log(remark)
+    count = sum(p.numel() for p in setup.module.student.parameters())
+    images = f"{len(plan.labelled):,} labelled" + (
+        f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else ""
+    )
     images += " image" if len(plan.ids) == 1 else " images"
-    length = f"{plan.epochs} epochs of {plan.steps} steps" if settings.steps is None else f"{plan.total:,} steps in {plan.epochs} epochs"
-    say(f"{path}: {settings.network} ({count:,} weights) on {settings.dataset}, {images}, {length}, seed {settings.seed}")
+    length = (
+        f"{plan.epochs} epochs of {plan.steps} steps"
+        if settings.max_steps is None
+        else f"{plan.total:,} steps in {plan.epochs} epochs"
+    )
+    log(
+        f"{path}: {settings.network} ({count:,} weights) on {settings.dataset}, {images}, {length}, seed {settings.seed}"
+    )
     if overlap:
-        say(f"note: {overlap:,} test images are also training images, to the pixel")
+        log(f"note: {overlap:,} test images are also training images, to the pixel")
 
 
-def _begin(run: Run, lesson: Lesson, overlap: int) -> None:
+def _begin(run: Run, setup: TrainingSetup, overlap: int) -> None:
     """The run's folder with its configuration and provenance; a resumed run keeps its own. UserError where a parent has changed since."""
-    sweep(run.path)
-    settings = lesson.settings
-    parents = _parents(settings, lesson.splits)
+    remove_partials(run.path)
+    settings = setup.settings
+    parents = _collect_parents(settings, setup.splits)
     if (run.path / "config.toml").is_file():
         _refuse_changed(run, parents)
         return
-    made = provenance(record(settings), parents, str(lesson.fabric.device), torch.get_num_threads())
+    made = provenance(
+        to_config(settings), parents, str(setup.fabric.device), torch.get_num_threads()
+    )
     run.write_provenance(made | {"test_images_seen_in_training": overlap})
-    run.write_config(record(settings))
+    run.write_config(to_config(settings))
 
 
-def _parents(settings: Training, splits: Splits) -> list[Parent]:
-    parents = [Parent(kind="dataset", path=place(settings), fingerprint=fingerprint(splits))]
-    if isinstance(settings, Student) and settings.targets:
-        parents.append(parent_of(settings))
+def _collect_parents(settings: TrainingSettings, splits: Splits) -> list[Parent]:
+    parents = [
+        Parent(
+            kind="dataset", path=resolve_dataset(settings), fingerprint=dataset_fingerprint(splits)
+        )
+    ]
+    if isinstance(settings, StudentSettings) and settings.targets:
+        parents.append(teacher_provenance(settings))
     if settings.init:
         init = Path(settings.init)
-        parents.append(Parent(kind="run" if init.is_dir() else "weights", path=settings.init, fingerprint=weights.digest(init)))
+        parents.append(
+            Parent(
+                kind="run" if init.is_dir() else "weights",
+                path=settings.init,
+                fingerprint=weights.weights_digest(init),
+            )
+        )
     return parents
 
 
@@ -164,7 +230,10 @@ def _refuse_changed(run: Run, parents: list[Parent]) -> None:
     for now in parents:
         before = known.get(now["kind"])
         if before is None:
-            raise UserError(f"{run.path / 'provenance.json'} is damaged: it names no {now['kind']}", hint="begin again at another path")
+            raise UserError(
+                f"{run.path / 'provenance.json'} is damaged: it names no {now['kind']}",
+                hint="begin again at another path",
+            )
         if before.get("layers") != now.get("layers"):
             fact = f"{run.path} was begun by an older rdl, which knew the store {now['path']} by another fingerprint"
             raise UserError(fact, hint="go on with that rdl, or begin again at another path")
@@ -173,19 +242,25 @@ def _refuse_changed(run: Run, parents: list[Parent]) -> None:
             raise UserError(fact, hint="put it back, or begin again at another path")
 
 
-def _refuse_other_store(run: Run, settings: Training) -> None:
+def _refuse_other_store(run: Run, settings: TrainingSettings) -> None:
     """UserError where a finished run learned from something else than its store holds now; one that is gone, or older, says nothing."""
-    if not (isinstance(settings, Student) and Path(settings.targets).is_file()):
+    if not (isinstance(settings, StudentSettings) and Path(settings.targets).is_file()):
         return
-    before = next((parent for parent in run.provenance.get("parents", ()) if parent["kind"] == "store"), None)
-    now = parent_of(settings)
-    if before and before.get("layers") == now["layers"] and before["fingerprint"] != now["fingerprint"]:
+    before = next(
+        (parent for parent in run.provenance.get("parents", ()) if parent["kind"] == "store"), None
+    )
+    now = teacher_provenance(settings)
+    if (
+        before
+        and before.get("layers") == now["layers"]
+        and before["fingerprint"] != now["fingerprint"]
+    ):
         fact = f"the store {now['path']} has changed since {run.path} learned from it"
         raise UserError(fact, hint="put it back, or begin again at another path")
 
 
 @contextmanager
-def _left_as_found(made: list[Path]) -> Iterator[None]:
+def _remove_empty_folders(made: list[Path]) -> Iterator[None]:
     """Folders that were made for a run and are empty when it fails are removed again."""
     try:
         yield
@@ -197,7 +272,7 @@ def _left_as_found(made: list[Path]) -> Iterator[None]:
 
 
 @contextmanager
-def _or_nothing(path: Path) -> Iterator[None]:
+def _remove_if_unstarted(path: Path) -> Iterator[None]:
     """A run that fails before its first epoch is whole leaves nothing behind; one that is killed can be resumed."""
     try:
         yield
@@ -206,12 +281,13 @@ def _or_nothing(path: Path) -> Iterator[None]:
             shutil.rmtree(path, ignore_errors=True)
         if "more than 1 value per channel" in str(error):  # PyTorch's, from the depth of a network
             raise UserError(
-                "batch normalisation has no variance to divide by: a layer has one value for each channel", hint="say a larger --batch-size"
+                "batch normalisation has no variance to divide by: a layer has one value for each channel",
+                hint="say a larger --batch-size",
             ) from error
         raise
 
 
-def _checkpoint(path: Path) -> dict[str, Any] | None:
+def _load_checkpoint(path: Path) -> dict[str, Any] | None:
     file = path / "checkpoint.pt"
     if not file.is_file():
         return None
@@ -219,50 +295,72 @@ def _checkpoint(path: Path) -> dict[str, Any] | None:
     try:
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler met
-        raise UserError(f"{file} is damaged: {first_line(error)}", hint=f"delete {path} and train again") from error
+        raise UserError(
+            f"{file} is damaged: {first_line(error)}", hint=f"delete {path} and train again"
+        ) from error
 
 
 def _student_state(state: dict[str, Any]) -> dict[str, torch.Tensor]:
     prefix = "student."
-    return {name.removeprefix(prefix): t.detach().clone() for name, t in state["learner"].items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): t.detach().clone()
+        for name, t in state["module"].items()
+        if name.startswith(prefix)
+    }
 
 
-def _report(row: dict[str, float], epochs: int, ticker: Ticker) -> None:
-    terms = ", ".join(f"{name.removeprefix('train/')} {value:.4g}" for name, value in row.items() if name.startswith("train/"))
+def _log_epoch(row: dict[str, float], epochs: int, ticker: ProgressBar) -> None:
+    terms = ", ".join(
+        f"{name.removeprefix('train/')} {value:.4g}"
+        for name, value in row.items()
+        if name.startswith("train/")
+    )
     line = f"epoch {int(row['epoch']) + 1}/{epochs}: {terms}, validation error {100 * row['validation_error']:.2f} %"
     ticker.advance(0, line)
     if not ticker.visible:
-        say(line)
+        log(line)
 
 
-def _finish(run: Run, lesson: Lesson, learner: nn.Module, best: dict[str, Any] | None) -> None:
+def _finish(run: Run, setup: TrainingSetup, module: nn.Module, best: dict[str, Any] | None) -> None:
     """The test split, read once: predictions with the final weights and with those that were best on validation."""
-    final_state = _student_state({"learner": learner.state_dict()})
-    final, labels = evaluate(learner, lesson.test)
+    final_state = _student_state({"module": module.state_dict()})
+    final, labels = evaluate(module, setup.test)
     at_best = final
     if best is not None:
-        learner.load_state_dict({f"student.{name}": tensor for name, tensor in best["student"].items()}, strict=False)
-        at_best, _ = evaluate(learner, lesson.test)
-    if lesson.fabric.global_rank == 0:
-        about = lesson.about
-        network = build(about.network, Pictures.read(about.pictures), int(about.classes))
+        module.load_state_dict(
+            {f"student.{name}": tensor for name, tensor in best["student"].items()}, strict=False
+        )
+        at_best, _ = evaluate(module, setup.test)
+    if setup.fabric.global_rank == 0:
+        about = setup.about
+        network = build_network(about.network, InputShape.read(about.pictures), int(about.classes))
         network.load_state_dict(final_state)
-        weights.save(network, run.weights, about)
+        weights.save_network(network, run.weights, about)
         if any(tensor.dtype == torch.float64 for tensor in final_state.values()):
-            say(f"{run.path}: the weights are kept as float32; the errors are those of float64")
-        pictures = lesson.splits.test.images
-        run.write_predictions(digests(pictures), np.asarray(labels), {"final": final.numpy(), "best": at_best.numpy()})
+            log(f"{run.path}: the weights are kept as float32; the errors are those of float64")
+        pictures = setup.splits.test.images
+        run.write_predictions(
+            image_digests(pictures),
+            np.asarray(labels),
+            {"final": final.numpy(), "best": at_best.numpy()},
+        )
         for name, logits in (("final", final), ("best", at_best)):
             wrong = int((logits.argmax(1) != labels).sum())
-            which = "final epoch" if name == "final" or best is None else f"epoch {best['epoch'] + 1}, best on validation"
-            say(f"{run.path}: test error {100 * wrong / len(labels):.2f} % ({wrong} of {len(labels):,}; {which})")
-    lesson.fabric.barrier()
+            which = (
+                "final epoch"
+                if name == "final" or best is None
+                else f"epoch {best['epoch'] + 1}, best on validation"
+            )
+            log(
+                f"{run.path}: test error {100 * wrong / len(labels):.2f} % ({wrong} of {len(labels):,}; {which})"
+            )
+    setup.fabric.barrier()
 
 
-class _Watched:
+class _CountedStream:
     """A stream that moves a bar as it is read."""
 
-    def __init__(self, stream: Batches, ticker: Ticker):
+    def __init__(self, stream: Batches, ticker: ProgressBar):
         self._stream, self._ticker = stream, ticker
 
     def __len__(self) -> int:

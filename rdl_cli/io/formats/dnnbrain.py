@@ -3,23 +3,29 @@
 from pathlib import Path
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.file_types import Kind, hdf5, text, whole_dataset
-from rdl_cli.io.read import READERS, Found
+from rdl_cli.io.file_types import Container, open_hdf5, read_dataset, to_text
+from rdl_cli.io.read import READERS, RawArray
 
 
 @READERS.register("dnnbrain")
-def dnnbrain(path: Path, container: Kind) -> list[Found] | None:
+def dnnbrain(path: Path, container: Container) -> list[RawArray] | None:
     """A region for each dataset; a dRDM's iterations (its first axis) are kept as sessions."""
     if container != "hdf5":
         return None
-    with hdf5(path) as file:
-        type_ = text(file.attrs.get("type", ""))
+    with open_hdf5(path) as file:
+        type_ = to_text(file.attrs.get("type", ""))
         if type_ not in ("bRDM", "dRDM"):
             return None
         if not len(file):
             raise UserError(f"{path} is a dnnbrain {type_} without a region")
-        arrays = {name: whole_dataset(dataset) for name, dataset in file.items()}
+        arrays = {name: read_dataset(dataset) for name, dataset in file.items()}
     note = ("iterations kept as sessions",) if type_ == "dRDM" else ()
     return [
-        Found(name, array, ("session", "pair")[2 - array.ndim :] if array.ndim <= 2 else (), notes=note) for name, array in arrays.items()
+        RawArray(
+            name,
+            array,
+            ("session", "pair")[2 - array.ndim :] if array.ndim <= 2 else (),
+            notes=note,
+        )
+        for name, array in arrays.items()
     ]

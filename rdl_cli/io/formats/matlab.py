@@ -9,45 +9,70 @@ import numpy as np
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.io import matlab as matlab_files
-from rdl_cli.io.file_types import Kind, called
-from rdl_cli.io.read import READERS, Found, milliseconds
+from rdl_cli.io.file_types import Container, unique_names
+from rdl_cli.io.read import READERS, RawArray, to_milliseconds
 
 TIME = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(?:ms)?")
 TIMES = ("t", "time", "times", "timepoints", "time_ms", "times_ms")
 
 
 @READERS.register("matlab")
-def matlab(path: Path, container: Kind) -> list[Found] | None:
+def matlab(path: Path, container: Container) -> list[RawArray] | None:
     """A region for each mask or name of a struct array, and for each variable that is an RDM, a stack or a cell array of them.
 
     A field of a struct counts as a variable. One called `time` (`times`, `t`, ...) names the time points; a cell of n strings names
     the stimuli, a cell of n matrices holds those of n subjects.
     """
-    if container != "matlab" or any(name.startswith("rdmutv") for name in matlab_files.names(path)):
+    if container != "matlab" or any(
+        name.startswith("rdmutv") for name in matlab_files.list_variables(path)
+    ):
         return None
-    leaves = dict(_leaves(matlab_files.variables(path)))
-    variables = dict(zip(called(leaves), leaves.values(), strict=True))
-    texts = {key: strings for key, value in variables.items() if (strings := matlab_files.strings(value))}
-    times = next((milliseconds(np.ravel(variables[key]).tolist()) for key in TIMES if _numbers(variables.get(key))), ())
-    out: list[Found] = []
+    leaves = dict(_leaves(matlab_files.read_variables(path)))
+    variables = dict(zip(unique_names(leaves), leaves.values(), strict=True))
+    texts = {
+        key: strings
+        for key, value in variables.items()
+        if (strings := matlab_files.to_strings(value))
+    }
+    times = next(
+        (
+            to_milliseconds(np.ravel(variables[key]).tolist())
+            for key in TIMES
+            if _numbers(variables.get(key))
+        ),
+        (),
+    )
+    out: list[RawArray] = []
     for name, value in variables.items():
-        if matlab_files.structs(value) and "RDM" in value.flat[0]:
+        if matlab_files.to_structs(value) and "RDM" in value.flat[0]:
             out += _structs(name, value, texts, path)
         elif _numbers(value) and name.lower() not in TIMES:
-            out.append(Found(name, value, times=times, texts=texts, certain=False))
+            out.append(RawArray(name, value, times=times, texts=texts, certain=False))
         elif (stack := _stacked(value)) is not None:
-            out.append(Found(name, stack, ("subject", *_axes(value.flat[0])), times=times, texts=texts, certain=False))
+            out.append(
+                RawArray(
+                    name,
+                    stack,
+                    ("subject", *_axes(value.flat[0])),
+                    times=times,
+                    texts=texts,
+                    certain=False,
+                )
+            )
     if not out:
         raise UserError(
-            f"{path} holds no RDM; its variables: {', '.join(variables)}", hint="an RDM is a matrix, a vector, or a struct with a field RDM"
+            f"{path} holds no RDM; its variables: {', '.join(variables)}",
+            hint="an RDM is a matrix, a vector, or a struct with a field RDM",
         )
     return out
 
 
-def _leaves(held: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+def _leaves(
+    held: dict[str, Any], above: tuple[str, ...] = ()
+) -> Iterator[tuple[tuple[str, ...], Any]]:
     """The variables, and in place of each lone struct without RDM its fields, each with its place."""
     for name, value in held.items():
-        if matlab_files.structs(value) and value.size == 1 and "RDM" not in value.flat[0]:
+        if matlab_files.to_structs(value) and value.size == 1 and "RDM" not in value.flat[0]:
             yield from _leaves(value.flat[0], (*above, name))
         else:
             yield (*above, name), value
@@ -55,7 +80,12 @@ def _leaves(held: dict[str, Any], above: tuple[str, ...] = ()) -> Iterator[tuple
 
 def _stacked(cell: Any) -> np.ndarray | None:
     """The matrices or vectors of a cell array, one behind the other; None where they are of several sizes or something else."""
-    if not isinstance(cell, np.ndarray) or cell.dtype != object or cell.size < 2 or max(cell.shape) < cell.size:
+    if (
+        not isinstance(cell, np.ndarray)
+        or cell.dtype != object
+        or cell.size < 2
+        or max(cell.shape) < cell.size
+    ):
         return None
     each = list(cell.flat)
     if not all(map(_numbers, each)) or len({one.shape for one in each}) > 1 or not _axes(each[0]):
@@ -67,7 +97,9 @@ def _numbers(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size > 1
 
 
-def _structs(variable: str, array: np.ndarray, texts: dict[str, tuple[str, ...]], path: Path) -> list[Found]:
+def _structs(
+    variable: str, array: np.ndarray, texts: dict[str, tuple[str, ...]], path: Path
+) -> list[RawArray]:
     """rsatoolbox_matlab's masks × subjects × sessions; a name is 'mask | subject | Session: k', or as much of it as there is.
 
     Where names are not enough to tell two entries apart, the place in the array numbers subject and session.
@@ -76,11 +108,17 @@ def _structs(variable: str, array: np.ndarray, texts: dict[str, tuple[str, ...]]
     for at in np.ndindex(array.shape):
         struct: dict[str, Any] = array.item(*at)
         name = next(
-            (str(struct[key]) for key in ("name", "measModelName", "reprName") if isinstance(struct.get(key), str) and struct[key]),
+            (
+                str(struct[key])
+                for key in ("name", "measModelName", "reprName")
+                if isinstance(struct.get(key), str) and struct[key]
+            ),
             variable,
         )
-        entries.append((at, _parsed(name), struct.get("RDM")))
-    unique = len({tuple(map(str, labels)) for _, labels, _ in entries}) == len(entries)  # NaN differs from itself
+        entries.append((at, _read_variables(name), struct.get("RDM")))
+    unique = len({tuple(map(str, labels)) for _, labels, _ in entries}) == len(
+        entries
+    )  # NaN differs from itself
     out = []
     for at, (region, subject, session, time), rdm in entries:
         if rdm is None or not _numbers(rdm):
@@ -91,15 +129,21 @@ def _structs(variable: str, array: np.ndarray, texts: dict[str, tuple[str, ...]]
         if not unique:
             subject = subject or (str(at[1] + 1) if len(at) > 1 and array.shape[1] > 1 else "")
             session = session or (str(at[2] + 1) if len(at) > 2 and array.shape[2] > 1 else "")
-        out.append(Found(region, rdm, _axes(rdm), (subject,), (session,), (time,), texts=texts))
+        out.append(RawArray(region, rdm, _axes(rdm), (subject,), (session,), (time,), texts=texts))
     return out
 
 
 def _axes(rdm: np.ndarray) -> tuple[str, ...]:
-    return ("i", "j") if rdm.ndim == 2 and rdm.shape[0] == rdm.shape[1] else ("pair",) if max(rdm.shape) == rdm.size else ()
+    return (
+        ("i", "j")
+        if rdm.ndim == 2 and rdm.shape[0] == rdm.shape[1]
+        else ("pair",)
+        if max(rdm.shape) == rdm.size
+        else ()
+    )
 
 
-def _parsed(name: str) -> tuple[str, str, str, float]:
+def _read_variables(name: str) -> tuple[str, str, str, float]:
     region, *parts = (part.strip() for part in name.split("|"))
     subject, session, time = "", "", float("nan")
     for part in parts:

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.file_types import CONVERT, Kind, numpy_arrays, parsing
-from rdl_cli.io.read import READERS, Found
+from rdl_cli.io.file_types import CONVERT, Container, parser_errors, read_npz
+from rdl_cli.io.read import READERS, RawArray
 
 
 @READERS.register("net2brain")
-def net2brain(path: Path, container: Kind) -> list[Found] | None:
+def net2brain(path: Path, container: Container) -> list[RawArray] | None:
     """`rdm`, `stimuli_name` and `layer_name`. `meta` (the distance) is a pickled object in the .npz: it is skipped, and that is said."""
     objects: list[str] = []
     if container == "torch":
@@ -22,17 +22,29 @@ def net2brain(path: Path, container: Kind) -> list[Found] | None:
                 hint="of .pt files only Net2Brain's RDMs are known",
             )
     elif container == "npz":
-        held, objects = numpy_arrays(path, container)
+        held, objects = read_npz(path, container)
         if "rdm" not in held or not {"stimuli_name", "layer_name"} & held.keys():
             return None
     else:
         return None
-    stimuli = tuple(map(str, np.asarray(held["stimuli_name"]).ravel())) if "stimuli_name" in held else None
+    stimuli = (
+        tuple(map(str, np.asarray(held["stimuli_name"]).ravel()))
+        if "stimuli_name" in held
+        else None
+    )
     layer = str(held.get("layer_name", path.stem))
     meta = held.get("meta")
     distance = str(meta.get("distance", "")) if isinstance(meta, dict) else ""
-    notes = (f"pickled, so not read: {', '.join(objects)} (--distance says what Net2Brain's meta would)",) if objects else ()
-    return [Found(layer, np.asarray(held["rdm"]), distance=distance, stimuli=stimuli, notes=notes)]
+    notes = (
+        (
+            f"pickled, so not read: {', '.join(objects)} (--distance says what Net2Brain's meta would)",
+        )
+        if objects
+        else ()
+    )
+    return [
+        RawArray(layer, np.asarray(held["rdm"]), distance=distance, stimuli=stimuli, notes=notes)
+    ]
 
 
 def _tensors(path: Path) -> dict[str, Any]:
@@ -41,6 +53,12 @@ def _tensors(path: Path) -> dict[str, Any]:
     try:
         held = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise UserError(f"{path} can't be opened without running what is pickled in it, or it is damaged", hint=CONVERT) from error
-    with parsing(path, "a dictionary of tensors"):
-        return {key: value.numpy() if isinstance(value, torch.Tensor) else value for key, value in held.items()}
+        raise UserError(
+            f"{path} can't be opened without running what is pickled in it, or it is damaged",
+            hint=CONVERT,
+        ) from error
+    with parser_errors(path, "a dictionary of tensors"):
+        return {
+            key: value.numpy() if isinstance(value, torch.Tensor) else value
+            for key, value in held.items()
+        }

@@ -5,25 +5,25 @@ from torch import Tensor
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Reps, Scalar
-from rdl_cli.rsa.measures import unit
-from rdl_cli.training.layer_objectives import OfActivations
-from rdl_cli.training.objective import OBJECTIVES, Setting
+from rdl_cli.rsa.measures import normalize
+from rdl_cli.training.layer_objectives import ActivationObjective
+from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext
 
 
 @OBJECTIVES.register("at")
-class At(OfActivations):
+class At(ActivationObjective):
     """Squared differences between maps of where activity is strong, mean over images and positions.
 
     An image's map is its mean square over channels, scaled to length one, so the numbers of channels may differ. Where
     the sizes do, the activations of the larger are averaged down to the smaller. The weight is RepDistiller's.
     """
 
-    def __init__(self, setting: Setting, *, weight: float = 1000.0):
+    def __init__(self, setting: ObjectiveContext, *, weight: float = 1000.0):
         super().__init__("at", setting, weight)
         for match, (mine, theirs) in self.shapes.items():
             if len(mine) != 3 or len(theirs) != 3:
                 raise UserError(
-                    f"`at` compares maps; the student's `{match.mine}` has the shape {mine}, the teacher's `{match.theirs}` {theirs}",
+                    f"`at` compares maps; the student's `{match.student}` has the shape {mine}, the teacher's `{match.teacher}` {theirs}",
                     hint="match layers of channels, height and width",
                 )
 
@@ -34,4 +34,4 @@ class At(OfActivations):
 
 def attention(reps: Reps, size: tuple[int, int]) -> Tensor:
     """Where each image's activity is strong, `n c h w -> n p`, at a size of p positions; of length one."""
-    return unit(F.adaptive_avg_pool2d(reps, size).square().mean(1).flatten(1))
+    return normalize(F.adaptive_avg_pool2d(reps, size).square().mean(1).flatten(1))

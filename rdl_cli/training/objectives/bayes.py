@@ -5,14 +5,23 @@ from typing import Literal
 import torch
 
 from rdl_cli.core.tensor_types import Scalar
-from rdl_cli.rsa.bayes import check_samples, divergence, log_ratios, log_scales, noise_share, prior, symmetric_kl, total_variation
+from rdl_cli.rsa.bayes import (
+    check_samples,
+    divergence,
+    log_ratios,
+    log_scales,
+    prior_variance,
+    prior_variance_share,
+    symmetric_kl,
+    total_variation,
+)
 from rdl_cli.rsa.kernels import Centring, Kernel
-from rdl_cli.training.layer_objectives import OfKernels
-from rdl_cli.training.objective import OBJECTIVES, Setting, Step, Term
+from rdl_cli.training.layer_objectives import KernelObjective
+from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext, StepContext, Term
 
 
 @OBJECTIVES.register("bayes")
-class Bayes(OfKernels):
+class Bayes(KernelObjective):
     """The distance between what random linear readouts of the two layers say of the batch: `jsd` in bits, `tv`, or `skl` in nats.
 
     Blind to rotation and scale, with `center=stimuli` to a common offset too. `jsd` and `tv` are means over draws, new in
@@ -22,7 +31,7 @@ class Bayes(OfKernels):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: ObjectiveContext,
         *,
         weight: float = 1.0,
         measure: Literal["jsd", "tv", "skl"] = "jsd",
@@ -33,16 +42,16 @@ class Bayes(OfKernels):
     ):
         super().__init__("bayes", setting, weight, center)
         check_samples(samples)
-        noise_share(1, b, a)
+        prior_variance_share(1, b, a)
         self.measure, self.b, self.a, self.samples = measure, b, a, samples
         self.rng = torch.Generator()
 
-    def terms(self, step: Step) -> dict[str, Term]:
+    def terms(self, step: StepContext) -> dict[str, Term]:
         self.rng = step.rng
         return super().terms(step)
 
     def loss(self, mine: Kernel, theirs: Kernel) -> Scalar:
-        p, q = (prior(kernel, b=self.b, a=self.a) for kernel in (mine, theirs))
+        p, q = (prior_variance(kernel, b=self.b, a=self.a) for kernel in (mine, theirs))
         scales = log_scales(p, q)
         if self.measure == "skl":
             return symmetric_kl(scales).to(mine.dtype)

@@ -8,9 +8,18 @@ import torch.nn.functional as F
 from torch import nn
 
 from rdl_cli.core.tensor_types import UNLABELLED, Labels, Logits, Scalar
-from rdl_cli.networks.hooks import choose
-from rdl_cli.training.layer_objectives import checked_weight
-from rdl_cli.training.objective import OBJECTIVES, Match, Objective, Progress, Setting, Step, Term, decayed
+from rdl_cli.networks.hooks import select_names
+from rdl_cli.training.layer_objectives import check_weight
+from rdl_cli.training.objective import (
+    OBJECTIVES,
+    LayerMatch,
+    Objective,
+    ObjectiveContext,
+    Progress,
+    StepContext,
+    Term,
+    decay_weight,
+)
 
 FIRST_WEIGHT = {"linear": 0.1, "paper": 1.0, "none": 1.0}
 
@@ -27,32 +36,41 @@ class Dsn(Objective):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: ObjectiveContext,
         *,
         layers: str,
         weight: float | None = None,
         loss: Literal["softmax", "squared-hinge"] = "softmax",
         decay: Literal["linear", "paper", "none"] = "linear",
     ):
-        super().__init__(tuple(choose(layers.split("+"), list(setting.shapes))))
+        super().__init__(tuple(select_names(layers.split("+"), list(setting.shapes))))
         self.weight = FIRST_WEIGHT[decay] if weight is None else weight
-        checked_weight("dsn", weight=self.weight)
+        check_weight("dsn", weight=self.weight)
         self.decay = decay
         self.loss = softmax if loss == "softmax" else squared_hinge
-        self.heads = nn.ModuleList(nn.Linear(math.prod(setting.shapes[layer]), setting.classes) for layer in self.layers)
+        self.heads = nn.ModuleList(
+            nn.Linear(math.prod(setting.shapes[layer]), setting.classes) for layer in self.layers
+        )
 
     @classmethod
-    def uses(cls, matches: tuple[Match, ...]) -> tuple[Match, ...]:
+    def select_matches(cls, matches: tuple[LayerMatch, ...]) -> tuple[LayerMatch, ...]:
         """None: there is no teacher."""
         return ()
 
-    def terms(self, step: Step) -> dict[str, Term]:
-        weight = recursive(self.weight, step.progress) if self.decay == "paper" else decayed(self.weight, step.progress, self.decay)
+    def terms(self, step: StepContext) -> dict[str, Term]:
+        weight = (
+            recursive(self.weight, step.progress)
+            if self.decay == "paper"
+            else decay_weight(self.weight, step.progress, self.decay)
+        )
         found = {}
         for layer, head in zip(self.layers, self.heads, strict=True):
             reps = step.reps[layer].flatten(1)
             with torch.autocast(reps.device.type, enabled=False):
-                found[f"dsn/{layer}"] = Term(self.loss(head(reps.to(next(head.parameters()).dtype)), step.batch.labels), weight)
+                found[f"dsn/{layer}"] = Term(
+                    self.loss(head(reps.to(next(head.parameters()).dtype)), step.batch.labels),
+                    weight,
+                )
         return found
 
 

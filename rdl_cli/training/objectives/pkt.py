@@ -4,14 +4,14 @@ from torch import Tensor
 
 from rdl_cli.core.tensor_types import Reps, Scalar
 from rdl_cli.rsa.distances import rows
-from rdl_cli.rsa.kernels import kernel
-from rdl_cli.rsa.measures import unit
-from rdl_cli.training.layer_objectives import OfActivations
-from rdl_cli.training.objective import OBJECTIVES, Setting
+from rdl_cli.rsa.kernels import inner_products
+from rdl_cli.rsa.measures import normalize
+from rdl_cli.training.layer_objectives import ActivationObjective
+from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext
 
 
 @OBJECTIVES.register("pkt")
-class Pkt(OfActivations):
+class Pkt(ActivationObjective):
     """How far each image's distribution of cosine similarities to the others is from the teacher's (Kullback-Leibler).
 
     As in RepDistiller the mean is over all n² pairs, not over n images, hence the large weight.
@@ -19,7 +19,7 @@ class Pkt(OfActivations):
 
     least = 2
 
-    def __init__(self, setting: Setting, *, weight: float = 30000.0):
+    def __init__(self, setting: ObjectiveContext, *, weight: float = 30000.0):
         super().__init__("pkt", setting, weight)
 
     def loss(self, mine: Reps, theirs: Reps) -> Scalar:
@@ -30,5 +30,5 @@ class Pkt(OfActivations):
 
 def similarities(reps: Reps) -> Tensor:
     """(1 + cosine) / 2 of all pairs, each row over its sum."""
-    shares = (kernel(unit(rows(reps))) + 1) / 2
+    shares = (inner_products(normalize(rows(reps))) + 1) / 2
     return shares / shares.sum(1, keepdim=True)

@@ -9,8 +9,8 @@ from torch import Tensor
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.training.layer_objectives import Matched, wide
-from rdl_cli.training.objective import OBJECTIVES, Setting, Step, Term, decayed
+from rdl_cli.training.layer_objectives import LayerObjective, upcast_float32
+from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext, StepContext, Term, decay_weight
 from rdl_cli.training.targets import root_mean_square
 
 Estimator = Literal["eq4", "pairs", "all"]
@@ -18,7 +18,7 @@ Fit = Literal["none", "scale", "affine"]
 
 
 @OBJECTIVES.register("rdl")
-class Rdl(Matched):
+class Rdl(LayerObjective):
     """Squared differences between the student's and the teacher's distances, over a random subset of the pairs (Eqs. 1-5).
 
     `estimator`: `eq4` weighs each image's pairs as Eq. 4 does, `pairs` takes their plain mean, `all` takes every pair
@@ -34,7 +34,7 @@ class Rdl(Matched):
 
     def __init__(
         self,
-        setting: Setting,
+        setting: ObjectiveContext,
         *,
         weight: float = 1.0,
         estimator: Estimator | None = None,
@@ -47,18 +47,28 @@ class Rdl(Matched):
     ):
         super().__init__("rdl", setting, weight)
         if pairs is not None and pair_fraction is not None:
-            raise UserError(f"`rdl` was given pairs={pairs} and pair_fraction={pair_fraction}", hint="say one of them")
+            raise UserError(
+                f"`rdl` was given pairs={pairs} and pair_fraction={pair_fraction}",
+                hint="say one of them",
+            )
         if pairs is not None and pairs < 1:
             raise UserError(f"`rdl` cannot draw pairs={pairs}")
         if pair_fraction is not None and not 0 < pair_fraction <= 0.5:
             raise UserError(
-                f"`rdl` cannot draw pair_fraction={pair_fraction}", hint="it is a share of the n(n−1) ordered pairs, at most 0.5 = all"
+                f"`rdl` cannot draw pair_fraction={pair_fraction}",
+                hint="it is a share of the n(n−1) ordered pairs, at most 0.5 = all",
             )
         drawing = pairs is not None or pair_fraction is not None
         if estimator == "all" and drawing:
-            raise UserError("`rdl:estimator=all` takes every pair; pairs and pair_fraction say otherwise", hint="leave one of them out")
+            raise UserError(
+                "`rdl:estimator=all` takes every pair; pairs and pair_fraction say otherwise",
+                hint="leave one of them out",
+            )
         if estimator in ("eq4", "pairs") and not drawing:
-            raise UserError(f"`rdl:estimator={estimator}` draws pairs, but not how many", hint="say pairs=500 or pair_fraction=0.05")
+            raise UserError(
+                f"`rdl:estimator={estimator}` draws pairs, but not how many",
+                hint="say pairs=500 or pair_fraction=0.05",
+            )
         self.decay, self.fit = decay, fit
         self.estimator: Estimator = estimator or ("eq4" if drawing else "all")
         self.pairs, self.pair_fraction = pairs, pair_fraction
@@ -66,27 +76,39 @@ class Rdl(Matched):
         self.scale = dict.fromkeys(self.matches, 1.0)
         if scale == "unit-free":
             for match, (_, stored) in self.measures.items():
-                self.scale[match] = root_mean_square(self.teacher, match.theirs, stored, setting.calibration, setting.seeds)
+                self.scale[match] = root_mean_square(
+                    self.teacher, match.teacher, stored, setting.calibration, setting.seeds
+                )
 
-    def terms(self, step: Step) -> dict[str, Term]:
-        n = len(step.probe.ids)
+    def terms(self, step: StepContext) -> dict[str, Term]:
+        n = len(step.comparison_batch.ids)
         counts = draw_pairs(n, self._number_of_pairs(n), step.rng)
-        weight = decayed(self.weight, step.progress, self.decay)
-        with torch.autocast(step.probe.images.device.type, enabled=False):
-            theirs = [self.teacher.distances(match.theirs, step.probe, stored) for match, (_, stored) in self.measures.items()]
-            values = errors(
-                [wide(step.reps[match.mine]) for match in self.measures],
+        weight = decay_weight(self.weight, step.progress, self.decay)
+        with torch.autocast(step.comparison_batch.images.device.type, enabled=False):
+            theirs = [
+                self.teacher.distances(match.teacher, step.comparison_batch, stored)
+                for match, (_, stored) in self.measures.items()
+            ]
+            values = weighted_errors(
+                [upcast_float32(step.reps[match.student]) for match in self.measures],
                 torch.stack(theirs).detach(),
                 counts.to(theirs[0].device),
                 [measure for measure, _ in self.measures.values()],
                 self.estimator,
                 self.fit,
             )
-        return {f"rdl/{m.mine}": Term(value / self.scale[m] ** 2, weight) for m, value in zip(self.measures, values, strict=True)}
+        return {
+            f"rdl/{m.student}": Term(value / self.scale[m] ** 2, weight)
+            for m, value in zip(self.measures, values, strict=True)
+        }
 
-    def remark(self, images: int) -> str | None:
+    def warning(self, images: int) -> str | None:
         there, asked = images * (images - 1) // 2, self._number_of_pairs(images)
-        return f"rdl: {images:,} images have {there:,} pairs; asked for {asked:,}, all are used" if asked > there else None
+        return (
+            f"rdl: {images:,} images have {there:,} pairs; asked for {asked:,}, all are used"
+            if asked > there
+            else None
+        )
 
     def _number_of_pairs(self, n: int) -> int:
         if self.pair_fraction is not None:
@@ -121,8 +143,13 @@ def pair_weights(counts: Tensor, estimator: Estimator) -> Tensor:
     return counts / counts.sum((-2, -1), keepdim=True).clamp_min(1)
 
 
-def errors(
-    reps: Sequence[Reps], theirs: Tensor, counts: Tensor, distances: Sequence[str], estimator: Estimator, fit: Fit = "none"
+def weighted_errors(
+    reps: Sequence[Reps],
+    theirs: Tensor,
+    counts: Tensor,
+    distances: Sequence[str],
+    estimator: Estimator,
+    fit: Fit = "none",
 ) -> Tensor:
     """Σ W (R−T)² over the drawn pairs for each of l layers, with the gradient of Eq. 4 (`eq4`), or that of the mean over pairs.
 
@@ -131,31 +158,41 @@ def errors(
     scalar's gradient, except with a stop-gradient: each image moves, its partners stand still. The value is
     therefore half of the surrogate whose gradient this is; for a symmetric W both are those of the plain sum.
     """
-    reps = [units(each) for each in reps]
+    reps = [flatten_units(each) for each in reps]
     missing = theirs.isnan()
     theirs = torch.where(missing, 0, theirs).to(reps[0].dtype)
     weights = pair_weights(counts.to(theirs.dtype) * ~missing, estimator)
     closed = {"mse", "sqeuclidean"}.issuperset(distances)
     fixed = [each.detach() for each in reps]
-    mine = torch.stack([DISTANCES.find(d)(f if closed else r, f) for d, r, f in zip(distances, reps, fixed, strict=True)])
+    mine = torch.stack(
+        [
+            DISTANCES.find(d)(f if closed else r, f)
+            for d, r, f in zip(distances, reps, fixed, strict=True)
+        ]
+    )
     slope = torch.ones((), dtype=mine.dtype, device=mine.device)
     if fit != "none":
-        slope, offset = fitted(mine.detach(), theirs, weights, fit)
+        slope, offset = fit_scale(mine.detach(), theirs, weights, fit)
         mine = slope * mine + offset
     if closed:
-        per_unit = [1 / each.shape[1] if d == "mse" else 1.0 for d, each in zip(distances, reps, strict=True)]
+        per_unit = [
+            1 / each.shape[1] if d == "mse" else 1.0
+            for d, each in zip(distances, reps, strict=True)
+        ]
         return _ClosedForm.apply(mine, theirs, weights, slope, per_unit, *reps)
     surrogate = 2 * (weights * (mine - theirs).square()).sum((-2, -1))
     return surrogate.detach() / 2 + (surrogate - surrogate.detach())
 
 
-def units(reps: Reps) -> Reps:
+def flatten_units(reps: Reps) -> Reps:
     """Representations as `n d`, the units in the order in which they lie in memory: no distance asks for another."""
     lie = reps.ndim == 4 and reps.is_contiguous(memory_format=torch.channels_last)
-    return (reps.permute(0, 2, 3, 1) if lie else reps).flatten(1)  # flattened as NCHW they would be copied, and their gradient too
+    return (reps.permute(0, 2, 3, 1) if lie else reps).flatten(
+        1
+    )  # flattened as NCHW they would be copied, and their gradient too
 
 
-def fitted(mine: Tensor, theirs: Tensor, weights: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
+def fit_scale(mine: Tensor, theirs: Tensor, weights: Tensor, fit: Fit) -> tuple[Tensor, Tensor]:
     """The slopes and offsets that bring the student's distances nearest to the teacher's: the least Σ W (slope R + offset − T)².
 
     Constants to the gradient, which is the same with them differentiated (they are at their optimum). Fitted on the
@@ -167,9 +204,14 @@ def fitted(mine: Tensor, theirs: Tensor, weights: Tensor, fit: Fit) -> tuple[Ten
         return x.sum((-2, -1), keepdim=True)
 
     whole = total(weights).clamp_min(torch.finfo(weights.dtype).tiny)
-    a, b = (total(weights * x) / whole if fit == "affine" else torch.zeros_like(whole) for x in (mine, theirs))
+    a, b = (
+        total(weights * x) / whole if fit == "affine" else torch.zeros_like(whole)
+        for x in (mine, theirs)
+    )
     spread = total(weights * (mine - a).square())
-    slope = (total(weights * (mine - a) * (theirs - b)) / torch.where(spread > 0, spread, 1)).clamp_min(0)
+    slope = (
+        total(weights * (mine - a) * (theirs - b)) / torch.where(spread > 0, spread, 1)
+    ).clamp_min(0)
     return slope, b - slope * a
 
 
@@ -177,7 +219,15 @@ class _ClosedForm(torch.autograd.Function):
     """Σ W (R−T)² for squared Euclidean R, scaled by s; backward is 8s (diag(A·1) F − A F) with A = W∘(R−T), half the work of autograd."""
 
     @staticmethod
-    def forward(ctx: Any, mine: Tensor, theirs: Tensor, weights: Tensor, slope: Tensor, per_unit: list[float], *reps: Tensor) -> Tensor:
+    def forward(
+        ctx: Any,
+        mine: Tensor,
+        theirs: Tensor,
+        weights: Tensor,
+        slope: Tensor,
+        per_unit: list[float],
+        *reps: Tensor,
+    ) -> Tensor:
         residual = mine - theirs
         pulls = weights * residual
         ctx.save_for_backward(pulls, slope, *reps)
@@ -190,5 +240,8 @@ class _ClosedForm(torch.autograd.Function):
         with torch.autocast(pulls.device.type, enabled=False):
             pulls = (8 * outer[:, None, None] * slope) * (torch.diag_embed(pulls.sum(-1)) - pulls)
             # centred: the same gradient, less cancellation
-            gradients = [s * pull @ (each - each.mean(0)) for s, pull, each in zip(ctx.per_unit, pulls, reps, strict=True)]
+            gradients = [
+                s * pull @ (each - each.mean(0))
+                for s, pull, each in zip(ctx.per_unit, pulls, reps, strict=True)
+            ]
         return None, None, None, None, None, *gradients

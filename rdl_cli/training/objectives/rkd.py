@@ -6,12 +6,12 @@ from torch import Tensor
 
 from rdl_cli.core.tensor_types import Batch, Distances, Reps
 from rdl_cli.rsa.distances import euclidean
-from rdl_cli.training.layer_objectives import OfActivations, checked_weight
-from rdl_cli.training.objective import OBJECTIVES, Match, Setting, Term
+from rdl_cli.training.layer_objectives import ActivationObjective, check_weight
+from rdl_cli.training.objective import OBJECTIVES, LayerMatch, ObjectiveContext, Term
 
 
 @OBJECTIVES.register("rkd")
-class Rkd(OfActivations):
+class Rkd(ActivationObjective):
     """How far relative Euclidean distances and the angles between triples of images are from the teacher's, as two terms.
 
     Both are Huber's error (δ = 1), the mean over all n² pairs and all n³ triples, an image with itself included. The weights
@@ -20,13 +20,19 @@ class Rkd(OfActivations):
 
     least = 3
 
-    def __init__(self, setting: Setting, *, distance_weight: float = 25.0, angle_weight: float = 50.0):
+    def __init__(
+        self,
+        setting: ObjectiveContext,
+        *,
+        distance_weight: float = 25.0,
+        angle_weight: float = 50.0,
+    ):
         super().__init__("rkd", setting, 1.0)
-        checked_weight("rkd", distance_weight=distance_weight, angle_weight=angle_weight)
+        check_weight("rkd", distance_weight=distance_weight, angle_weight=angle_weight)
         self.distance_weight, self.angle_weight = distance_weight, angle_weight
 
-    def compare(self, match: Match, mine: Reps, probe: Batch) -> dict[str, Term]:
-        theirs = self.theirs(match, mine, probe)
+    def compare(self, match: LayerMatch, mine: Reps, comparison_batch: Batch) -> dict[str, Term]:
+        theirs = self.teacher_layer(match, mine, comparison_batch)
         a, b = euclidean(mine, mine), euclidean(theirs, theirs)
         return {
             "rkd-distance": Term(F.smooth_l1_loss(relative(a), relative(b)), self.distance_weight),

@@ -30,7 +30,11 @@ def write(place: Path, wrong: int, **config: object) -> Path:
     logits = np.eye(10)[np.where(np.arange(N) < wrong, (labels + 1) % 10, labels)]
     run = Run(place)
     run.write_config({"seed": 0} | config)
-    run.write_predictions(np.array([f"{i:064x}" for i in range(N)], dtype="S64"), labels, {"final": logits, "best": logits})
+    run.write_predictions(
+        np.array([f"{i:064x}" for i in range(N)], dtype="S64"),
+        labels,
+        {"final": logits, "best": logits},
+    )
     return place
 
 
@@ -38,19 +42,29 @@ def write(place: Path, wrong: int, **config: object) -> Path:
 def single(tmp_path: Path) -> Comparison:
     """exact p: baseline – nasty 2/2^9 = 0.0039 (Holm 0.012), baseline – hints 0.031 (0.0625), hints – nasty 0.25."""
     return compare(
-        [write(tmp_path / "baseline", 9), write(tmp_path / "x", 0, label=NASTY), write(tmp_path / "hints", 3, network="hints")],
+        [
+            write(tmp_path / "baseline", 9),
+            write(tmp_path / "x", 0, label=NASTY),
+            write(tmp_path / "hints", 3, network="hints"),
+        ],
     )
 
 
 @pytest.fixture
 def several(tmp_path: Path) -> Comparison:
     wrong = {"baseline": (20, 22, 21), "rdl": (2, 3, 4), "teacher": (5,)}
-    return compare([write(tmp_path / m / f"seed{s}", n, seed=s, method=m) for m, each in wrong.items() for s, n in enumerate(each)])
+    return compare(
+        [
+            write(tmp_path / m / f"seed{s}", n, seed=s, method=m)
+            for m, each in wrong.items()
+            for s, n in enumerate(each)
+        ]
+    )
 
 
 def text(found: Comparison, width: int = 10_000) -> str:
     console = Console(file=io.StringIO(), width=width)
-    console.print(tables.as_rich(found))
+    console.print(tables.to_rich(found))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -59,7 +73,9 @@ def cells(found: Comparison, row: str) -> list[str]:
     """The cells of a row of the matrix, each its first line."""
     matrix = text(found).split("McNemar's exact p" if found.one_run_each else "Pairs of methods")[1]
     below_header = re.split("─{3,}", matrix)[1].splitlines()
-    return re.split(r"  +", next(line for line in below_header if line.strip().startswith(row)).strip())
+    return re.split(
+        r"  +", next(line for line in below_header if line.strip().startswith(row)).strip()
+    )
 
 
 def test_arrows_point_to_the_better_model_as_in_the_paper(single: Comparison) -> None:
@@ -73,7 +89,10 @@ def test_counts_and_intervals_are_printed(single: Comparison) -> None:
     printed = text(single)
     assert "Test error on 200 images, final epoch" in printed
     pair = single.pairs[1]
-    assert re.search(r"baseline +hints +0 +6 +0\.031 +0\.016 +0\.062 +↑ +-3\.00 \[-6\.[0-9]+, -[0-9.]+\]", printed)
+    assert re.search(
+        r"baseline +hints +0 +6 +0\.031 +0\.016 +0\.062 +↑ +-3\.00 \[-6\.[0-9]+, -[0-9.]+\]",
+        printed,
+    )
     assert f"[{100 * pair.low:+.2f}, {100 * pair.high:+.2f}]" in printed
     assert re.search(r"hints +0 +3 +1\.50 +\[0\.51, 4\.32\]", printed)
     assert "[bold]" in printed  # a name is no markup
@@ -85,7 +104,10 @@ def test_several_seeds_show_methods_and_never_a_summed_count(several: Comparison
     assert re.search(r"teacher +1 +2\.50\n", printed.replace(" \n", "\n"))
     assert cells(several, "baseline") == ["baseline", "—", "3/3 ↑*", "<0.001 ↑*"]
     assert cells(several, "rdl") == ["rdl", "0/3 ←*", "—", "0.25"]
-    assert "rdl better than baseline in 3 of 3 seeds; mean difference -9.00 percentage points" in printed
+    assert (
+        "rdl better than baseline in 3 of 3 seeds; mean difference -9.00 percentage points"
+        in printed
+    )
     assert "<0.001 (0:18), <0.001 (0:19), <0.001 (0:17)" in printed
     assert "0:54" not in printed
     assert "+9.00 [" in printed  # below the diagonal the sign turns
@@ -96,8 +118,11 @@ def test_a_single_run_has_a_row_and_no_pairs(tmp_path: Path) -> None:
     found = compare([write(tmp_path / "only", 3)])
     assert "only" in text(found)
     assert "↑" not in text(found)
-    assert tables.as_latex(found).count(r"\begin{tabular}") == 1
-    assert [row["table"] for row in csv.DictReader(io.StringIO(tables.as_csv(found)))] == ["run", "method"]
+    assert tables.to_latex(found).count(r"\begin{tabular}") == 1
+    assert [row["table"] for row in csv.DictReader(io.StringIO(tables.to_csv(found)))] == [
+        "run",
+        "method",
+    ]
 
 
 def test_narrow_terminals_fold_and_lose_nothing(single: Comparison) -> None:
@@ -107,53 +132,73 @@ def test_narrow_terminals_fold_and_lose_nothing(single: Comparison) -> None:
 
 
 def test_csv_is_one_rectangle_with_everything(several: Comparison) -> None:
-    rows = list(csv.DictReader(io.StringIO(tables.as_csv(several))))
-    by_kind = {kind: [row for row in rows if row["table"] == kind] for kind in ("run", "pair", "method", "method_pair")}
+    rows = list(csv.DictReader(io.StringIO(tables.to_csv(several))))
+    by_kind = {
+        kind: [row for row in rows if row["table"] == kind]
+        for kind in ("run", "pair", "method", "method_pair")
+    }
     assert [len(each) for each in by_kind.values()] == [7, 21, 3, 3]
-    assert all(None not in row and None not in row.values() for row in rows)  # no row is longer or shorter than the header
+    assert all(
+        None not in row and None not in row.values() for row in rows
+    )  # no row is longer or shorter than the header
     for row, pair in zip(by_kind["pair"], several.pairs, strict=True):
         assert (int(row["b"]), int(row["c"])) == (pair.b, pair.c)
         for field in ("exact", "mid_p", "holm", "difference", "low", "high"):
             assert float(row[field]) == getattr(pair, field)
         assert (row["better"] or None, row["kept"]) == (pair.better, str(pair.kept))
     assert [float(row["rate"]) for row in by_kind["run"]] == [run.rate for run in several.runs]
-    assert [Path(row["first_path"]).name for row in by_kind["run"]] == ["seed0", "seed1", "seed2"] * 2 + ["seed0"]
-    assert [float(row["p"]) for row in by_kind["method_pair"]] == [pair.p for pair in several.method_pairs]
+    assert [Path(row["first_path"]).name for row in by_kind["run"]] == [
+        "seed0",
+        "seed1",
+        "seed2",
+    ] * 2 + ["seed0"]
+    assert [float(row["p"]) for row in by_kind["method_pair"]] == [
+        pair.p for pair in several.method_pairs
+    ]
     assert by_kind["method"][2]["sd"] == ""
 
 
 def test_json_is_the_result(several: Comparison) -> None:
-    assert json.loads(tables.as_json(several)) == json.loads(json.dumps(several.as_dict()))
+    assert json.loads(tables.to_json(several)) == json.loads(json.dumps(several.as_dict()))
 
 
 @pytest.mark.parametrize("which", ["single", "several"])
 def test_latex_is_well_formed(which: str, request: pytest.FixtureRequest) -> None:
-    source = tables.as_latex(request.getfixturevalue(which))
+    source = tables.to_latex(request.getfixturevalue(which))
     assert source.isascii()
     bare = re.sub(r"\\[\\&%$#_{}]", "", source)  # escaped signs aside, what is left must balance
     assert bare.count("{") == bare.count("}")
     assert bare.count("$") % 2 == 0
     assert "%" not in bare and "#" not in bare
-    for columns, body in re.findall(r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", source, re.DOTALL):
+    for columns, body in re.findall(
+        r"\\begin{tabular}{(\w+)}(.*?)\\end{tabular}", source, re.DOTALL
+    ):
         rows = [line for line in body.splitlines() if line.endswith(r"\\")]
         assert len(rows) > 3
         assert all(len(re.findall(r"(?<!\\)&", row)) == len(columns) - 1 for row in rows)
 
 
-def test_latex_escapes_names_and_draws_the_papers_arrows(single: Comparison, several: Comparison) -> None:
-    source = tables.as_latex(single)
-    assert r"50\%\_R\&D \#1 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\$\} [bold]" in source
+def test_latex_escapes_names_and_draws_the_papers_arrows(
+    single: Comparison, several: Comparison
+) -> None:
+    source = tables.to_latex(single)
+    assert (
+        r"50\%\_R\&D \#1 \{\textasciitilde{}\textasciicircum{}\textbackslash{}\$\} [bold]" in source
+    )
     assert r"baseline & --- & $0.0039 \uparrow^{*}$ & $0.031 \uparrow$ \\" in source
     assert r"hints & $0.031 \leftarrow$ & $0.25$ & --- \\" in source
-    assert r"baseline & 10.50 $\pm$ 0.50 (3) \\" in tables.as_latex(several)
+    assert r"baseline & 10.50 $\pm$ 0.50 (3) \\" in tables.to_latex(several)
 
 
 def test_against_a_baseline_the_table_has_its_row_alone(tmp_path: Path) -> None:
-    paths = [write(tmp_path / name, wrong, network=name) for name, wrong in (("a", 9), ("b", 0), ("c", 3))]
+    paths = [
+        write(tmp_path / name, wrong, network=name)
+        for name, wrong in (("a", 9), ("b", 0), ("c", 3))
+    ]
     found = compare(paths, baseline="c")
     assert cells(found, "c") == ["c", "—", "0.031 ←", "0.25"]
     assert "over 2 pairs" in text(found)
-    assert tables.as_latex(found).count("---") == 1
+    assert tables.to_latex(found).count("---") == 1
 
 
 def test_the_legend_counts_what_was_tested(single: Comparison) -> None:
@@ -172,17 +217,21 @@ class TestCommand:
     def invoke(self, *arguments: object) -> str:
         app = typer.Typer()
         app.command()(command)
-        result = self.runner.invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
+        result = self.runner.invoke(
+            app, [str(argument) for argument in arguments], catch_exceptions=False
+        )
         assert result.exit_code == 0, result.output
         assert result.stderr == ""
         return result.stdout
 
     def test_formats_replace_the_table(self, tmp_path: Path) -> None:
-        paths = [write(tmp_path / name, wrong, network=name) for name, wrong in (("a" * 90, 9), ("b", 0))]
+        paths = [
+            write(tmp_path / name, wrong, network=name) for name, wrong in (("a" * 90, 9), ("b", 0))
+        ]
         found = compare(paths)
-        assert self.invoke(*paths, "--json") == tables.as_json(found)
-        assert self.invoke(*paths, "--csv") == tables.as_csv(found)
-        assert self.invoke(*paths, "--latex") == tables.as_latex(found)
+        assert self.invoke(*paths, "--json") == tables.to_json(found)
+        assert self.invoke(*paths, "--csv") == tables.to_csv(found)
+        assert self.invoke(*paths, "--latex") == tables.to_latex(found)
         printed = self.invoke(*paths)
         assert "\x1b" not in printed
         assert re.search(rf"{'a' * 90} +0 +9 +4\.50", printed)  # a pipe is not cut at 80 characters

@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
-from rdl_cli.commands.compare.compare import Comparison, compare, p_text
+from rdl_cli.commands.compare.compare import Comparison, compare, format_p
 from rdl_cli.core.errors import UserError
 from rdl_cli.runs.run import Run
 
@@ -28,14 +28,23 @@ def make(tmp_path: Path) -> Make:
     """Writes a finished run that is wrong on the given images, counted in the order of DIGESTS."""
 
     def run(
-        path: str, wrong: Any, order: np.ndarray | None = None, best: Any = None, digests=DIGESTS, labels=LABELS, **config: Any
+        path: str,
+        wrong: Any,
+        order: np.ndarray | None = None,
+        best: Any = None,
+        digests=DIGESTS,
+        labels=LABELS,
+        **config: Any,
     ) -> Path:
         place = tmp_path / path
         place.mkdir(parents=True)
         order = np.arange(len(labels)) if order is None else order
         made = Run(place)
         made.write_config({"network": path.split("/")[0], "seed": 0} | config)
-        logits = {"final": _logits(labels, wrong)[order], "best": _logits(labels, wrong if best is None else best)[order]}
+        logits = {
+            "final": _logits(labels, wrong)[order],
+            "best": _logits(labels, wrong if best is None else best)[order],
+        }
         made.write_predictions(digests[order], labels[order], logits)
         return place
 
@@ -68,7 +77,9 @@ def disjoint(b: int, c: int, both: int = 3) -> tuple[np.ndarray, np.ndarray]:
         (86, 150, 0.0000371594, 0.0000289339),
     ],
 )
-def test_golden_p_values_reach_the_table(make: Make, b: int, c: int, exact: float, mid_p: float) -> None:
+def test_golden_p_values_reach_the_table(
+    make: Make, b: int, c: int, exact: float, mid_p: float
+) -> None:
     one, other = disjoint(b, c)
     found = compare([make("one", one), make("other", other)])
     (pair,) = found.pairs
@@ -87,10 +98,15 @@ def test_the_counts_agree_with_statsmodels(make: Make) -> None:
     found = compare([make(name, rows) for name, rows in wrong.items()])
     for pair in found.pairs:
         first, second = (~np.isin(np.arange(N), wrong[name]) for name in (pair.first, pair.second))
-        table = [[(first & second).sum(), (first & ~second).sum()], [(~first & second).sum(), (~first & ~second).sum()]]
+        table = [
+            [(first & second).sum(), (first & ~second).sum()],
+            [(~first & second).sum(), (~first & ~second).sum()],
+        ]
         assert pair.exact == pytest.approx(reference(table, exact=True).pvalue, abs=1e-12)
         assert [pair.b, pair.c] == [table[0][1], table[1][0]]
-    assert [(run.errors, run.rate) for run in found.runs] == [(len(w), len(w) / N) for w in wrong.values()]
+    assert [(run.errors, run.rate) for run in found.runs] == [
+        (len(w), len(w) / N) for w in wrong.values()
+    ]
     assert all(run.low < run.rate < run.high for run in found.runs)
 
 
@@ -100,7 +116,11 @@ def test_holm_is_over_the_table_and_arrows_say_whether_it_keeps_them(make: Make)
     found = {(pair.first, pair.second): pair for pair in compare(paths).pairs}
     assert [pair.exact for pair in found.values()] == pytest.approx([2 / 2**8, 2 / 2**6, 0.5])
     assert [pair.holm for pair in found.values()] == pytest.approx([6 / 2**8, 4 / 2**6, 0.5])
-    assert [(pair.better, pair.kept) for pair in found.values()] == [("b", True), ("c", False), (None, False)]
+    assert [(pair.better, pair.kept) for pair in found.values()] == [
+        ("b", True),
+        ("c", False),
+        (None, False),
+    ]
 
 
 def test_one_run_of_each_method_makes_both_tables_the_same(make: Make) -> None:
@@ -108,15 +128,30 @@ def test_one_run_of_each_method_makes_both_tables_the_same(make: Make) -> None:
     assert found.one_run_each
     for pair, each in zip(found.pairs, found.method_pairs, strict=True):
         assert (each.first, each.second, each.pairs) == (pair.first, pair.second, (pair,))
-        assert (each.p, each.holm, each.better, each.kept) == (pair.exact, pair.holm, pair.better, pair.kept)
-        assert (each.difference, each.low, each.high, each.p_seeds) == (pair.difference, pair.low, pair.high, None)
+        assert (each.p, each.holm, each.better, each.kept) == (
+            pair.exact,
+            pair.holm,
+            pair.better,
+            pair.kept,
+        )
+        assert (each.difference, each.low, each.high, each.p_seeds) == (
+            pair.difference,
+            pair.low,
+            pair.high,
+            None,
+        )
 
 
 def test_the_order_of_images_does_not_matter(make: Make) -> None:
     one, other = disjoint(7, 2)
     shuffled = np.random.default_rng(1).permutation(N)
     plain = compare([make("one", one), make("other", other)]).pairs[0]
-    moved = compare([make("moved/one", one, network="one"), make("moved/other", other, shuffled, network="other")]).pairs[0]
+    moved = compare(
+        [
+            make("moved/one", one, network="one"),
+            make("moved/other", other, shuffled, network="other"),
+        ]
+    ).pairs[0]
     assert (moved.b, moved.c, moved.exact) == (plain.b, plain.c, plain.exact)
 
 
@@ -126,7 +161,10 @@ def test_equal_pictures_keep_their_own_labels(make: Make) -> None:
     digests[1] = digests[0]  # labels 0 and 1
     swapped = np.arange(N)
     swapped[[0, 1]] = [1, 0]
-    paths = [make("a", [0], digests=digests, labels=labels), make("b", [1], swapped, digests=digests, labels=labels)]
+    paths = [
+        make("a", [0], digests=digests, labels=labels),
+        make("b", [1], swapped, digests=digests, labels=labels),
+    ]
     (pair,) = compare(paths).pairs
     assert (pair.b, pair.c) == (1, 1)
 
@@ -138,12 +176,17 @@ def test_equal_pictures_keep_their_own_labels(make: Make) -> None:
             {"digests": np.array([f"{i + 100:064x}" for i in range(N)], dtype="S64")},
             "on 400 images and .* on 400; 300 of them are the same",
         ),
-        ({"digests": DIGESTS[:50], "labels": LABELS[:50]}, "on 400 images and .* on 50; 50 of them are the same"),
+        (
+            {"digests": DIGESTS[:50], "labels": LABELS[:50]},
+            "on 400 images and .* on 50; 50 of them are the same",
+        ),
         ({"labels": np.where(np.arange(N) < 7, 9, LABELS)}, "7 of 400 test images have one label"),
         ({"digests": DIGESTS[:0], "labels": LABELS[:0]}, "on no image"),
     ],
 )
-def test_other_images_or_labels_are_refused_with_counts(make: Make, change: dict[str, np.ndarray], says: str) -> None:
+def test_other_images_or_labels_are_refused_with_counts(
+    make: Make, change: dict[str, np.ndarray], says: str
+) -> None:
     with pytest.raises(UserError, match=says) as caught:
         compare([make("a", ()), make("b", (), **change)])
     assert "b" in str(caught.value)
@@ -179,12 +222,21 @@ def test_both_epochs_can_be_asked_for(make: Make) -> None:
 
 def over_seeds(make: Make, *wrong: tuple[Any, Any]) -> list[Path]:
     """Two methods a and b, wrong on the given images in each seed."""
-    return [make(f"{name}/seed{seed}", rows[i], seed=seed) for i, name in enumerate("ab") for seed, rows in enumerate(wrong)]
+    return [
+        make(f"{name}/seed{seed}", rows[i], seed=seed)
+        for i, name in enumerate("ab")
+        for seed, rows in enumerate(wrong)
+    ]
 
 
 def three_seeds(make: Make) -> Comparison:
     """b is better by 6, 5 and 7 images; in seeds 0 and 2 McNemar's p is below 0.05. c was trained once."""
-    return compare([make("c", range(40)), *over_seeds(make, (range(8), (1, 2)), (range(5), ()), (range(20, 27), ()))])
+    return compare(
+        [
+            make("c", range(40)),
+            *over_seeds(make, (range(8), (1, 2)), (range(5), ()), (range(20, 27), ())),
+        ]
+    )
 
 
 def test_seeds_are_not_images(make: Make) -> None:
@@ -192,7 +244,11 @@ def test_seeds_are_not_images(make: Make) -> None:
     assert not found.one_run_each
     by_name = {(pair.first, pair.second): pair for pair in found.method_pairs}
     each = by_name["a", "b"]
-    assert [(pair.b, pair.c) for pair in each.pairs] == [(0, 6), (0, 5), (0, 7)]  # one table a seed, nothing summed
+    assert [(pair.b, pair.c) for pair in each.pairs] == [
+        (0, 6),
+        (0, 5),
+        (0, 7),
+    ]  # one table a seed, nothing summed
     assert [pair.first for pair in each.pairs] == ["a seed 0", "a seed 1", "a seed 2"]
     differences = [-6 / N, -5 / N, -7 / N]
     independent = stats.ttest_1samp(differences, 0)
@@ -203,7 +259,9 @@ def test_seeds_are_not_images(make: Make) -> None:
     assert each.p == max(each.p_seeds or 0, each.p_images)
     assert each.better == "b"
     assert (each.second_better, each.ties) == (3, 0)
-    assert "b better than a in 3 of 3 seeds; mean difference -1.50 percentage points" in each.statement
+    assert (
+        "b better than a in 3 of 3 seeds; mean difference -1.50 percentage points" in each.statement
+    )
     assert "McNemar p by seed 0.031 (0:6), 0.062 (0:5), 0.016 (0:7)" in each.statement
 
 
@@ -227,7 +285,9 @@ def test_holm_over_methods_counts_pairs_of_methods(make: Make) -> None:
     assert len(pairs) == 3
     ordered = sorted(pairs, key=lambda pair: pair.p or 0)
     assert ordered[0].holm == pytest.approx(3 * (ordered[0].p or 0))
-    assert ordered[2].holm == pytest.approx(max(3 * (ordered[0].p or 0), 2 * (ordered[1].p or 0), ordered[2].p or 0))
+    assert ordered[2].holm == pytest.approx(
+        max(3 * (ordered[0].p or 0), 2 * (ordered[1].p or 0), ordered[2].p or 0)
+    )
 
 
 def test_seeds_that_agree_do_not_make_one_image_significant(make: Make) -> None:
@@ -243,7 +303,10 @@ def test_one_lucky_seed_does_not_make_a_method_better(make: Make) -> None:
 
 
 def test_without_a_common_seed_nothing_is_claimed(make: Make) -> None:
-    paths = [make(f"{name}/seed{seed}", [1], seed=seed) for name, seed in (("a", 0), ("a", 1), ("b", 5), ("b", 6))]
+    paths = [
+        make(f"{name}/seed{seed}", [1], seed=seed)
+        for name, seed in (("a", 0), ("a", 1), ("b", 5), ("b", 6))
+    ]
     found = compare(paths)
     (each,) = found.method_pairs
     assert (each.pairs, each.p, each.holm, each.better) == ((), None, None, None)
@@ -252,8 +315,15 @@ def test_without_a_common_seed_nothing_is_claimed(make: Make) -> None:
 
 
 def test_a_label_makes_one_method_of_runs(make: Make) -> None:
-    paths = [make("x", [1], seed=0, label="ours"), make("y", [2], seed=1, label="ours"), make("z", [3], label="theirs")]
-    assert [(method.name, len(method.runs)) for method in compare(paths).methods] == [("ours", 2), ("theirs", 1)]
+    paths = [
+        make("x", [1], seed=0, label="ours"),
+        make("y", [2], seed=1, label="ours"),
+        make("z", [3], label="theirs"),
+    ]
+    assert [(method.name, len(method.runs)) for method in compare(paths).methods] == [
+        ("ours", 2),
+        ("theirs", 1),
+    ]
 
 
 def test_folders_named_by_their_seed_share_a_name(make: Make) -> None:
@@ -263,11 +333,18 @@ def test_folders_named_by_their_seed_share_a_name(make: Make) -> None:
 
 def test_names_that_clash_become_paths(make: Make, tmp_path: Path) -> None:
     paths = [make("v1/base", [1], lr=0.1), make("v2/base", [2], lr=0.2)]
-    assert [method.name for method in compare(paths).methods] == [str(tmp_path / "v1/base"), str(tmp_path / "v2/base")]
+    assert [method.name for method in compare(paths).methods] == [
+        str(tmp_path / "v1/base"),
+        str(tmp_path / "v2/base"),
+    ]
 
 
 def test_a_method_trained_again_is_compared_with_itself(make: Make) -> None:
-    paths = [make(f"{folder}/seed{seed}", [seed], seed=seed, network="cnn") for folder in ("old", "new") for seed in (0, 1)]
+    paths = [
+        make(f"{folder}/seed{seed}", [seed], seed=seed, network="cnn")
+        for folder in ("old", "new")
+        for seed in (0, 1)
+    ]
     found = compare(paths)
     assert [(method.name, len(method.runs)) for method in found.methods] == [("old", 2), ("new", 2)]
     assert len(found.method_pairs[0].pairs) == 2
@@ -293,10 +370,49 @@ def test_the_result_is_plain_data(make: Make) -> None:
     found = three_seeds(make)
     plain = json.loads(json.dumps(found.as_dict(), allow_nan=False))
     assert plain["schema"] == "rdl-compare/1"
-    assert set(plain) == {"schema", "alpha", "epoch", "images", "baseline", "runs", "pairs", "methods", "method_pairs", "likenesses"}
-    assert (plain["epoch"], plain["images"], plain["baseline"], len(plain["runs"]), len(plain["pairs"])) == ("final", N, None, 7, 21)
-    assert set(plain["runs"][0]) == {"name", "path", "method", "seed", "errors", "rate", "low", "high"}
-    pair = {"first", "second", "b", "c", "exact", "mid_p", "difference", "low", "high", "holm", "better", "kept"}
+    assert set(plain) == {
+        "schema",
+        "alpha",
+        "epoch",
+        "images",
+        "baseline",
+        "runs",
+        "pairs",
+        "methods",
+        "method_pairs",
+        "brain_similarities",
+    }
+    assert (
+        plain["epoch"],
+        plain["images"],
+        plain["baseline"],
+        len(plain["runs"]),
+        len(plain["pairs"]),
+    ) == ("final", N, None, 7, 21)
+    assert set(plain["runs"][0]) == {
+        "name",
+        "path",
+        "method",
+        "seed",
+        "errors",
+        "rate",
+        "low",
+        "high",
+    }
+    pair = {
+        "first",
+        "second",
+        "b",
+        "c",
+        "exact",
+        "mid_p",
+        "difference",
+        "low",
+        "high",
+        "holm",
+        "better",
+        "kept",
+    }
     assert set(plain["pairs"][0]) == pair
     assert set(plain["methods"][0]) == {"name", "runs", "mean", "sd"}
     more = {"pairs", "p_seeds", "p_images", "p", "second_better", "ties", "statement"}
@@ -304,10 +420,18 @@ def test_the_result_is_plain_data(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    ("p", "text"), [(1, "1.00"), (0.38, "0.38"), (0.0499, "0.050"), (0.0042, "0.0042"), (0.00099, "<0.001"), (0, "<0.001")]
+    ("p", "text"),
+    [
+        (1, "1.00"),
+        (0.38, "0.38"),
+        (0.0499, "0.050"),
+        (0.0042, "0.0042"),
+        (0.00099, "<0.001"),
+        (0, "<0.001"),
+    ],
 )
 def test_a_p_value_keeps_two_digits(p: float, text: str) -> None:
-    assert p_text(p) == text
+    assert format_p(p) == text
 
 
 def test_comparing_and_showing_the_result_loads_no_torch(make: Make) -> None:
@@ -322,14 +446,24 @@ assert not {{"torch", "numpy", "h5py", "scipy"}} & set(sys.modules), "importing 
 compare([Path({str(root)!r}) / name for name in "abc"])
 assert not {{"torch", "scipy.stats", "matplotlib"}} & set(sys.modules), "comparing loads what it does not need"
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=Path(__file__).parents[2])
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=Path(__file__).parents[2],
+    )
     assert done.returncode == 0, done.stderr
     assert "McNemar" in done.stdout
     assert done.stderr == ""
 
 
 def test_a_number_at_the_end_of_a_label_is_no_seed(make: Make) -> None:
-    runs = [make(f"{label}/seed{seed}", [seed], seed=seed, label=label) for label in ("rdl-100", "rdl-300") for seed in (0, 1)]
+    runs = [
+        make(f"{label}/seed{seed}", [seed], seed=seed, label=label)
+        for label in ("rdl-100", "rdl-300")
+        for seed in (0, 1)
+    ]
     assert [method.name for method in compare(runs).methods] == ["rdl-100", "rdl-300"]
 
 

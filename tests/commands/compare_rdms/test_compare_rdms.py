@@ -9,21 +9,23 @@ import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms, settings_of
+from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms, describe_measure
 from rdl_cli.commands.compare_rdms.self_check import BLIND_TO_AN_OFFSET_OF_DISTANCES, self_check
-from rdl_cli.commands.compare_rdms_settings import Comparing
+from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
 from rdl_cli.commands.import_rdms import import_rdms
-from rdl_cli.commands.import_settings import Import
+from rdl_cli.commands.import_settings import ImportSettings
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.pixels import picture_digests
-from rdl_cli.rsa.kernels import kernel
-from rdl_cli.rsa.measures import MEASURES, traits
+from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.rsa.kernels import inner_products
+from rdl_cli.rsa.measures import MEASURES, measure_traits
 from rdl_cli.store.layout import ActivationSpec, RdmSpec
 from rdl_cli.store.store import Stimuli
-from rdl_cli.store.writer import create
+from rdl_cli.store.writer import create_store
 
 BRAIN = Path(__file__).resolve().parents[2] / "../shared/data/brain"
-needs_brains = pytest.mark.skipif(not BRAIN.exists(), reason="the brain RDMs are not beside this checkout")
+needs_brains = pytest.mark.skipif(
+    not BRAIN.exists(), reason="the brain RDMs are not beside this checkout"
+)
 N = 12
 RNG = np.random.default_rng(0)
 TRUTH = RNG.normal(size=(N, 6))
@@ -46,8 +48,12 @@ def store(path, layers, about=None):
         if isinstance(value, tuple):
             specs.append(RdmSpec(name, len(value[0]), "float64", value[2], name, "", value[1]))
         else:
-            specs.append(ActivationSpec(name, value.shape[1:], "float32", ("identity",), {"distance": "mse"}))
-    with create(path, stimuli() if about is None else about, {"command": "test"}, specs, "f") as writer:
+            specs.append(
+                ActivationSpec(name, value.shape[1:], "float32", ("identity",), {"distance": "mse"})
+            )
+    with create_store(
+        path, stimuli() if about is None else about, {"command": "test"}, specs, "f"
+    ) as writer:
         for name, value in layers.items():
             if isinstance(value, tuple):
                 for k, values in enumerate(value[0]):
@@ -67,7 +73,9 @@ def subjects(count, seed, amount=1.0):
 
 
 def compare(*paths, **settings):
-    return compare_rdms(list(paths), Comparing(**{"draws": 0, "device": "cpu"} | settings))
+    return compare_rdms(
+        list(paths), CompareRdmsSettings(**{"draws": 0, "device": "cpu"} | settings)
+    )
 
 
 @pytest.fixture
@@ -83,16 +91,29 @@ def brain(tmp_path):
         "IT": (subjects(5, 20), names, "correlation"),
         "model": (subjects(1, 30), (), "mse"),
     }
-    return store(tmp_path / "brain.h5", layers | {"ape": (subjects(2, 40), ("x", "y"), "correlation")})
+    return store(
+        tmp_path / "brain.h5", layers | {"ape": (subjects(2, 40), ("x", "y"), "correlation")}
+    )
 
 
 def test_layers_are_compared_with_one_another_and_across_sources(network, brain):
     found = compare(network, brain)
-    assert [side.name for side in found.sides] == ["net/one", "net/two", "brain/V1", "brain/IT", "brain/model", "brain/ape"]
+    assert [side.name for side in found.sides] == [
+        "net/one",
+        "net/two",
+        "brain/V1",
+        "brain/IT",
+        "brain/model",
+        "brain/ape",
+    ]
     assert [side.subjects for side in found.sides] == [1, 1, 5, 5, 1, 2] and found.stimuli == N
     (table,) = found.tables
     values = np.array(table.values)
-    assert len(table.pairs) == 15 and np.array_equal(values, values.T) and (values.diagonal() == 1).all()
+    assert (
+        len(table.pairs) == 15
+        and np.array_equal(values, values.T)
+        and (values.diagonal() == 1).all()
+    )
     rdms = [pdist(noisy(k).astype(np.float32), "sqeuclidean")[None] for k in (1, 2)]
     rdms += [subjects(5, 10), subjects(5, 20), subjects(1, 30), subjects(2, 40)]
     for i, mine in enumerate(rdms):
@@ -106,8 +127,13 @@ def test_values_are_those_of_the_measure(name, network):
     measure = MEASURES.find(QUICK.get(name, name))
     found = compare(network, measure=[QUICK.get(name, name)])
     reps = [torch.from_numpy(noisy(k).astype(np.float32)).double() for k in (1, 2)]
-    known = traits(measure)
-    inputs = [torch.from_numpy(pdist(r, "sqeuclidean") / 6) if known.takes == "rdm" else kernel(r, known.center) for r in reps]
+    known = measure_traits(measure)
+    inputs = [
+        torch.from_numpy(pdist(r, "sqeuclidean") / 6)
+        if known.takes == "rdm"
+        else inner_products(r, known.center)
+        for r in reps
+    ]
     assert found.tables[0].pairs[0].value == pytest.approx(float(measure(*inputs)), abs=1e-6)
     assert found.tables[0].same == found.tables[0].values[0][0] == known.same
 
@@ -123,7 +149,11 @@ def test_the_noise_ceiling_alone_is_worth_a_table(tmp_path):
 
 def test_the_mean_is_one_rdm(brain, network):
     (pair,) = compare(brain, layers=["IT@mean,model"]).tables[0].pairs
-    assert pair.value == pytest.approx(spearmanr(subjects(5, 20).mean(0), subjects(1, 30)[0]).statistic) and pair.subjects == 1
+    assert (
+        pair.value
+        == pytest.approx(spearmanr(subjects(5, 20).mean(0), subjects(1, 30)[0]).statistic)
+        and pair.subjects == 1
+    )
     assert "mean of 5 RDMs" in compare(brain, layers=["IT@mean,model"]).sides[0].said
 
 
@@ -142,13 +172,17 @@ def test_names_and_globs_choose(network, brain):
 
 def test_other_pictures_are_refused_with_counts(network, tmp_path):
     other = store(tmp_path / "other.h5", {"one": noisy(3)}, stimuli(range(100, 100 + N)))
-    with pytest.raises(UserError, match=rf"holds {N} stimuli.*holds {N} stimuli; none of them") as caught:
+    with pytest.raises(
+        UserError, match=rf"holds {N} stimuli.*holds {N} stimuli; none of them"
+    ) as caught:
         compare(network, other)
     assert "--align position" in caught.value.hint
     assert compare(network, other, align="position").align == "position"
     with pytest.raises(UserError, match="none"):
         compare(network, other, align="name")
-    longer = store(tmp_path / "longer.h5", {"one": RNG.normal(size=(N + 1, 3))}, stimuli(range(N + 1)))
+    longer = store(
+        tmp_path / "longer.h5", {"one": RNG.normal(size=(N + 1, 3))}, stimuli(range(N + 1))
+    )
     with pytest.raises(UserError, match=f"{N + 1} stimuli; their order matches nothing"):
         compare(network, longer, align="position")
 
@@ -161,8 +195,12 @@ def test_the_same_stimuli_are_found_in_any_order(align, network, tmp_path, capfd
     found = compare(network, shuffled, align=align, layers=["two"])
     assert found.stimuli == N and found.tables[0].pairs[0].value == pytest.approx(1)
     assert f"the {N} stimuli that all have" in capfd.readouterr().err
-    rdms = store(tmp_path / "rdms.h5", {"two": (pdist(more[order])[None], (), "euclidean")}, stimuli(order))
-    assert compare(network, rdms, align=align, layers=["two"]).tables[0].pairs[0].value == pytest.approx(1)
+    rdms = store(
+        tmp_path / "rdms.h5", {"two": (pdist(more[order])[None], (), "euclidean")}, stimuli(order)
+    )
+    assert compare(network, rdms, align=align, layers=["two"]).tables[0].pairs[
+        0
+    ].value == pytest.approx(1)
 
 
 def test_equal_pictures_are_matched_by_occurrence(tmp_path):
@@ -170,7 +208,11 @@ def test_equal_pictures_are_matched_by_occurrence(tmp_path):
     reps = RNG.normal(size=(6, 4))
     order = [2, 0, 5, 4, 3, 1]
     a = store(tmp_path / "a.h5", {"x": reps}, stimuli(ids, named=False))
-    b = store(tmp_path / "b.h5", {"x": reps[[2, 0, 4, 5, 3, 1]]}, stimuli([ids[k] for k in order], named=False))
+    b = store(
+        tmp_path / "b.h5",
+        {"x": reps[[2, 0, 4, 5, 3, 1]]},
+        stimuli([ids[k] for k in order], named=False),
+    )
     assert compare(a, b).tables[0].pairs[0].value == pytest.approx(1)
     with pytest.raises(UserError, match="no names"):
         compare(a, b, align="name")
@@ -191,23 +233,37 @@ def test_fewer_than_four_stimuli_are_refused(tmp_path, network):
     for sources in ([three], [network, three]):
         with pytest.raises(UserError, match="takes 4"):
             compare(*sources)
-    assert compare(store(tmp_path / "four.h5", {"x": noisy(1)[:4], "y": noisy(2)[:4]}, stimuli(range(4)))).stimuli == 4
+    assert (
+        compare(
+            store(tmp_path / "four.h5", {"x": noisy(1)[:4], "y": noisy(2)[:4]}, stimuli(range(4)))
+        ).stimuli
+        == 4
+    )
 
 
 def test_images_are_the_first_of_each_class(tmp_path, capfd):
     labels = np.array([0] * 8 + [1] * 4)
     path = store(tmp_path / "s.h5", {"x": noisy(1), "y": noisy(2)}, stimuli(labels=labels))
-    pair = compare(path, images=6).tables[0].pairs[0]
+    pair = compare(path, max_stimuli=6).tables[0].pairs[0]
     rows = [0, 1, 2, 8, 9, 10]
-    known = spearmanr(*(pdist(noisy(k)[rows].astype(np.float32), "sqeuclidean") for k in (1, 2))).statistic
+    known = spearmanr(
+        *(pdist(noisy(k)[rows].astype(np.float32), "sqeuclidean") for k in (1, 2))
+    ).statistic
     assert pair.value == pytest.approx(known) and "3 of each class" in capfd.readouterr().err
 
 
 def test_kernels_come_from_squared_distances_only(tmp_path):
-    layers = {"net": noisy(1)} | {d: (pdist(noisy(2), d)[None], (), d) for d in ("sqeuclidean", "euclidean", "correlation")}
+    layers = {"net": noisy(1)} | {
+        d: (pdist(noisy(2), d)[None], (), d) for d in ("sqeuclidean", "euclidean", "correlation")
+    }
     path = store(tmp_path / "s.h5", layers)
-    values = [compare(path, layers=["net", d], measure=["cka"]).tables[0].pairs[0].value for d in ("sqeuclidean", "euclidean")]
-    known = MEASURES.find("cka")(*(kernel(torch.from_numpy(noisy(k)), "stimuli") for k in (1, 2)))
+    values = [
+        compare(path, layers=["net", d], measure=["cka"]).tables[0].pairs[0].value
+        for d in ("sqeuclidean", "euclidean")
+    ]
+    known = MEASURES.find("cka")(
+        *(inner_products(torch.from_numpy(noisy(k)), "stimuli") for k in (1, 2))
+    )
     assert values == pytest.approx([float(known)] * 2, abs=1e-6)
     with pytest.raises(UserError, match="in `correlation`; kernels come from squared") as caught:
         compare(path, layers=["net", "correlation"], measure=["cka"])
@@ -216,18 +272,30 @@ def test_kernels_come_from_squared_distances_only(tmp_path):
         compare(path, layers=["net", "sqeuclidean"], measure=["skl"])
     spec = "skl:center=stimuli"
     found = compare(path, layers=["net", "sqeuclidean"], measure=[spec]).tables[0].pairs[0].value
-    assert found == pytest.approx(float(MEASURES.find(spec)(*(kernel(torch.from_numpy(noisy(k)), "stimuli") for k in (1, 2)))), rel=1e-5)
+    assert found == pytest.approx(
+        float(
+            MEASURES.find(spec)(
+                *(inner_products(torch.from_numpy(noisy(k)), "stimuli") for k in (1, 2))
+            )
+        ),
+        rel=1e-5,
+    )
 
 
 def test_distances_of_no_patterns_have_no_prior(tmp_path):
-    path = store(tmp_path / "s.h5", {"x": (RNG.random((1, N * (N - 1) // 2)), (), "sqeuclidean"), "y": noisy(1)})
+    path = store(
+        tmp_path / "s.h5",
+        {"x": (RNG.random((1, N * (N - 1) // 2)), (), "sqeuclidean"), "y": noisy(1)},
+    )
     with pytest.raises(UserError, match="no patterns have such distances"):
         compare(path, measure=["jsd:center=stimuli"])
     assert compare(path, measure=["cka"]).tables
 
 
 def test_bayesian_values_say_all_they_depend_on(network):
-    found = compare(network, measure=["jsd:b=0.02,samples=500,seed=3", "skl", "spearman", "cka-debiased"])
+    found = compare(
+        network, measure=["jsd:b=0.02,samples=500,seed=3", "skl", "spearman", "cka-debiased"]
+    )
     settings = [table.settings for table in found.tables]
     assert settings[0] | {"a": 0} == {
         "n": N,
@@ -238,7 +306,9 @@ def test_bayesian_values_say_all_they_depend_on(network):
         "seed": 3,
         "reference": False,
     }
-    assert settings[0]["a"] == pytest.approx(N * 0.02 / (1 + N * 0.02)) and settings[1]["b"] == pytest.approx(0.01)
+    assert settings[0]["a"] == pytest.approx(N * 0.02 / (1 + N * 0.02)) and settings[1][
+        "b"
+    ] == pytest.approx(0.01)
     assert settings[2] == settings[3] == {"n": N}
 
 
@@ -247,20 +317,30 @@ def test_a_users_measure_is_not_bayesian_for_the_names_of_its_options(tmp_path, 
         "def alike(mine, theirs, *, a=1.0, b=0.0, center='none'):\n    return (mine * theirs).sum(-1)\n"
     )
     monkeypatch.syspath_prepend(tmp_path)
-    assert settings_of(MEASURES.find("mine_of_a_user:alike:b=2"), N) == {"n": N, "b": 2.0}
-    assert {name for name in MEASURES.names() if traits(MEASURES.find(name)).bayesian} == {"tv", "jsd", "js-distance", "hellinger", "skl"}
+    assert describe_measure(MEASURES.find("mine_of_a_user:alike:b=2"), N) == {"n": N, "b": 2.0}
+    assert {name for name in MEASURES.names() if measure_traits(MEASURES.find(name)).bayesian} == {
+        "tv",
+        "jsd",
+        "js-distance",
+        "hellinger",
+        "skl",
+    }
 
 
 def test_a_distance_is_that_of_rdms_made_here(network, brain):
     found = compare(network, brain, layers=["one,IT@mean"], distance="correlation")
-    known = spearmanr(pdist(noisy(1).astype(np.float32), "correlation"), subjects(5, 20).mean(0)).statistic
+    known = spearmanr(
+        pdist(noisy(1).astype(np.float32), "correlation"), subjects(5, 20).mean(0)
+    ).statistic
     assert found.tables[0].pairs[0].value == pytest.approx(known, abs=1e-6)
     with pytest.raises(UserError, match="no distance `corelation`"):
         compare(network, distance="corelation")
 
 
 def test_a_constant_rdm_is_refused(tmp_path):
-    path = store(tmp_path / "s.h5", {"x": (np.ones((1, N * (N - 1) // 2)), (), "mse"), "y": noisy(1)})
+    path = store(
+        tmp_path / "s.h5", {"x": (np.ones((1, N * (N - 1) // 2)), (), "mse"), "y": noisy(1)}
+    )
     with pytest.raises(UserError, match="1 everywhere"):
         compare(path)
 
@@ -270,15 +350,26 @@ def test_pairs_that_nobody_measured_are_left_out(tmp_path):
     values[0, [0, 5]] = np.nan
     path = store(tmp_path / "s.h5", {"x": (values, (), "correlation"), "y": noisy(1)})
     there = ~np.isnan(values[0])
-    known = spearmanr(values[0][there], pdist(noisy(1).astype(np.float32), "sqeuclidean")[there]).statistic
-    found = compare(path, draws=20)
-    assert found.tables[0].pairs[0].value == pytest.approx(known, abs=1e-6) and found.tables[0].pairs[0].low < known
+    known = spearmanr(
+        values[0][there], pdist(noisy(1).astype(np.float32), "sqeuclidean")[there]
+    ).statistic
+    found = compare(path, n_resamples=20)
+    assert (
+        found.tables[0].pairs[0].value == pytest.approx(known, abs=1e-6)
+        and found.tables[0].pairs[0].low < known
+    )
     with pytest.raises(UserError, match="not measured everywhere"):
-        compare(store(tmp_path / "t.h5", {"x": (values, (), "mse"), "y": noisy(1)}), measure=["cka"])
+        compare(
+            store(tmp_path / "t.h5", {"x": (values, (), "mse"), "y": noisy(1)}), measure=["cka"]
+        )
 
 
 def test_nothing_named_and_nonsense_are_refused(network, tmp_path):
-    for settings, says in [({"draws": 5}, "--draws 5"), ({"draws": -1}, "--draws is -1"), ({"images": 3}, "--images is 3")]:
+    for settings, says in [
+        ({"draws": 5}, "--n-resamples 5"),
+        ({"draws": -1}, "--n-resamples is -1"),
+        ({"images": 3}, "--images is 3"),
+    ]:
         with pytest.raises(UserError, match=says):
             compare(network, **settings)
     with pytest.raises(UserError, match="no store and no run"):
@@ -298,39 +389,75 @@ def test_a_source_named_twice_is_one(network, tmp_path):
 
 def test_json_is_plain(network, brain):
     found = json.loads(
-        json.dumps(compare(network, brain, draws=20, layers=["one,IT,ape@mean"], measure=["spearman", "cosine"]).as_dict(), allow_nan=False)
+        json.dumps(
+            compare(
+                network,
+                brain,
+                n_resamples=20,
+                layers=["one,IT,ape@mean"],
+                measure=["spearman", "cosine"],
+            ).as_dict(),
+            allow_nan=False,
+        )
     )
     assert found["schema"] == "rdl-compare-rdms/1" and found["stimuli"] == N
-    assert np.array(found["tables"][1]["values"]).shape == (3, 3) and len(found["tables"][0]["ceilings"]) == 1
+    assert (
+        np.array(found["tables"][1]["values"]).shape == (3, 3)
+        and len(found["tables"][0]["ceilings"]) == 1
+    )
 
 
 def test_runs_show_their_networks_pictures(teacher, student, request, capfd):
     store_of_run = request.getfixturevalue("store")  # its name here is the function's above
-    found = compare(teacher, student, images=40, layers=["pool1,fc"])
-    assert [side.name for side in found.sides] == ["teacher/pool1", "teacher/fc", "student/pool1", "student/fc"] and found.stimuli == 40
+    found = compare(teacher, student, max_stimuli=40, layers=["pool1,fc"])
+    assert [side.name for side in found.sides] == [
+        "teacher/pool1",
+        "teacher/fc",
+        "student/pool1",
+        "student/fc",
+    ] and found.stimuli == 40
     assert "4 of each class" in capfd.readouterr().err
-    everything = compare(teacher, images=40)
+    everything = compare(teacher, max_stimuli=40)
     names = [side.name for side in everything.sides]
-    assert {"pool1", "pool2", "fc", "readout"} <= set(names) and not {"logits", "dropout", "flatten", "pool1.0"} & set(names)
+    assert {"pool1", "pool2", "fc", "readout"} <= set(names) and not {
+        "logits",
+        "dropout",
+        "flatten",
+        "pool1.0",
+    } & set(names)
     assert "pixels" not in names
-    (pair,) = compare(teacher, images=40, layers=["pixels,conv1"]).tables[0].pairs
+    (pair,) = compare(teacher, max_stimuli=40, layers=["pixels,conv1"]).tables[0].pairs
     assert (pair.first, pair.second) == ("pixels", "conv1") and 0.3 < pair.value < 1
-    same = compare(teacher, store_of_run, layers=["pool2"], images=40, split="train", measure=["cka", "skl"])
-    assert same.tables[0].pairs[0].value == pytest.approx(1, abs=1e-6) and same.tables[1].pairs[0].value == pytest.approx(0, abs=1e-5)
+    same = compare(
+        teacher,
+        store_of_run,
+        layers=["pool2"],
+        max_stimuli=40,
+        split="train",
+        measure=["cka", "skl"],
+    )
+    assert same.tables[0].pairs[0].value == pytest.approx(1, abs=1e-6) and same.tables[1].pairs[
+        0
+    ].value == pytest.approx(0, abs=1e-5)
     with pytest.raises(UserError, match="none of them"):
         compare(teacher, store_of_run, layers=["pool2"], split="test")
 
 
 def test_pixels_are_compared_where_they_are_known_and_named(tmp_path):
     images = RNG.integers(0, 256, (N, 1, 4, 4), dtype=np.uint8)
-    seen = stimuli()._replace(images=images, digests=picture_digests(images))
+    seen = stimuli()._replace(images=images, digests=pixel_digests(images))
     path = store(tmp_path / "s.h5", {"x": noisy(1)}, seen)
     assert [side.name for side in compare(path, layers=["*"]).sides] == ["x", "pixels"]
     twin = store(tmp_path / "t.h5", {"x": noisy(2)}, seen)
-    assert [side.name for side in compare(path, twin, layers=["x,pixels"]).sides] == ["s/x", "s/pixels", "t/x"]
+    assert [side.name for side in compare(path, twin, layers=["x,pixels"]).sides] == [
+        "s/x",
+        "s/pixels",
+        "t/x",
+    ]
     (pair,) = compare(path, layers=["pixels,x"]).tables[0].pairs
     known = spearmanr(
-        pdist(images.reshape(N, -1).astype(float), "sqeuclidean"), pdist(noisy(1).astype(np.float32), "sqeuclidean")
+        pdist(images.reshape(N, -1).astype(float), "sqeuclidean"),
+        pdist(noisy(1).astype(np.float32), "sqeuclidean"),
     ).statistic
     assert pair.value == pytest.approx(known)
     with pytest.raises(UserError, match="nothing to compare"):
@@ -339,19 +466,40 @@ def test_pixels_are_compared_where_they_are_known_and_named(tmp_path):
 
 @needs_brains
 def test_ceilings_and_similarities_of_real_brains(tmp_path):
-    cichy, krieg, judged = tmp_path / "cichy92.h5", tmp_path / "krieg92.h5", tmp_path / "behaviour.h5"
+    cichy, krieg, judged = (
+        tmp_path / "cichy92.h5",
+        tmp_path / "krieg92.h5",
+        tmp_path / "behaviour.h5",
+    )
     import_rdms(
         [BRAIN / "cichy92/target_fmri.mat"],
         cichy,
-        Import(stimuli=str(BRAIN / "cichy92/92images"), distance="correlation", regions=["EVC=EVC_RDMs,IT=IT_RDMs"]),
+        ImportSettings(
+            stimuli=str(BRAIN / "cichy92/92images"),
+            distance="correlation",
+            regions=["EVC=EVC_RDMs,IT=IT_RDMs"],
+        ),
     )
     pictures = str(BRAIN / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat")
-    import_rdms([BRAIN / "krieg92/92_brainRDMs.mat"], krieg, Import(stimuli=pictures, distance="correlation"))
-    import_rdms([BRAIN / "krieg92/92_behavRDMs.mat"], judged, Import(stimuli=pictures, distance="arrangement"))
+    import_rdms(
+        [BRAIN / "krieg92/92_brainRDMs.mat"],
+        krieg,
+        ImportSettings(stimuli=pictures, distance="correlation"),
+    )
+    import_rdms(
+        [BRAIN / "krieg92/92_behavRDMs.mat"],
+        judged,
+        ImportSettings(stimuli=pictures, distance="arrangement"),
+    )
     with pytest.raises(UserError, match=r"holds 92 stimuli.*holds 92 stimuli; none") as caught:
         compare(cichy, krieg)
     assert "--align position" in caught.value.hint
-    known = {"EVC": (0.242, 0.392), "IT": (0.453, 0.542), "hIT": (0.372, 0.666), "simJudge": (0.477, 0.577)}
+    known = {
+        "EVC": (0.242, 0.392),
+        "IT": (0.453, 0.542),
+        "hIT": (0.372, 0.666),
+        "simJudge": (0.477, 0.577),
+    }
     for path in (cichy, krieg, judged):
         for each in compare(path).tables[0].ceilings:
             assert (round(each.lower, 3), round(each.upper, 3)) == known.pop(each.region)
@@ -365,28 +513,40 @@ def test_ceilings_and_similarities_of_real_brains(tmp_path):
 @pytest.mark.parametrize("name", MEASURES.names())
 def test_copies_give_what_theory_says(name, network, brain):
     spec = QUICK.get(name, name)
-    sources = [network] if traits(MEASURES.find(name)).takes == "kernel" else [network, brain]
+    sources = (
+        [network] if measure_traits(MEASURES.find(name)).takes == "kernel" else [network, brain]
+    )
     for distance in ("mse", "correlation"):
-        found = self_check(sources, Comparing(measure=[spec], distance=distance, device="cpu"))
+        found = self_check(
+            sources, CompareRdmsSettings(measure=[spec], distance=distance, device="cpu")
+        )
         assert found.passed and found.as_dict()["passed"]
         checks = {(check.layer.rpartition("/")[2], check.copy): check for check in found.checks}
         assert all(checks["one", copy].expected is not None for copy in ("identical", "scaled"))
         if name in ("jsd", "skl"):
             assert checks["one", "offset"].expected is None and checks["one", "offset"].found > 0.01
-    if traits(MEASURES.find(name)).takes == "rdm":
-        assert (checks["V1", "offset"].expected is None) == (name not in BLIND_TO_AN_OFFSET_OF_DISTANCES)
-        assert checks["one", "rotated"].expected is None and abs(checks["one", "rotated"].found - 1) > 1e-3  # not blind: correlation
+    if measure_traits(MEASURES.find(name)).takes == "rdm":
+        assert (checks["V1", "offset"].expected is None) == (
+            name not in BLIND_TO_AN_OFFSET_OF_DISTANCES
+        )
+        assert (
+            checks["one", "rotated"].expected is None
+            and abs(checks["one", "rotated"].found - 1) > 1e-3
+        )  # not blind: correlation
 
 
 def test_the_self_check_can_fail(network, monkeypatch):
     monkeypatch.setattr(
-        "rdl_cli.commands.compare_rdms.self_check.rotated", lambda reps, generator: reps * torch.arange(1, reps.shape[1] + 1)
+        "rdl_cli.commands.compare_rdms.self_check.rotated",
+        lambda reps, generator: reps * torch.arange(1, reps.shape[1] + 1),
     )
-    found = self_check([network], Comparing(measure=["cka"], device="cpu"))
-    assert not found.passed and {check.copy for check in found.checks if check.passed is False} == {"rotated"}
+    found = self_check([network], CompareRdmsSettings(measure=["cka"], device="cpu"))
+    assert not found.passed and {check.copy for check in found.checks if check.passed is False} == {
+        "rotated"
+    }
 
 
 def test_ties_have_their_theory(tmp_path):
     path = store(tmp_path / "s.h5", {"x": (np.round(subjects(1, 3), 1), (), "mse")})
-    found = self_check([path], Comparing(measure=["rho-a", "tau-a"], device="cpu"))
+    found = self_check([path], CompareRdmsSettings(measure=["rho-a", "tau-a"], device="cpu"))
     assert found.passed and all(0.5 < check.expected < 1 for check in found.checks)

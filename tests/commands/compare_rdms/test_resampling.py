@@ -6,14 +6,21 @@ import torch
 from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr, t
 
-from rdl_cli.commands.compare_rdms.resampling import Block, Compared, intervals, unrelated
+from rdl_cli.commands.compare_rdms.resampling import (
+    ResampledMeasure,
+    SubjectBlock,
+    bootstrap_intervals,
+    permutation_p_values,
+)
 from rdl_cli.rsa.distances import mse
-from rdl_cli.rsa.measures import MEASURES, input_of, traits
+from rdl_cli.rsa.measures import MEASURES, measure_input, measure_traits
 
 torch.set_num_threads(1)
 N = 9
 SIZES = (1, 3, 2)
-MEASURED = [name for name in MEASURES.names() if name not in ("tv", "jsd", "js-distance", "hellinger")]
+MEASURED = [
+    name for name in MEASURES.names() if name not in ("tv", "jsd", "js-distance", "hellinger")
+]
 
 
 def rdms():
@@ -24,15 +31,23 @@ def rdms():
 
 def blocks():
     sides = np.split(np.arange(sum(SIZES)), np.cumsum(SIZES)[:-1])
-    return [Block(sides[i], sides[j], shared) for i, j, shared in ((0, 1, False), (0, 2, False), (1, 2, False), (1, 1, True))]
+    return [
+        SubjectBlock(sides[i], sides[j], shared)
+        for i, j, shared in ((0, 1, False), (0, 2, False), (1, 2, False), (1, 1, True))
+    ]
 
 
 def compared(name="spearman"):
     measure = MEASURES.find(name)
-    if traits(measure).takes == "rdm":
-        return Compared(measure, torch.from_numpy(rdms()), True)
-    reps = [torch.randn(N, 5, generator=torch.Generator().manual_seed(k), dtype=torch.float64) for k in range(sum(SIZES))]
-    return Compared(measure, torch.stack([input_of(measure, each, mse) for each in reps]), False)
+    if measure_traits(measure).takes == "rdm":
+        return ResampledMeasure(measure, torch.from_numpy(rdms()), True)
+    reps = [
+        torch.randn(N, 5, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
+        for k in range(sum(SIZES))
+    ]
+    return ResampledMeasure(
+        measure, torch.stack([measure_input(measure, each, mse) for each in reps]), False
+    )
 
 
 def drawn_by_hand(a, b, stimuli):
@@ -56,7 +71,9 @@ def test_drawing_and_shuffling_agree_with_no_change(name):
     np.testing.assert_allclose(once.drawn(order), once.all, atol=1e-12)
     np.testing.assert_allclose(once.shuffled(order), once.all, atol=1e-12)
     mixed = np.random.default_rng(3).permutation(N)
-    np.testing.assert_allclose(once.drawn(mixed), once.all, atol=1e-10)  # all in another order is no other comparison
+    np.testing.assert_allclose(
+        once.drawn(mixed), once.all, atol=1e-10
+    )  # all in another order is no other comparison
     assert np.abs(once.shuffled(mixed) - once.all).max() > 0.05
 
 
@@ -80,26 +97,42 @@ def test_every_draw_of_subjects_is_a_fair_one():
         found = np.array([block.value(matrix, subjects) for subjects in draws])
         known = sum(
             side.var() / len(rows)
-            for side, rows in ((6 * np.arange(6)[block.mine], block.mine), (np.arange(6)[block.theirs], block.theirs))
+            for side, rows in (
+                (6 * np.arange(6)[block.student], block.student),
+                (np.arange(6)[block.teacher], block.teacher),
+            )
         )
-        assert found.mean() == pytest.approx(block.value(matrix), abs=0.3) and found.var() == pytest.approx(known, rel=0.1)
+        assert found.mean() == pytest.approx(
+            block.value(matrix), abs=0.3
+        ) and found.var() == pytest.approx(known, rel=0.1)
     both = np.array([shared.value(matrix, subjects) for subjects in draws])
-    assert both.var() == pytest.approx((7 * np.arange(3)).var() / 3, rel=0.1)  # the same subjects on both sides
+    assert both.var() == pytest.approx(
+        (7 * np.arange(3)).var() / 3, rel=0.1
+    )  # the same subjects on both sides
 
 
 def test_intervals_hold_the_corrected_variance():
     once = compared()
-    found = intervals(blocks(), once, N, 200, 0)
-    again = intervals(blocks(), once, N, 200, 0)
-    other = intervals(blocks(), once, N, 200, 1)
+    found = bootstrap_intervals(blocks(), once, N, 200, 0)
+    again = bootstrap_intervals(blocks(), once, N, 200, 0)
+    other = bootstrap_intervals(blocks(), once, N, 200, 1)
     assert found == again != other
     for block, each in zip(blocks(), found, strict=True):
-        assert each.estimate == pytest.approx(block.value(once.all)) and each.low < each.estimate < each.high
+        assert (
+            each.estimate == pytest.approx(block.value(once.all))
+            and each.low < each.estimate < each.high
+        )
     rng = np.random.default_rng(5)
     values = rdms()
-    sd = np.std([drawn_by_hand(values[0], values[1], rng.integers(N, size=N)) for _ in range(400)], ddof=1)
-    (alone,) = intervals([Block(np.array([0]), np.array([1]), False)], once, N, 400, 0)
-    assert (alone.high - alone.low) / 2 == pytest.approx(t.ppf(0.975, N - 1) * sd * (N / (N - 1)) ** 0.5, rel=0.15)
+    sd = np.std(
+        [drawn_by_hand(values[0], values[1], rng.integers(N, size=N)) for _ in range(400)], ddof=1
+    )
+    (alone,) = bootstrap_intervals(
+        [SubjectBlock(np.array([0]), np.array([1]), False)], once, N, 400, 0
+    )
+    assert (alone.high - alone.low) / 2 == pytest.approx(
+        t.ppf(0.975, N - 1) * sd * (N / (N - 1)) ** 0.5, rel=0.15
+    )
 
 
 @pytest.mark.parametrize(("name", "sign"), [("spearman", 1), ("cka", 1), ("skl", -1)])
@@ -108,7 +141,18 @@ def test_p_is_small_for_what_is_related_and_not_for_what_is_not(name, sign):
     generator = torch.Generator().manual_seed(1)
     x, y = (torch.randn(N, 5, generator=generator, dtype=torch.float64) for _ in range(2))
     reps = [x, x + 0.1 * torch.randn(N, 5, generator=generator, dtype=torch.float64), y]
-    once = Compared(measure, torch.stack([input_of(measure, each, mse) for each in reps]), traits(measure).takes == "rdm")
+    once = ResampledMeasure(
+        measure,
+        torch.stack([measure_input(measure, each, mse) for each in reps]),
+        measure_traits(measure).takes == "rdm",
+    )
     ones = [np.array([k]) for k in range(3)]
-    p = unrelated([Block(ones[0], ones[1], False), Block(ones[0], ones[2], False)], once, N, 99, 0, sign)
+    p = permutation_p_values(
+        [SubjectBlock(ones[0], ones[1], False), SubjectBlock(ones[0], ones[2], False)],
+        once,
+        N,
+        99,
+        0,
+        sign,
+    )
     assert p[0] == 0.01 and p[1] > 0.05

@@ -9,38 +9,50 @@ from scipy.spatial.distance import pdist
 from torch import nn
 
 from rdl_cli.commands import activation_reader as opened
-from rdl_cli.commands.activation_reader import Opened
+from rdl_cli.commands.activation_reader import ReaderCache
 from rdl_cli.commands.compare_rdms import sources
-from rdl_cli.commands.compare_rdms.sources import layers_of, open_sources
-from rdl_cli.commands.compare_rdms_settings import Comparing
-from rdl_cli.commands.export_rdms.export_rdms import Teacher
-from rdl_cli.core.pixels import picture_digests
-from rdl_cli.datasets.base import load
+from rdl_cli.commands.compare_rdms.sources import open_sources, select_layers
+from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
+from rdl_cli.commands.export_rdms.export_rdms import ActivationReader
+from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.datasets.base import load_dataset
 from rdl_cli.runs.run import Run
 from rdl_cli.store.layout import RdmSpec
 from rdl_cli.store.store import Stimuli
-from rdl_cli.store.writer import create
+from rdl_cli.store.writer import create_store
 
-SETTINGS = Comparing(device="cpu", images=40)
+SETTINGS = CompareRdmsSettings(device="cpu", max_stimuli=40)
 
 
 def test_a_layer_called_pixels_is_not_replaced_by_the_pictures(teacher):
-    found = Opened(SETTINGS)(Run(teacher))
-    network = nn.Sequential(OrderedDict(pixels=nn.Conv2d(1, 2, 3), flat=nn.Flatten(), out=nn.Linear(72, 10))).eval()
+    found = ReaderCache(SETTINGS)(Run(teacher))
+    network = nn.Sequential(
+        OrderedDict(pixels=nn.Conv2d(1, 2, 3), flat=nn.Flatten(), out=nn.Linear(72, 10))
+    ).eval()
     (made,) = open_sources([teacher], SETTINGS)
-    source = sources._run("run", replace(found, network=network, shapes=dict.fromkeys(["pixels", "flat", "out"], (1,))))
+    source = sources._run(
+        "run",
+        replace(found, network=network, shapes=dict.fromkeys(["pixels", "flat", "out"], (1,))),
+    )
     (layer,) = source.read(["pixels"], np.arange(4))
     assert source.layers.count("pixels") == made.layers.count("pixels") == 1
-    assert layer.reps.shape == (4, 2, 6, 6) and made.read(["pixels"], np.arange(4))[0].reps[0].numel() == 64
+    assert (
+        layer.reps.shape == (4, 2, 6, 6)
+        and made.read(["pixels"], np.arange(4))[0].reps[0].numel() == 64
+    )
     assert "pixels" in [each.name for each in source.usual(np.arange(4))]
 
 
 def test_only_what_is_compared_is_read(teacher, monkeypatch):
     (source,) = open_sources([teacher], SETTINGS)
     asked: list[str] = []
-    read = Teacher.read
-    monkeypatch.setattr(Teacher, "read", lambda self, layers, rows: asked.extend(layers) or read(self, layers, rows))
-    kept = [layer.name for layer in layers_of([source], SETTINGS)]
+    read = ActivationReader.read
+    monkeypatch.setattr(
+        ActivationReader,
+        "read",
+        lambda self, layers, rows: asked.extend(layers) or read(self, layers, rows),
+    )
+    kept = [layer.name for layer in select_layers([source], SETTINGS)]
     assert {"pool1", "fc"} <= set(kept) <= set(asked) and asked == [
         layer for layer in source.layers if "." not in layer and layer != "pixels"
     ]
@@ -49,7 +61,11 @@ def test_only_what_is_compared_is_read(teacher, monkeypatch):
 
 def test_a_data_set_is_read_once_for_all_runs(teacher, student, monkeypatch):
     read = []
-    monkeypatch.setattr(opened, "load", lambda asked: read.append(asked.dataset) or load("digits", Path("data")))
+    monkeypatch.setattr(
+        opened,
+        "load",
+        lambda asked: read.append(asked.dataset) or load_dataset("digits", Path("data")),
+    )
     assert len(open_sources([teacher, student], SETTINGS)) == 2 and read == ["digits"]
 
 
@@ -60,7 +76,16 @@ def test_an_rdm_called_pixels_is_a_layer_beside_the_pictures_of_others(tmp_path)
     for name, seen in (("brain", None), ("task", images)):
         paths.append(tmp_path / f"{name}.h5")
         layer = "pixels" if seen is None else "IT"
-        with create(paths[-1], Stimuli(picture_digests(images), images=seen), {}, [RdmSpec(layer, 1, "float64", "mse")], "f") as writer:
+        with create_store(
+            paths[-1],
+            Stimuli(pixel_digests(images), images=seen),
+            {},
+            [RdmSpec(layer, 1, "float64", "mse")],
+            "f",
+        ) as writer:
             writer.write_rdm(layer, 0, 0, pdist(rng.normal(size=(12, 3))))
     settings = replace(SETTINGS, layers=["pixels"])
-    assert [layer.name for layer in layers_of(open_sources(paths, settings), settings)] == ["brain/pixels", "task/pixels"]
+    assert [layer.name for layer in select_layers(open_sources(paths, settings), settings)] == [
+        "brain/pixels",
+        "task/pixels",
+    ]

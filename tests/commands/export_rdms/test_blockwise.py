@@ -10,7 +10,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.store.layout import RdmSpec
 from rdl_cli.store.store import Stimuli, Store
-from rdl_cli.store.writer import create
+from rdl_cli.store.writer import create_store
 
 CPU = torch.device("cpu")
 SCIPY = {
@@ -29,7 +29,9 @@ def written(tmp_path):
     def write(reps, distance):
         stimuli = Stimuli(np.array([f"{i:064x}" for i in range(len(reps))], "S64"))
         path = tmp_path / f"{len(list(tmp_path.iterdir()))}.h5"
-        with create(path, stimuli, {}, [RdmSpec("layer", 1, "float32", distance)], "f") as writer:
+        with create_store(
+            path, stimuli, {}, [RdmSpec("layer", 1, "float32", distance)], "f"
+        ) as writer:
             job.write_rdm(writer, "layer", reps, distance, CPU)
         return np.array(Store.open(path).rdm("layer").values[0])
 
@@ -62,7 +64,10 @@ def test_a_constant_row_is_named(distance, dead, written, monkeypatch):
     monkeypatch.setattr(job, "DISTANCES_AT_ONCE", 9 * 2)
     reps = np.random.default_rng(0).random((9, 5)).astype(np.float32)
     reps[dead] = 0
-    with pytest.raises(UserError, match=rf"the RDM of `layer` has 1 constant rows: stimulus {dead} is 0\.5 from every other"):
+    with pytest.raises(
+        UserError,
+        match=rf"the RDM of `layer` has 1 constant rows: stimulus {dead} is 0\.5 from every other",
+    ):
         written(reps, distance)
     assert written(reps, "mse").any(), "but its distance in size is known"
 

@@ -13,21 +13,21 @@ from scipy.spatial.distance import pdist
 from torch import nn
 
 from rdl_cli.commands.export_rdms import export_rdms as job
-from rdl_cli.commands.settings import Export
+from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
-from rdl_cli.datasets.base import load
-from rdl_cli.datasets.loader import digests
+from rdl_cli.datasets.base import load_dataset
+from rdl_cli.datasets.loader import image_digests
 from rdl_cli.networks import weights
-from rdl_cli.networks.hooks import read
+from rdl_cli.networks.hooks import forward_with_layers
 from rdl_cli.store.store import Store, partial
 
 KILLED = -signal.SIGKILL
 EXPORT = """
 from pathlib import Path
 from rdl_cli.commands.export_rdms import export_rdms as job
-from rdl_cli.commands.settings import Export
+from rdl_cli.commands.settings import ExportSettings
 job.CHECKPOINT_EVERY = 2
-job.export_rdms(Path(teacher), Path(out), Export(**settings))
+job.export_rdms(Path(teacher), Path(out), ExportSettings(**settings))
 """
 KILL = """
 import os, signal
@@ -52,15 +52,17 @@ for name in methods:
 
 @pytest.fixture(scope="module")
 def splits(tmp_path_factory):
-    return load("digits", tmp_path_factory.mktemp("none"))
+    return load_dataset("digits", tmp_path_factory.mktemp("none"))
 
 
 @pytest.fixture(scope="module")
 def expected(teacher, splits):
     """Every layer of the training images, in one pass."""
-    network, _ = weights.load(teacher / "model.safetensors")
+    network, _ = weights.load_network(teacher / "model.safetensors")
     with torch.no_grad():
-        return read(network, splits.train.images.float() / 255, ["pool1", "pool2", "fc", "logits"])[1]
+        return forward_with_layers(
+            network, splits.train.images.float() / 255, ["pool1", "pool2", "fc", "logits"]
+        )[1]
 
 
 def left(folder):
@@ -73,81 +75,133 @@ class TestContent:
         assert found.layers == ("pool1", "pool2", "fc")
         for layer in found.layers:
             assert found.activations(layer).dtype == np.float32
-            np.testing.assert_allclose(found.activations(layer)[0], expected[layer], rtol=1e-5, atol=1e-6)
-        assert np.array_equal(found.stimuli.digests, digests(splits.train.images)) and np.array_equal(
-            found.stimuli.labels, splits.train.labels
-        )
+            np.testing.assert_allclose(
+                found.activations(layer)[0], expected[layer], rtol=1e-5, atol=1e-6
+            )
+        assert np.array_equal(
+            found.stimuli.digests, image_digests(splits.train.images)
+        ) and np.array_equal(found.stimuli.labels, splits.train.labels)
 
     @pytest.mark.parametrize("batch_size", [7, 1000, 5000])
     def test_the_batch_size_does_not_matter(self, batch_size, tiny, teacher, store, tmp_path):
         other = Store.open(tiny.export(teacher, tmp_path / "store.h5", batch_size=batch_size))
         for layer in other.layers:
-            np.testing.assert_allclose(other.activations(layer), Store.open(store).activations(layer), rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(
+                other.activations(layer), Store.open(store).activations(layer), rtol=1e-5, atol=1e-6
+            )
 
     @pytest.mark.parametrize("distance", ["mse", "correlation"])
     def test_rdms_equal_pdist_of_the_activations(self, distance, tiny, teacher, store, tmp_path):
-        found = Store.open(tiny.export(teacher, tmp_path / "rdms.h5", as_="rdm", distance=distance, layers=["pool2"]))
+        found = Store.open(
+            tiny.export(
+                teacher, tmp_path / "rdms.h5", as_="rdm", distance=distance, layers=["pool2"]
+            )
+        )
         reps = Store.open(store).activations("pool2")[0].reshape(1000, -1).astype(float)
         stack = found.rdm("pool2")
-        metric = {"mse": lambda x: pdist(x, "sqeuclidean") / x.shape[1], "correlation": lambda x: pdist(x, "correlation")}[distance]
+        metric = {
+            "mse": lambda x: pdist(x, "sqeuclidean") / x.shape[1],
+            "correlation": lambda x: pdist(x, "correlation"),
+        }[distance]
         np.testing.assert_allclose(stack.values[0], metric(reps), rtol=1e-3, atol=1e-6)
-        assert stack.distance == distance and left(tmp_path) == {"rdms.h5"}, "and no scratch is left"
+        assert stack.distance == distance and left(tmp_path) == {"rdms.h5"}, (
+            "and no scratch is left"
+        )
 
-    @pytest.mark.parametrize(("split", "n"), [("train", 1000), ("validation", 297), ("test", 500), ("all", 1797)])
+    @pytest.mark.parametrize(
+        ("split", "n"), [("train", 1000), ("validation", 297), ("test", 500), ("all", 1797)]
+    )
     def test_every_split(self, split, n, tiny, teacher, tmp_path, splits, capsys):
         found = Store.open(tiny.export(teacher, tmp_path / "store.h5", split=split, layers=["fc"]))
-        assert len(found.stimuli.digests) == n and f"% on the {split} images" in capsys.readouterr().err
+        assert (
+            len(found.stimuli.digests) == n
+            and f"% on the {split} images" in capsys.readouterr().err
+        )
         if split != "all":
-            assert np.array_equal(found.stimuli.digests, digests(getattr(splits, split).images))
+            assert np.array_equal(
+                found.stimuli.digests, image_digests(getattr(splits, split).images)
+            )
 
     def test_views_are_those_of_the_pictures(self, tiny, teacher, splits, tmp_path):
-        found = Store.open(tiny.export(teacher, tmp_path / "store.h5", views="hflip", layers=["fc"]))
-        network, _ = weights.load(teacher / "model.safetensors")
+        found = Store.open(
+            tiny.export(teacher, tmp_path / "store.h5", views="hflip", layers=["fc"])
+        )
+        network, _ = weights.load_network(teacher / "model.safetensors")
         with torch.no_grad():
-            mirrored = read(network, splits.train.images.flip(3).float() / 255, ["fc"])[1]["fc"]
+            mirrored = forward_with_layers(
+                network, splits.train.images.flip(3).float() / 255, ["fc"]
+            )[1]["fc"]
         np.testing.assert_allclose(found.activations("fc")[1], mirrored, rtol=1e-5, atol=1e-6)
 
     def test_layers_in_any_order_with_globs_and_logits(self, tiny, teacher, expected, tmp_path):
-        found = Store.open(tiny.export(teacher, tmp_path / "store.h5", layers=["logits,fc", "pool?"]))
+        found = Store.open(
+            tiny.export(teacher, tmp_path / "store.h5", layers=["logits,fc", "pool?"])
+        )
         assert found.layers == ("pool1", "pool2", "fc", "logits")
-        np.testing.assert_allclose(found.activations("logits")[0], expected["logits"], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(
+            found.activations("logits")[0], expected["logits"], rtol=1e-5, atol=1e-5
+        )
 
-    def test_the_error_of_the_teacher_is_said_and_kept(self, store, teacher, expected, splits, tiny, tmp_path, capsys):
+    def test_the_error_of_the_teacher_is_said_and_kept(
+        self, store, teacher, expected, splits, tiny, tmp_path, capsys
+    ):
         error = float((expected["logits"].argmax(1) != splits.train.labels).double().mean())
         assert Store.open(store).provenance["teacher_error"] == error
         tiny.export(teacher, tmp_path / "store.h5", layers=["fc"])
         said = capsys.readouterr().err.splitlines()
-        assert said[0].endswith(f"error {100 * error:.2f} % on the train images ({round(1000 * error)} of 1,000)")
+        assert said[0].endswith(
+            f"error {100 * error:.2f} % on the train images ({round(1000 * error)} of 1,000)"
+        )
         announced = float(re.search(r"activations, ([\d.]+) MB; the disk has", said[1])[1])
-        assert 0.2 <= (tmp_path / "store.h5").stat().st_size / 1e6 <= announced < 1, "1,000 × 50 × 4 bytes, and HDF5's own"
+        assert 0.2 <= (tmp_path / "store.h5").stat().st_size / 1e6 <= announced < 1, (
+            "1,000 × 50 × 4 bytes, and HDF5's own"
+        )
 
-    def test_the_forward_pass_ends_after_the_last_wanted_layer(self, tiny, teacher, tmp_path, monkeypatch):
+    def test_the_forward_pass_ends_after_the_last_wanted_layer(
+        self, tiny, teacher, tmp_path, monkeypatch
+    ):
         calls = []
         forward = nn.Linear.forward
-        monkeypatch.setattr(nn.Linear, "forward", lambda self, x: (calls.append(len(x)), forward(self, x))[1])
-        monkeypatch.setattr(job, "_say_error", lambda *_: None)
+        monkeypatch.setattr(
+            nn.Linear, "forward", lambda self, x: (calls.append(len(x)), forward(self, x))[1]
+        )
+        monkeypatch.setattr(job, "_log_teacher_error", lambda *_: None)
         tiny.export(teacher, tmp_path / "pools.h5", layers=["pool2,pool1"])
-        assert max(calls) <= 2, "only the two black pictures that ask for shapes reach the linear layers"
+        assert max(calls) <= 2, (
+            "only the two black pictures that ask for shapes reach the linear layers"
+        )
         tiny.export(teacher, tmp_path / "fc.h5", layers=["fc"])
         assert calls.count(100) == 10, "one linear layer for each of ten batches"
 
 
 class TestAgain:
-    def test_what_is_held_is_not_computed_again(self, tiny, teacher, store, tmp_path, monkeypatch, capsys):
+    def test_what_is_held_is_not_computed_again(
+        self, tiny, teacher, store, tmp_path, monkeypatch, capsys
+    ):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         before = out.stat().st_mtime_ns
-        monkeypatch.setattr(job, "read_only", lambda *_: pytest.fail("the network ran"))
+        monkeypatch.setattr(job, "read_layers", lambda *_: pytest.fail("the network ran"))
         tiny.export(teacher, out)
         tiny.export(teacher, out, layers=["fc"])
-        assert out.stat().st_mtime_ns == before and "holds fc of this teacher already" in capsys.readouterr().err
+        assert (
+            out.stat().st_mtime_ns == before
+            and "holds fc of this teacher already" in capsys.readouterr().err
+        )
 
-    def test_a_layer_more_keeps_the_old_ones_to_the_byte(self, tiny, teacher, store, tmp_path, monkeypatch):
+    def test_a_layer_more_keeps_the_old_ones_to_the_byte(
+        self, tiny, teacher, store, tmp_path, monkeypatch
+    ):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         asked = []
         monkeypatch.setattr(
-            job, "read_only", lambda net, x, layers, run=job.read_only: (asked.append(list(layers)), run(net, x, layers))[1]
+            job,
+            "read_only",
+            lambda net, x, layers, run=job.read_layers: (
+                asked.append(list(layers)),
+                run(net, x, layers),
+            )[1],
         )
         tiny.export(teacher, out, layers=["logits", "pool1"])
         assert {tuple(layers) for layers in asked} == {("logits",)}
@@ -156,26 +210,53 @@ class TestAgain:
         held = tiny.arrays(out)
         assert all(held[name] == array for name, array in tiny.arrays(store).items())
         found = Store.open(out)
-        assert set(found.layers) == {"pool1", "pool2", "fc", "logits", "flatten", "readout"} and found.has_rdm("flatten")
-        assert np.array_equal(found.activations("readout"), found.activations("logits")) and left(tmp_path) == {"store.h5"}
-        assert [each["layers"] for each in found.provenance["exports"]] == [["pool1", "pool2", "fc"], ["logits"], ["flatten"], ["readout"]]
-        assert [each["config"].get("as_") for each in found.provenance["exports"]] == ["activations", "activations", "rdm", "activations"]
+        assert set(found.layers) == {
+            "pool1",
+            "pool2",
+            "fc",
+            "logits",
+            "flatten",
+            "readout",
+        } and found.has_rdm("flatten")
+        assert np.array_equal(found.activations("readout"), found.activations("logits")) and left(
+            tmp_path
+        ) == {"store.h5"}
+        assert [each["layers"] for each in found.provenance["exports"]] == [
+            ["pool1", "pool2", "fc"],
+            ["logits"],
+            ["flatten"],
+            ["readout"],
+        ]
+        assert [each["config"].get("as_") for each in found.provenance["exports"]] == [
+            "activations",
+            "activations",
+            "rdm",
+            "activations",
+        ]
 
     def test_another_width_replaces_the_layer(self, tiny, teacher, store, tmp_path):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         tiny.export(teacher, out, layers=["fc"], dtype="float16")
         found = Store.open(out)
-        assert found.activations("fc").dtype == np.float16 and found.activations("pool1").dtype == np.float32
-        assert [each["layers"] for each in found.provenance["exports"]] == [["pool1", "pool2"], ["fc"]]
+        assert (
+            found.activations("fc").dtype == np.float16
+            and found.activations("pool1").dtype == np.float32
+        )
+        assert [each["layers"] for each in found.provenance["exports"]] == [
+            ["pool1", "pool2"],
+            ["fc"],
+        ]
 
-    def test_a_damaged_layer_is_not_copied_into_a_new_store(self, tiny, teacher, store, tmp_path, monkeypatch):
+    def test_a_damaged_layer_is_not_copied_into_a_new_store(
+        self, tiny, teacher, store, tmp_path, monkeypatch
+    ):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         with h5py.File(out, "r+") as file:
             file["layers/pool1/activations"][0, 0, 0, 0, 0] += 1
         before = out.read_bytes()
-        monkeypatch.setattr(job, "read_only", lambda *_: pytest.fail("the network ran"))
+        monkeypatch.setattr(job, "read_layers", lambda *_: pytest.fail("the network ran"))
         with pytest.raises(UserError, match="layer `pool1` is not what was written"):
             tiny.export(teacher, out, layers=["logits"])
         assert out.read_bytes() == before and left(tmp_path) == {"store.h5"}
@@ -184,12 +265,18 @@ class TestAgain:
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         tiny.export(teacher, out, layers=["fc"], distance="correlation")
-        assert [Store.open(out).attrs(layer)["distance"] for layer in ("fc", "pool1")] == ["correlation", "mse"]
+        assert [Store.open(out).attrs(layer)["distance"] for layer in ("fc", "pool1")] == [
+            "correlation",
+            "mse",
+        ]
 
     def test_a_store_of_others_is_refused(self, tiny, teacher, student, store, tmp_path):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
-        for run, changes, fact in ((teacher, {"split": "test"}, "is of another split"), (student, {}, "is of another teacher")):
+        for run, changes, fact in (
+            (teacher, {"split": "test"}, "is of another split"),
+            (student, {}, "is of another teacher"),
+        ):
             with pytest.raises(UserError, match=fact):
                 tiny.export(run, out, **changes)
         (tmp_path / "text.h5").write_text("mine")
@@ -199,11 +286,23 @@ class TestAgain:
 
     @pytest.mark.parametrize(
         ("which", "at", "torn"),
-        [("write", 1, False), ("write", 17, True), ("checkpoint", 1, False), ("checkpoint", 3, False), ("_finish", 1, False)],
+        [
+            ("write", 1, False),
+            ("write", 17, True),
+            ("checkpoint", 1, False),
+            ("checkpoint", 3, False),
+            ("_finish", 1, False),
+        ],
     )
-    def test_killed_anywhere_the_same_command_ends_with_the_same_store(self, which, at, torn, tiny, teacher, store, elsewhere, tmp_path):
+    def test_killed_anywhere_the_same_command_ends_with_the_same_store(
+        self, which, at, torn, tiny, teacher, store, elsewhere, tmp_path
+    ):
         out = tmp_path / "store.h5"
-        words = {"out": str(out), "teacher": str(teacher), "settings": {"layers": [tiny.LAYERS], "device": "cpu", "batch_size": 100}}
+        words = {
+            "out": str(out),
+            "teacher": str(teacher),
+            "settings": {"layers": [tiny.LAYERS], "device": "cpu", "batch_size": 100},
+        }
         assert elsewhere(KILL + EXPORT, which=which, at=at, torn=torn, **words) == KILLED
         assert not out.exists() and partial(out).exists()
         with pytest.raises(UserError, match="never finished"):
@@ -211,33 +310,76 @@ class TestAgain:
         tiny.export(teacher, out)
         assert tiny.same_arrays(out, store) and left(tmp_path) == {"store.h5"}
 
-    @pytest.mark.parametrize(("which", "at"), [("write", 5), ("write_rdm", 1), ("write_rdm", 2), ("_finish", 2)])
+    @pytest.mark.parametrize(
+        ("which", "at"), [("write", 5), ("write_rdm", 1), ("write_rdm", 2), ("_finish", 2)]
+    )
     def test_rdms_too(self, which, at, tiny, teacher, elsewhere, tmp_path):
-        words = {"teacher": str(teacher), "settings": {"layers": ["pool2,fc"], "device": "cpu", "as_": "rdm", "batch_size": 100}}
-        assert elsewhere(KILL + EXPORT, which=which, at=at, torn=False, out=str(tmp_path / "store.h5"), **words) == KILLED
+        words = {
+            "teacher": str(teacher),
+            "settings": {"layers": ["pool2,fc"], "device": "cpu", "as_": "rdm", "batch_size": 100},
+        }
+        assert (
+            elsewhere(
+                KILL + EXPORT,
+                which=which,
+                at=at,
+                torn=False,
+                out=str(tmp_path / "store.h5"),
+                **words,
+            )
+            == KILLED
+        )
         for name in ("store.h5", "whole.h5"):
             tiny.export(teacher, tmp_path / name, layers=["pool2,fc"], as_="rdm")
-        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and left(tmp_path) == {"store.h5", "whole.h5"}
+        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and left(
+            tmp_path
+        ) == {"store.h5", "whole.h5"}
 
     @pytest.mark.parametrize("other", ["layer", "teacher"])
-    def test_scratch_of_another_attempt_is_not_taken_for_ones_own(self, other, tiny, teacher, student, elsewhere, tmp_path):
-        words = {"teacher": str(teacher), "settings": {"layers": ["pool2"], "device": "cpu", "as_": "rdm", "batch_size": 100}}
-        assert elsewhere(KILL + EXPORT, which="write_rdm", at=1, torn=False, out=str(tmp_path / "store.h5"), **words) == KILLED
+    def test_scratch_of_another_attempt_is_not_taken_for_ones_own(
+        self, other, tiny, teacher, student, elsewhere, tmp_path
+    ):
+        words = {
+            "teacher": str(teacher),
+            "settings": {"layers": ["pool2"], "device": "cpu", "as_": "rdm", "batch_size": 100},
+        }
+        assert (
+            elsewhere(
+                KILL + EXPORT,
+                which="write_rdm",
+                at=1,
+                torn=False,
+                out=str(tmp_path / "store.h5"),
+                **words,
+            )
+            == KILLED
+        )
         assert len(left(tmp_path)) > 1, "the activations are there"
         run, layer = (teacher, "fc") if other == "layer" else (student, "pool2")
         for name in ("store.h5", "whole.h5"):
             tiny.export(run, tmp_path / name, layers=[layer], as_="rdm")
-        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and left(tmp_path) == {"store.h5", "whole.h5"}
+        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and left(
+            tmp_path
+        ) == {"store.h5", "whole.h5"}
 
-    def test_killed_while_adding_a_layer_the_old_store_is_whole(self, tiny, teacher, store, elsewhere, tmp_path):
+    def test_killed_while_adding_a_layer_the_old_store_is_whole(
+        self, tiny, teacher, store, elsewhere, tmp_path
+    ):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
-        words = {"out": str(out), "teacher": str(teacher), "settings": {"layers": ["logits"], "device": "cpu", "batch_size": 100}}
+        words = {
+            "out": str(out),
+            "teacher": str(teacher),
+            "settings": {"layers": ["logits"], "device": "cpu", "batch_size": 100},
+        }
         assert elsewhere(KILL + EXPORT, which="checkpoint", at=2, torn=False, **words) == KILLED
         assert tiny.same_arrays(out, store)
         tiny.export(teacher, out, layers=["logits"])
         held = tiny.arrays(out)
-        assert all(held[name] == array for name, array in tiny.arrays(store).items()) and "logits" in Store.open(out).layers
+        assert (
+            all(held[name] == array for name, array in tiny.arrays(store).items())
+            and "logits" in Store.open(out).layers
+        )
 
 
 class TestRefused:
@@ -261,11 +403,18 @@ class TestRefused:
         assert not left(tmp_path)
 
     def test_a_dry_run_writes_nothing(self, teacher, tiny, tmp_path, capsys):
-        found = job.export_rdms(teacher, tmp_path / "store.h5", Export(layers=[tiny.LAYERS], device="cpu"), dry_run=True)
-        assert found is None and not left(tmp_path) and " MB; the disk has" in capsys.readouterr().err
+        found = job.export_rdms(
+            teacher,
+            tmp_path / "store.h5",
+            ExportSettings(layers=[tiny.LAYERS], device="cpu"),
+            dry_run=True,
+        )
+        assert (
+            found is None and not left(tmp_path) and " MB; the disk has" in capsys.readouterr().err
+        )
 
     def test_a_disk_that_is_too_small_writes_nothing(self, teacher, tiny, tmp_path, monkeypatch):
-        monkeypatch.setattr(job, "room", lambda _: 1000)
+        monkeypatch.setattr(job, "free_bytes", lambda _: 1000)
         with pytest.raises(UserError, match=r"needs [\d,]+ bytes, the disk has 1,000 free"):
             tiny.export(teacher, tmp_path / "store.h5")
         assert not left(tmp_path)
@@ -273,10 +422,12 @@ class TestRefused:
     def test_values_that_float16_cannot_hold(self, tiny, teacher, tmp_path):
         loud = tmp_path / "loud"
         shutil.copytree(teacher, loud)
-        network, about = weights.load(loud / "model.safetensors")
+        network, about = weights.load_network(loud / "model.safetensors")
         network.conv1.weight.data *= 1e6
-        weights.save(network, loud / "model.safetensors", about)
-        with pytest.raises(UserError, match=r"layer `pool1` holds a value of .*, and float16 ends at 65504"):
+        weights.save_network(network, loud / "model.safetensors", about)
+        with pytest.raises(
+            UserError, match=r"layer `pool1` holds a value of .*, and float16 ends at 65504"
+        ):
             tiny.export(loud, tmp_path / "store.h5", dtype="float16")
         assert left(tmp_path) == {"loud"}
         tiny.export(loud, tmp_path / "store.h5")
@@ -284,12 +435,14 @@ class TestRefused:
     def test_a_constant_row(self, tiny, teacher, tmp_path):
         mute = tmp_path / "mute"
         shutil.copytree(teacher, mute)
-        network, about = weights.load(mute / "model.safetensors")
+        network, about = weights.load_network(mute / "model.safetensors")
         for parameter in network.fc.parameters():
             parameter.data.zero_()
-        weights.save(network, mute / "model.safetensors", about)
+        weights.save_network(network, mute / "model.safetensors", about)
         with pytest.raises(UserError, match="the RDM of `fc` has 1,000 constant rows"):
-            tiny.export(mute, tmp_path / "store.h5", layers=["fc"], as_="rdm", distance="correlation")
+            tiny.export(
+                mute, tmp_path / "store.h5", layers=["fc"], as_="rdm", distance="correlation"
+            )
         assert left(tmp_path) == {"mute"}
 
 
@@ -297,7 +450,7 @@ def test_pictures_are_read_at_the_size_of_the_training():
     trained = SimpleNamespace(config={"dataset": "folder:a", "image_size": 32})
 
     def size(**asked):
-        return job.with_pictures_of(trained, Export(**asked)).image_size
+        return job.add_stimuli(trained, ExportSettings(**asked)).image_size
 
     assert (size(), size(dataset="folder:a"), size(image_size=16)) == (32, 32, 16)
     assert size(dataset="folder:b") is None and size(dataset="folder:b", image_size=8) == 8

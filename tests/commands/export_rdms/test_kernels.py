@@ -8,23 +8,28 @@ import numpy as np
 import pytest
 import torch
 
-from rdl_cli.cli.render.show import as_rich
+from rdl_cli.cli.render.show import to_rich
 from rdl_cli.commands import show
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
 from rdl_cli.commands.compare_rdms.self_check import self_check
-from rdl_cli.commands.compare_rdms_settings import Comparing
+from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
 from rdl_cli.commands.export_rdms import blockwise as distances
-from rdl_cli.commands.plot.plot_data import Wanted, of_store
-from rdl_cli.commands.plot_settings import Heatmaps
+from rdl_cli.commands.plot.plot_data import LayerSelection, rdms_of_store
+from rdl_cli.commands.plot_settings import HeatmapSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.measures import MEASURES
 from rdl_cli.store.layout import KernelSpec
-from rdl_cli.store.store import Stimuli, Store, fingerprint
-from rdl_cli.store.writer import Writer, create
+from rdl_cli.store.store import Stimuli, Store, store_fingerprint
+from rdl_cli.store.writer import Writer, create_store
 
 CPU = torch.device("cpu")
 DEFAULTS = ["bayes", "cka", "sp", "rdl:pairs=500", "rsa", "cosine", "whitened"]
-OTHERS = ["bayes:measure=skl,center=stimuli", "cka:estimator=debiased", "rdl:distance=cosine", "rsa:distance=euclidean"]
+OTHERS = [
+    "bayes:measure=skl,center=stimuli",
+    "cka:estimator=debiased",
+    "rdl:distance=cosine",
+    "rsa:distance=euclidean",
+]
 """Objectives for which a kernel is enough."""
 
 
@@ -46,23 +51,41 @@ class TestStored:
         for layer in found.layers:
             stored, exact = found.kernel(layer), whole(store, layer)
             assert stored.values.shape == (1000 * 1001 // 2,) and stored.values.dtype == np.float32
-            assert stored.units == Store.open(store).activations(layer)[0, 0].size and stored.distance == "mse"
-            np.testing.assert_allclose(stored.values, exact[np.triu_indices(1000)], rtol=2e-6, atol=1e-6)
-        assert not found.has_rdm("fc") and not found.has_activations("fc") and Store.open(store).has_kernel("fc") is False
-        assert {path.name for path in kernels.parent.iterdir() if "kernels" in path.name} == {"kernels.h5"}, "and no scratch is left"
+            assert (
+                stored.units == Store.open(store).activations(layer)[0, 0].size
+                and stored.distance == "mse"
+            )
+            np.testing.assert_allclose(
+                stored.values, exact[np.triu_indices(1000)], rtol=2e-6, atol=1e-6
+            )
+        assert (
+            not found.has_rdm("fc")
+            and not found.has_activations("fc")
+            and Store.open(store).has_kernel("fc") is False
+        )
+        assert {path.name for path in kernels.parent.iterdir() if "kernels" in path.name} == {
+            "kernels.h5"
+        }, "and no scratch is left"
 
-    @pytest.mark.parametrize(("at_once", "columns"), [(1 << 24, 4096), (37 * 5, 4096), (37, 10), (1, 1)])
+    @pytest.mark.parametrize(
+        ("at_once", "columns"), [(1 << 24, 4096), (37 * 5, 4096), (37, 10), (1, 1)]
+    )
     def test_whatever_the_blocks(self, at_once, columns, tmp_path, monkeypatch):
         monkeypatch.setattr(distances, "DISTANCES_AT_ONCE", at_once)
         monkeypatch.setattr(distances, "COLUMNS_AT_ONCE", columns)
         x = np.random.default_rng(0).normal(size=(37, 4, 3)).astype(np.float32)
         flat = x.reshape(37, -1).astype(float)
-        np.testing.assert_allclose(self.written(tmp_path, x), (flat @ flat.T)[np.triu_indices(37)], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(
+            self.written(tmp_path, x), (flat @ flat.T)[np.triu_indices(37)], rtol=1e-6, atol=1e-7
+        )
 
     @pytest.mark.parametrize("spoil", [lambda x: 0 * x, lambda x: 50 + 0.01 * x, lambda x: x / 0])
     def test_what_float32_cannot_tell_apart_is_refused(self, spoil, tmp_path):
         x = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
-        with np.errstate(divide="ignore"), pytest.raises(UserError, match="too alike for a kernel in float32") as error:
+        with (
+            np.errstate(divide="ignore"),
+            pytest.raises(UserError, match="too alike for a kernel in float32") as error,
+        ):
             self.written(tmp_path, spoil(x))
         assert "--as rdm" in error.value.hint
         assert len(self.written(tmp_path, 5 + x)) == 210
@@ -70,22 +93,30 @@ class TestStored:
     def written(self, folder, reps):
         path = folder / f"{len(list(folder.iterdir()))}.h5"
         stimuli = Stimuli(np.array([f"{i:064x}" for i in range(len(reps))], "S64"))
-        with create(path, stimuli, {}, [KernelSpec("layer", "float32", "mse", reps[0].size)], "f") as writer:
+        with create_store(
+            path, stimuli, {}, [KernelSpec("layer", "float32", "mse", reps[0].size)], "f"
+        ) as writer:
             distances.write_kernel(writer, "layer", reps, CPU)
         return np.array(Store.open(path).kernel("layer").values)
 
-    def test_layers_more_are_kept_and_nothing_is_computed_again(self, tiny, teacher, kernels, store, tmp_path, monkeypatch):
+    def test_layers_more_are_kept_and_nothing_is_computed_again(
+        self, tiny, teacher, kernels, store, tmp_path, monkeypatch
+    ):
         out = tiny.export(teacher, tmp_path / "store.h5", as_="kernel", layers=["pool1"])
         tiny.export(teacher, out, layers=["fc"])
         tiny.export(teacher, out, as_="kernel", layers=["pool2"])
         held = Store.open(out)
         assert set(held.layers) == {"pool1", "pool2", "fc"} and held.has_activations("fc")
         for layer in ("pool1", "pool2"):
-            assert np.array_equal(held.kernel(layer).values, Store.open(kernels).kernel(layer).values)
+            assert np.array_equal(
+                held.kernel(layer).values, Store.open(kernels).kernel(layer).values
+            )
         monkeypatch.setattr(Writer, "write_kernel", lambda *_: pytest.fail("it was there"))
         tiny.export(teacher, out, as_="kernel", layers=["pool1,pool2"])
 
-    def test_an_interrupted_export_is_no_store_and_goes_on(self, tiny, teacher, kernels, tmp_path, monkeypatch):
+    def test_an_interrupted_export_is_no_store_and_goes_on(
+        self, tiny, teacher, kernels, tmp_path, monkeypatch
+    ):
         out, once = tmp_path / "kernels.h5", Writer.write_kernel
 
         def stopping(self, layer, start, values):
@@ -99,7 +130,9 @@ class TestStored:
         with pytest.raises(UserError, match="never finished"):
             Store.open(out)
         tiny.export(teacher, out, as_="kernel")
-        assert tiny.same_arrays(out, kernels) and [path.name for path in tmp_path.iterdir()] == ["kernels.h5"]
+        assert tiny.same_arrays(out, kernels) and [path.name for path in tmp_path.iterdir()] == [
+            "kernels.h5"
+        ]
 
     def test_what_no_kernel_can_be_is_refused(self, tiny, teacher, tmp_path):
         for changes, fact in (
@@ -117,7 +150,9 @@ class TestStored:
         with h5py.File(kernels) as file:
             content[file["layers/fc/kernel"].id.get_offset() + 4000] ^= 1
         path.write_bytes(content)
-        assert len(Store.open(path).kernel("pool1").values) and fingerprint(Store.open(path)) == fingerprint(Store.open(kernels))
+        assert len(Store.open(path).kernel("pool1").values) and store_fingerprint(
+            Store.open(path)
+        ) == store_fingerprint(Store.open(kernels))
         with pytest.raises(UserError, match="layer `fc` is not what was written"):
             Store.open(path).kernel("fc")
         path.write_bytes(kernels.read_bytes()[:-9000])
@@ -133,13 +168,21 @@ class TestStored:
             del group["kernel"]
             if what == "wrong length":
                 group.create_dataset("kernel", data=np.zeros(5, np.float32)).attrs["name"] = "fc"
-        said = r"shape \(5,\), which does not fit 1,000" if what == "wrong length" else "layers/fc holds none of activations, kernel, rdm"
+        said = (
+            r"shape \(5,\), which does not fit 1,000"
+            if what == "wrong length"
+            else "layers/fc holds none of activations, kernel, rdm"
+        )
         with pytest.raises(UserError, match=said):
             Store.open(path)
 
     def test_what_is_not_held_is_named(self, kernels, store):
         found = Store.open(kernels)
-        for ask, kind in ((found.activations, "activations"), (found.rdm, "rdm"), (found.views, "activations")):
+        for ask, kind in (
+            (found.activations, "activations"),
+            (found.rdm, "rdm"),
+            (found.views, "activations"),
+        ):
             with pytest.raises(UserError, match=r"`fc` of .* holds kernels, no") as error:
                 ask("fc")
             assert f"--as {kind}" in error.value.hint
@@ -151,79 +194,171 @@ class TestTaught:
     @pytest.mark.parametrize("objectives", [DEFAULTS, OTHERS])
     def test_the_losses_are_those_of_activations(self, objectives, tiny, kernels, follow, tmp_path):
         runs = [
-            tiny.train(tmp_path / name, objective=objectives, lr=0.0, epochs=None, steps=3, **follow | {"targets": targets})
+            tiny.train(
+                tmp_path / name,
+                objective=objectives,
+                lr=0.0,
+                epochs=None,
+                steps=3,
+                **follow | {"targets": targets},
+            )
             for name, targets in (("activations", follow["targets"]), ("kernel", str(kernels)))
         ]
         expected, found = (tiny.metrics(run)[0] for run in runs)
         terms = [name for name in expected if name.startswith("train/") and name.count("/") == 2]
         assert len(terms) == 3 * len(objectives) and all(expected[name] > 1e-6 for name in terms)
-        assert {name: found[name] for name in terms} == pytest.approx({name: expected[name] for name in terms}, rel=1e-4)
+        assert {name: found[name] for name in terms} == pytest.approx(
+            {name: expected[name] for name in terms}, rel=1e-4
+        )
 
     @pytest.mark.parametrize("objective", ["bayes", "cka"])
     def test_a_student_learns_from_it(self, objective, tiny, kernels, follow, tmp_path):
-        run = tiny.train(tmp_path / "run", objective=[objective], epochs=3, lr=0.05, **follow | {"targets": str(kernels)})
+        run = tiny.train(
+            tmp_path / "run",
+            objective=[objective],
+            epochs=3,
+            lr=0.05,
+            **follow | {"targets": str(kernels)},
+        )
         first, *_, last = tiny.metrics(run)
-        assert all(last[f"train/{objective}/{layer}"] < first[f"train/{objective}/{layer}"] for layer in tiny.LAYERS.split(","))
+        assert all(
+            last[f"train/{objective}/{layer}"] < first[f"train/{objective}/{layer}"]
+            for layer in tiny.LAYERS.split(",")
+        )
 
     @pytest.mark.parametrize(
         ("changes", "said", "hint"),
         [
-            *(({"objective": [name]}, "holds only a kernel of `pool1`", "--as activations") for name in ("hints", "at", "pkt", "rkd")),
-            ({"objective": ["rsa:distance=correlation"]}, "does not tell `correlation`", "--as activations"),
-            ({"objective": ["rdl:scale=none,distance=correlation"]}, "does not tell `correlation`", "--as activations"),
-            ({"objective": ["bayes:center=features"]}, "can't be centred over their features", "center=stimuli"),
+            *(
+                ({"objective": [name]}, "holds only a kernel of `pool1`", "--as activations")
+                for name in ("hints", "at", "pkt", "rkd")
+            ),
+            (
+                {"objective": ["rsa:distance=correlation"]},
+                "does not tell `correlation`",
+                "--as activations",
+            ),
+            (
+                {"objective": ["rdl:scale=none,distance=correlation"]},
+                "does not tell `correlation`",
+                "--as activations",
+            ),
+            (
+                {"objective": ["bayes:center=features"]},
+                "can't be centred over their features",
+                "center=stimuli",
+            ),
             ({"views": "hflip"}, "holds a kernel of `pool1`, of the pictures only", "--views"),
             ({"objective": ["kd"]}, "holds only kernels, and no `logits`", "cka"),
             ({"match": ["pool1=pool1@mean"]}, "holds kernels, no RDMs", "--as rdm"),
         ],
     )
-    def test_what_it_cannot_teach_is_refused_before_anything_is_written(self, changes, said, hint, tiny, kernels, follow, tmp_path):
+    def test_what_it_cannot_teach_is_refused_before_anything_is_written(
+        self, changes, said, hint, tiny, kernels, follow, tmp_path
+    ):
         with pytest.raises(UserError, match=said) as error:
-            tiny.train(tmp_path / "run", **follow | {"targets": str(kernels), "match": ["pool1=pool1"]} | changes)
+            tiny.train(
+                tmp_path / "run",
+                **follow | {"targets": str(kernels), "match": ["pool1=pool1"]} | changes,
+            )
         assert hint in error.value.hint and list(tmp_path.iterdir()) == []
 
     def test_an_rdm_is_no_kernel(self, tiny, teacher, follow, tmp_path):
         rdms = tiny.export(teacher, tmp_path / "rdms.h5", as_="rdm", layers=["fc"])
         with pytest.raises(UserError, match="holds only an RDM of `fc`") as error:
-            tiny.train(tmp_path / "run", objective=["cka"], **follow | {"targets": str(rdms), "match": ["fc"]})
+            tiny.train(
+                tmp_path / "run",
+                objective=["cka"],
+                **follow | {"targets": str(rdms), "match": ["fc"]},
+            )
         assert "--as kernel" in error.value.hint
 
 
 class TestCompared:
     def test_by_every_measure_as_activations(self, store, kernels):
-        measures = [f"{name}:samples=500" if name in ("tv", "jsd", "js-distance") else name for name in MEASURES.names()]
+        measures = [
+            f"{name}:samples=500" if name in ("tv", "jsd", "js-distance") else name
+            for name in MEASURES.names()
+        ]
         expected, found = (
-            compare_rdms([path], Comparing(measure=measures, images=80, draws=0, device="cpu", layers=["pool1,fc", "pool2"]))
+            compare_rdms(
+                [path],
+                CompareRdmsSettings(
+                    measure=measures,
+                    max_stimuli=80,
+                    n_resamples=0,
+                    device="cpu",
+                    layers=["pool1,fc", "pool2"],
+                ),
+            )
             for path in (store, kernels)
         )
-        assert [side.of for side in found.sides] == ["kernel"] * 3 and found.stimuli == expected.stimuli == 80
+        assert [side.of for side in found.sides] == [
+            "kernel"
+        ] * 3 and found.stimuli == expected.stimuli == 80
         for one, two in zip(expected.tables, found.tables, strict=True):
-            np.testing.assert_allclose(two.values, one.values, rtol=1e-5, atol=1e-5, err_msg=one.measure)
+            np.testing.assert_allclose(
+                two.values, one.values, rtol=1e-5, atol=1e-5, err_msg=one.measure
+            )
 
     @pytest.mark.parametrize("measure", ["cka", "spearman"])
     def test_beside_activations_with_intervals(self, measure, store, kernels):
-        settings = Comparing(measure=[measure], images=40, draws=20, device="cpu", layers=["fc"], distance="euclidean")
+        settings = CompareRdmsSettings(
+            measure=[measure],
+            max_stimuli=40,
+            n_resamples=20,
+            device="cpu",
+            layers=["fc"],
+            distance="euclidean",
+        )
         (pair,) = compare_rdms([store, kernels], settings).tables[0].pairs
-        assert pair.value == pytest.approx(1, abs=1e-5) and pair.low is not None and pair.p == pytest.approx(1 / 21)
+        assert (
+            pair.value == pytest.approx(1, abs=1e-5)
+            and pair.low is not None
+            and pair.p == pytest.approx(1 / 21)
+        )
 
     def test_what_a_kernel_does_not_tell_is_refused(self, kernels):
-        compare = partial(Comparing, draws=0, images=20, device="cpu")
+        compare = partial(CompareRdmsSettings, n_resamples=0, max_stimuli=20, device="cpu")
         with pytest.raises(UserError, match="does not tell `correlation`"):
             compare_rdms([kernels], compare(distance="correlation"))
         with pytest.raises(UserError, match="can't be centred over their features"):
             compare_rdms([kernels], compare(measure=["skl:center=features"]))
 
     def test_copies_are_what_theory_says(self, kernels):
-        measures = [f"{name}:samples=200" if name in ("tv", "jsd", "js-distance") else name for name in MEASURES.names()]
-        found = self_check([kernels], Comparing(measure=measures, images=30, device="cpu", layers=["pool1", "fc"]))
-        assert found.passed and {check.copy for check in found.checks} == {"identical", "scaled", "offset"}
+        measures = [
+            f"{name}:samples=200" if name in ("tv", "jsd", "js-distance") else name
+            for name in MEASURES.names()
+        ]
+        found = self_check(
+            [kernels],
+            CompareRdmsSettings(
+                measure=measures, max_stimuli=30, device="cpu", layers=["pool1", "fc"]
+            ),
+        )
+        assert found.passed and {check.copy for check in found.checks} == {
+            "identical",
+            "scaled",
+            "offset",
+        }
         by = {(check.measure, check.copy): check for check in found.checks}
-        assert by["cka", "offset"].passed and by["spearman", "offset"].passed, "blind to a vector that is added to every pattern"
-        assert by["skl", "offset"].expected is None and by["skl", "offset"].found > 0.1, "and this one sees it"
+        assert by["cka", "offset"].passed and by["spearman", "offset"].passed, (
+            "blind to a vector that is added to every pattern"
+        )
+        assert by["skl", "offset"].expected is None and by["skl", "offset"].found > 0.1, (
+            "and this one sees it"
+        )
 
 
 def test_it_is_drawn_as_activations_are(store, kernels):
-    drawn = [of_store(path, Heatmaps(layers=["fc"], per_class=3, distance="cosine"), Wanted(["fc"])) for path in (store, kernels)]
+    drawn = [
+        rdms_of_store(
+            path,
+            HeatmapSettings(layers=["fc"], per_class=3, distance="cosine"),
+            LayerSelection(["fc"]),
+        )
+        for path in (store, kernels)
+    ]
     expected, found = (each.layers[0] for each in drawn)
     assert found.distance == "cosine"
     np.testing.assert_allclose(found.values, expected.values, rtol=1e-4, atol=1e-5)
@@ -233,9 +368,14 @@ def test_it_is_shown(kernels, store, capsys):
     from rich.console import Console
 
     card = show.show(kernels)
-    assert [layer.units for layer in card.layers] == [Store.open(store).activations(layer.name)[0, 0].size for layer in card.layers]
-    assert all(layer.shape is None and layer.rdms == 0 and layer.notes == {} and layer.dtype == "float32" for layer in card.layers)
+    assert [layer.units for layer in card.layers] == [
+        Store.open(store).activations(layer.name)[0, 0].size for layer in card.layers
+    ]
+    assert all(
+        layer.shape is None and layer.rdms == 0 and layer.notes == {} and layer.dtype == "float32"
+        for layer in card.layers
+    )
     assert json.loads(json.dumps(show.as_dict(card)))["layers"][2]["units"] == card.layers[2].units
-    Console(width=200).print(as_rich(card))
+    Console(width=200).print(to_rich(card))
     assert f"of {card.layers[2].units:,} units" in capsys.readouterr().out
     assert all(layer.units is None for layer in show.show(store).layers)

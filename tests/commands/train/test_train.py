@@ -14,25 +14,31 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rdl_cli.commands.settings import Student
+from rdl_cli.commands.settings import StudentSettings
 from rdl_cli.commands.show import show
 from rdl_cli.commands.train import setup as lessons
 from rdl_cli.commands.train import train as job
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.base import Splits
-from rdl_cli.networks.factory import Pictures, build
+from rdl_cli.networks.factory import InputShape, build_network
 from rdl_cli.runs.run import Run
 from rdl_cli.training.lr_schedule import SCHEDULES
 
 KILLED = -signal.SIGKILL
-WRITTEN = ["provenance.json", "config.toml", *["checkpoint.pt", "metrics.csv"] * 2, "model.safetensors", "predictions.h5"]
+WRITTEN = [
+    "provenance.json",
+    "config.toml",
+    *["checkpoint.pt", "metrics.csv"] * 2,
+    "model.safetensors",
+    "predictions.h5",
+]
 
 RUN = """
 from pathlib import Path
-from rdl_cli.commands.settings import Student
+from rdl_cli.commands.settings import StudentSettings
 from rdl_cli.commands.train.train import train
-train(Path(out), Student(**settings), resume)
+train(Path(out), StudentSettings(**settings), resume)
 """
 KILL = """
 import os, signal
@@ -72,7 +78,9 @@ def whole(path):
     return {p.name for p in path.iterdir()} == set(WRITTEN)
 
 
-def test_the_same_seed_gives_the_same_run_to_the_bit_and_another_seed_another(tiny, student, settings, tmp_path):
+def test_the_same_seed_gives_the_same_run_to_the_bit_and_another_seed_another(
+    tiny, student, settings, tmp_path
+):
     again = tiny.train(tmp_path / "again", **settings)
     assert whole(again) and tiny.same(again, student)
     other = tiny.train(tmp_path / "other", **settings | {"seed": 1})
@@ -93,8 +101,12 @@ def test_training_learns(tiny, teacher):
     assert rows[-1]["validation_error"] < 0.15 and rows[-1]["train/task"] < rows[0]["train/task"]
     found = {epoch: Run(teacher).predictions(epoch) for epoch in ("final", "best")}
     for said in found.values():
-        assert said.predicted.tolist() == said.logits.argmax(1).tolist() and said.errors / 500 < 0.15
-    assert len(set(found["final"].digests.tolist())) > 490, "each test picture is known by its pixels"
+        assert (
+            said.predicted.tolist() == said.logits.argmax(1).tolist() and said.errors / 500 < 0.15
+        )
+    assert len(set(found["final"].digests.tolist())) > 490, (
+        "each test picture is known by its pixels"
+    )
 
 
 def test_the_best_epoch_is_the_first_of_the_lowest_validation_error(tiny, student, tmp_path):
@@ -110,13 +122,21 @@ def test_the_best_epoch_is_the_first_of_the_lowest_validation_error(tiny, studen
 def test_metrics_tell_every_term_unweighted_with_its_weight_and_share(tiny, student):
     for epoch, row in enumerate(tiny.metrics(student)):
         terms = ["task", *(f"rdl/{layer}" for layer in tiny.LAYERS.split(","))]
-        assert {f"{kind}/{term}" for kind in ("train", "weight", "share") for term in terms} < row.keys()
-        assert sum(row[f"share/{term}"] for term in terms) == pytest.approx(1)
-        assert row["weight/task"] == 1 and row["weight/rdl/fc"] == pytest.approx(1 - epoch / 2), "α_e = α_0 (1 − e/E)"
+        assert {
+            f"{kind}/{term}" for kind in ("train", "weight", "grad_fraction") for term in terms
+        } < row.keys()
+        assert sum(row[f"grad_fraction/{term}"] for term in terms) == pytest.approx(1)
+        assert row["weight/task"] == 1 and row["weight/rdl/fc"] == pytest.approx(1 - epoch / 2), (
+            "α_e = α_0 (1 − e/E)"
+        )
 
 
-@pytest.mark.parametrize("at", range(1, len(WRITTEN) + 1), ids=[f"{k}-{name}" for k, name in enumerate(WRITTEN, 1)])
-def test_a_kill_before_any_file_is_named_leaves_a_run_that_goes_on_to_the_bit(at, tiny, student, settings, elsewhere, tmp_path):
+@pytest.mark.parametrize(
+    "at", range(1, len(WRITTEN) + 1), ids=[f"{k}-{name}" for k, name in enumerate(WRITTEN, 1)]
+)
+def test_a_kill_before_any_file_is_named_leaves_a_run_that_goes_on_to_the_bit(
+    at, tiny, student, settings, elsewhere, tmp_path
+):
     out = tmp_path / "run"
     assert elsewhere(KILL + RUN, out=str(out), settings=settings, resume=False, at=at) == KILLED
     assert not Run(out).finished and not whole(out)
@@ -124,10 +144,14 @@ def test_a_kill_before_any_file_is_named_leaves_a_run_that_goes_on_to_the_bit(at
     assert tiny.same(out, student) and whole(out), "nor is anything left of the broken attempt"
 
 
-def test_a_kill_in_the_middle_of_a_checkpoint_leaves_a_run_that_goes_on_to_the_bit(tiny, student, settings, elsewhere, tmp_path):
+def test_a_kill_in_the_middle_of_a_checkpoint_leaves_a_run_that_goes_on_to_the_bit(
+    tiny, student, settings, elsewhere, tmp_path
+):
     out = tmp_path / "run"
     assert elsewhere(TEAR + RUN, out=str(out), settings=settings, resume=False) == KILLED
-    assert len(list(out.glob(".checkpoint.pt.*"))) == 1 and (out / "checkpoint.pt").exists(), "half of the second beside the first"
+    assert len(list(out.glob(".checkpoint.pt.*"))) == 1 and (out / "checkpoint.pt").exists(), (
+        "half of the second beside the first"
+    )
     tiny.train(out, resume=True, **settings)
     assert tiny.same(out, student) and whole(out)
 
@@ -138,7 +162,9 @@ def test_a_damaged_checkpoint_is_named(tiny, student, settings, elsewhere, tmp_p
     file = out / "checkpoint.pt"
     before = file.read_bytes()
     with ZipFile(file) as archive:
-        largest = max((archive.read(name) for name in archive.namelist()), key=len)  # between the parts there is padding
+        largest = max(
+            (archive.read(name) for name in archive.namelist()), key=len
+        )  # between the parts there is padding
     for damage in (cut, lambda file: flip(file, at=before.find(largest) + len(largest) // 2)):
         file.write_bytes(before)
         damage(file)
@@ -176,25 +202,42 @@ def test_resume_passes_over_what_is_finished(tiny, settings, tmp_path):
     tiny.train(tmp_path / "runs", **runs)
     times = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
     tiny.train(tmp_path / "runs", resume=True, **runs)
-    assert times == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()} and len(times) == 12
+    assert (
+        times == {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*") if p.is_file()}
+        and len(times) == 12
+    )
     tiny.train(tmp_path / "runs", resume=True, **runs | {"seeds": "0..2"})
     assert {p.name for p in (tmp_path / "runs").iterdir()} == {"seed0", "seed1", "seed2"}
-    assert tiny.same(tmp_path / "runs/seed2", tiny.train(tmp_path / "alone", **settings | {"seed": 2, "epochs": 1}))
+    assert tiny.same(
+        tmp_path / "runs/seed2",
+        tiny.train(tmp_path / "alone", **settings | {"seed": 2, "epochs": 1}),
+    )
     assert tomllib.loads((tmp_path / "runs/seed2/config.toml").read_text())["seed"] == 2
 
 
 def test_steps_are_as_many_as_were_asked_for(tiny, tmp_path, capsys):
-    run = tiny.train(tmp_path / "run", steps=11, batch_size=500, precision="64-true")
-    assert torch.load(run / "checkpoint.pt", weights_only=True)["optimizer"]["state"], "it has learnt"
+    run = tiny.train(tmp_path / "run", max_steps=11, batch_size=500, precision="64-true")
+    assert torch.load(run / "checkpoint.pt", weights_only=True)["optimizer"]["state"], (
+        "it has learnt"
+    )
     said = capsys.readouterr().err
     assert "11 steps in 6 epochs" in said and len(tiny.metrics(run)) == 6
-    assert "the weights are kept as float32" in said and {t.dtype for t in load_file(run / "model.safetensors").values()} == {torch.float32}
+    assert "the weights are kept as float32" in said and {
+        t.dtype for t in load_file(run / "model.safetensors").values()
+    } == {torch.float32}
 
 
 def test_more_pairs_than_there_are_is_said_once(tiny, follow, tmp_path, capsys):
     for pairs, times in ((4950, 0), (4951, 1)):
-        tiny.train(tmp_path / str(pairs), objective=[f"rdl:pairs={pairs}"], **follow | {"epochs": 1})
-        assert capsys.readouterr().err.count("rdl: 100 images have 4,950 pairs; asked for 4,951, all are used") == times
+        tiny.train(
+            tmp_path / str(pairs), objective=[f"rdl:pairs={pairs}"], **follow | {"epochs": 1}
+        )
+        assert (
+            capsys.readouterr().err.count(
+                "rdl: 100 images have 4,950 pairs; asked for 4,951, all are used"
+            )
+            == times
+        )
 
 
 def test_resume_with_other_settings_names_the_values(tiny, student, settings):
@@ -226,8 +269,10 @@ def test_what_is_there_already_is_left_alone(tiny, student, settings, tmp_path):
 
 def test_config_toml_reruns_the_run(student, tmp_path):
     config = tomllib.loads((student / "config.toml").read_text())
-    job.train(tmp_path / "run", Student(**config))
-    assert (tmp_path / "run/model.safetensors").read_bytes() == (student / "model.safetensors").read_bytes()
+    job.train(tmp_path / "run", StudentSettings(**config))
+    assert (tmp_path / "run/model.safetensors").read_bytes() == (
+        student / "model.safetensors"
+    ).read_bytes()
 
 
 def test_provenance_names_parents_and_versions(tiny, student, store, teacher):
@@ -252,7 +297,9 @@ def test_no_epochs_evaluate_what_init_gives(tiny, teacher, tmp_path):
     run = tiny.train(tmp_path / "run", epochs=0, init=str(teacher))
     assert (run / "model.safetensors").read_bytes() == (teacher / "model.safetensors").read_bytes()
     for epoch in ("final", "best"):
-        assert np.array_equal(Run(run).predictions(epoch).logits, Run(teacher).predictions("final").logits)
+        assert np.array_equal(
+            Run(run).predictions(epoch).logits, Run(teacher).predictions("final").logits
+        )
     show(run, verify=True)
     with pytest.raises(UserError, match="--epochs 0"):
         tiny.train(tmp_path / "none", epochs=0)
@@ -308,21 +355,28 @@ class TestOwnNetworks:
         assert np.array_equal(Run(run).predictions().logits, Run(again).predictions().logits)
 
     def test_other_generators_are_seeded_too(self, tiny, tmp_path):
-        one, other = (tiny.train(tmp_path / name, network="own_networks:Noisy") for name in ("one", "other"))
+        one, other = (
+            tiny.train(tmp_path / name, network="own_networks:Noisy") for name in ("one", "other")
+        )
         assert tiny.same(one, other)
 
     @pytest.mark.parametrize(
         ("settings", "says"),
         [
             ({"network": "own_networks:Empty"}, "has no weights that could be trained"),
-            ({"network": "own_networks:narrow", "batch_size": 1, "train_size": 20}, "no variance to divide by"),
+            (
+                {"network": "own_networks:narrow", "batch_size": 1, "train_size": 20},
+                "no variance to divide by",
+            ),
             ({"network": "own_networks:Aux"}, "gives a tuple in training"),
             ({"network": "own_networks:broken"}, "could not be built .* KeyError: 'weights'"),
             ({"task_weight": 0.0}, "nothing is left to learn"),
             ({"network": "mnist-cnn:width=0"}, "leaves no features"),
         ],
     )
-    def test_what_can_not_be_trained_is_one_error_and_leaves_nothing(self, settings, says, tiny, tmp_path):
+    def test_what_can_not_be_trained_is_one_error_and_leaves_nothing(
+        self, settings, says, tiny, tmp_path
+    ):
         with pytest.raises(UserError, match=says):
             tiny.train(tmp_path / "new" / "run", **settings)
         assert not (tmp_path / "new").exists()
@@ -357,7 +411,7 @@ def test_init_copies_what_fits_and_says_what_does_not(tiny, teacher, tmp_path, c
 
 
 class TestLabels:
-    """What `--train-size` and `--unlabelled` let a student know."""
+    """What `--train-size` and `--use-unlabelled` let a student know."""
 
     few = {"train_size": 20, "unlabelled": True, "batch_size": 10, "epochs": 1}  # noqa: RUF012
 
@@ -375,7 +429,9 @@ class TestLabels:
         tiny.train(out, **changes)
         return batches
 
-    def test_the_baseline_gets_the_same_labelled_draws_and_steps(self, tiny, follow, tmp_path, monkeypatch):
+    def test_the_baseline_gets_the_same_labelled_draws_and_steps(
+        self, tiny, follow, tmp_path, monkeypatch
+    ):
         with monkeypatch.context() as patch:
             baseline = self.shown(patch, tiny, tmp_path / "baseline", **self.few)
         with monkeypatch.context() as patch:
@@ -383,17 +439,23 @@ class TestLabels:
         assert len(baseline) == len(student) == 98, "a pass over the 980 that have no label"
         for mine, theirs in zip(baseline, student, strict=True):
             known = theirs.labels >= 0
-            assert known.sum() == 10 and torch.equal(mine.ids, theirs.ids[known]) and torch.equal(mine.labels, theirs.labels[known])
+            assert (
+                known.sum() == 10
+                and torch.equal(mine.ids, theirs.ids[known])
+                and torch.equal(mine.labels, theirs.labels[known])
+            )
             assert torch.equal(mine.images, theirs.images[known])
         seen = torch.cat([batch.ids for batch in student])
-        assert len(seen.unique()) == 1000 and len(torch.cat([b.ids for b in baseline]).unique()) == 20
+        assert (
+            len(seen.unique()) == 1000 and len(torch.cat([b.ids for b in baseline]).unique()) == 20
+        )
 
     def test_labels_of_unlabelled_images_change_nothing(self, tiny, follow, tmp_path, monkeypatch):
         semi = tiny.train(tmp_path / "semi", **self.few, **follow)
-        load, of = job.load, lessons.Plan.of
+        load, of = job.load_splits, lessons.TrainingPlan.of
         truth = of(tiny.settings(**self.few), load(tiny.settings()).train, Seeds(0))
 
-        def permuted(settings: Student) -> Splits:
+        def permuted(settings: StudentSettings) -> Splits:
             splits = load(settings)
             known = torch.isin(splits.train.ids, truth.labelled.ids)
             labels = torch.where(known, splits.train.labels, (splits.train.labels + 1) % 10)
@@ -403,17 +465,23 @@ class TestLabels:
         def drawn(settings, train, seeds):
             """The draw by class looks at all labels; this one is that of the true ones."""
             known = torch.isin(train.ids, truth.labelled.ids)
-            return replace(truth, labelled=train.at(known.nonzero().flatten()), unlabelled=train.at((~known).nonzero().flatten()))
+            return replace(
+                truth,
+                labelled=train.at(known.nonzero().flatten()),
+                unlabelled=train.at((~known).nonzero().flatten()),
+            )
 
-        monkeypatch.setattr(job, "load", permuted)
-        monkeypatch.setattr(lessons.Plan, "of", drawn)
+        monkeypatch.setattr(job, "load_splits", permuted)
+        monkeypatch.setattr(lessons.TrainingPlan, "of", drawn)
         assert tiny.same(tiny.train(tmp_path / "run", **self.few, **follow), semi)
 
     def test_more_labels_than_images_are_refused(self, tiny, tmp_path):
-        with pytest.raises(UserError, match="1,001 labelled images were asked for; the training split has 1,000"):
+        with pytest.raises(
+            UserError, match="1,001 labelled images were asked for; the training split has 1,000"
+        ):
             tiny.train(tmp_path / "run", train_size=1001)
-        with pytest.raises(UserError, match="--unlabelled"):
-            tiny.train(tmp_path / "run", unlabelled=True)
+        with pytest.raises(UserError, match="--use-unlabelled"):
+            tiny.train(tmp_path / "run", use_unlabelled=True)
         assert not any(tmp_path.iterdir())
 
 
@@ -429,14 +497,21 @@ class TestNotFinite:
 
     def test_nor_do_weights_that_are_no_numbers(self, tiny, tmp_path):
         """Nor the folder of seeds, and the one above it, that would have been made for the run."""
-        state = build(tiny.TINY["network"], Pictures(1, 8, 8), 10).state_dict()
-        torch.save({name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()}, tmp_path / "nan.pt")
+        state = build_network(tiny.TINY["network"], InputShape(1, 8, 8), 10).state_dict()
+        torch.save(
+            {name: torch.full_like(tensor, torch.nan) for name, tensor in state.items()},
+            tmp_path / "nan.pt",
+        )
         with pytest.raises(UserError, match="outputs are not finite"):
-            tiny.train(tmp_path / "new" / "runs", init=str(tmp_path / "nan.pt"), epochs=0, seeds="0,1")
+            tiny.train(
+                tmp_path / "new" / "runs", init=str(tmp_path / "nan.pt"), epochs=0, seeds="0,1"
+            )
         assert [path.name for path in tmp_path.iterdir()] == ["nan.pt"]
 
     def test_keeps_the_epochs_before_it(self, tiny, tmp_path, monkeypatch):
-        monkeypatch.setitem(SCHEDULES._members, "explosive", lambda epochs: lambda time: 1e30 if time >= 1 else 1.0)
+        monkeypatch.setitem(
+            SCHEDULES._members, "explosive", lambda epochs: lambda time: 1e30 if time >= 1 else 1.0
+        )
         SCHEDULES.names()
         with pytest.raises(UserError, match="in epoch 2, step 2"):
             tiny.train(tmp_path / "run", schedule="explosive")
@@ -450,9 +525,9 @@ from rdl_cli.commands.train import train as job
 if environment["RANK"] != "0":
     os.replace = os.mkdir = None  # only the first process writes
 finish = job._finish
-def keeping(run, lesson, learner, *rest):
-    torch.save(learner.state_dict(), f"{out}.{lesson.fabric.global_rank}.pt")
-    finish(run, lesson, learner, *rest)
+def keeping(run, setup, module, *rest):
+    torch.save(module.state_dict(), f"{out}.{setup.fabric.global_rank}.pt")
+    finish(run, setup, module, *rest)
 job._finish = keeping
 """
 
@@ -462,7 +537,12 @@ def together(elsewhere, out, settings, world=2):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    base = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world), "LOCAL_WORLD_SIZE": str(world)}
+    base = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(world),
+        "LOCAL_WORLD_SIZE": str(world),
+    }
     base |= {"TORCHELASTIC_RUN_ID": "test", "GROUP_RANK": "0", "ROLE_RANK": "0"}
     processes = [
         elsewhere(
@@ -482,14 +562,20 @@ def together(elsewhere, out, settings, world=2):
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"network": "nin:width=0.1", "match": ["pool1=pool1"], "lr": 0.01}, {"objective": ["hints"], "match": ["pool2"]}],
+    [
+        {},
+        {"network": "nin:width=0.1", "match": ["pool1=pool1"], "lr": 0.01},
+        {"objective": ["hints"], "match": ["pool2"]},
+    ],
     ids=["rdl", "batch norm", "heads that rest"],
 )
 def test_two_processes_train_one_student(changes, tiny, settings, elsewhere, tmp_path):
     assert together(elsewhere, tmp_path / "run", settings | changes) == [0, 0]
     assert whole(tmp_path / "run")
     mine, theirs = (torch.load(tmp_path / f"run.{rank}.pt", weights_only=True) for rank in (0, 1))
-    assert mine.keys() == theirs.keys() and all(torch.equal(mine[name], theirs[name]) for name in mine)
+    assert mine.keys() == theirs.keys() and all(
+        torch.equal(mine[name], theirs[name]) for name in mine
+    )
     saved = load_file(tmp_path / "run/model.safetensors")
     assert all(torch.equal(mine[f"student.{name}"], tensor) for name, tensor in saved.items())
     first, last = tiny.metrics(tmp_path / "run")
@@ -499,11 +585,19 @@ def test_two_processes_train_one_student(changes, tiny, settings, elsewhere, tmp
 @pytest.mark.parametrize("precision", ["bf16-mixed", "64-true"])
 def test_other_precisions_train(precision, tiny, follow, store, teacher, tmp_path):
     for name, targets in (("stored", store), ("live", teacher)):
-        run = tiny.train(tmp_path / name, **follow | {"targets": str(targets), "precision": precision})
+        run = tiny.train(
+            tmp_path / name, **follow | {"targets": str(targets), "precision": precision}
+        )
         first, last = tiny.metrics(run)
-        assert last["train/task"] < first["train/task"] and last["train/rdl/pool1"] < first["train/rdl/pool1"]
-        assert first["share/rdl/fc"] > 0
-        assert all(tensor.dtype == torch.float32 for tensor in load_file(run / "model.safetensors").values())
+        assert (
+            last["train/task"] < first["train/task"]
+            and last["train/rdl/pool1"] < first["train/rdl/pool1"]
+        )
+        assert first["grad_fraction/rdl/fc"] > 0
+        assert all(
+            tensor.dtype == torch.float32
+            for tensor in load_file(run / "model.safetensors").values()
+        )
 
 
 def test_a_run_does_not_go_on_with_a_teacher_that_has_changed(tiny, teacher, tmp_path, monkeypatch):
@@ -543,8 +637,13 @@ def test_a_finished_run_whose_store_has_changed_is_not_passed_over(tiny, teacher
 def test_the_logits_that_kd_follows_unasked_are_remembered(tiny, teacher, tmp_path):
     store = tmp_path / "teacher.h5"
     tiny.export(teacher, store, layers=["fc", "logits"])
-    for name, more, layers in (("kd", {}, ["logits"]), ("both", {"match": ["fc"], "objective": ["rdl", "kd"]}, ["fc", "logits"])):
-        run = Run(tiny.train(tmp_path / name, **{"targets": str(store), "objective": ["kd"]} | more))
+    for name, more, layers in (
+        ("kd", {}, ["logits"]),
+        ("both", {"match": ["fc"], "objective": ["rdl", "kd"]}, ["fc", "logits"]),
+    ):
+        run = Run(
+            tiny.train(tmp_path / name, **{"targets": str(store), "objective": ["kd"]} | more)
+        )
         (parent,) = (parent for parent in run.provenance["parents"] if parent["kind"] == "store")
         assert parent["layers"] == layers
 
@@ -555,7 +654,12 @@ def test_a_run_of_an_older_rdl_that_knew_its_store_otherwise_says_so(tiny, teach
     settings = {"targets": str(store), "match": ["fc"]}
     run = Run(tiny.train(out, **settings))
     (out / "predictions.h5").unlink()
-    parents = [{key: parent[key] for key in ("kind", "path", "fingerprint")} for parent in run.provenance["parents"]]
-    run.write_provenance(run.provenance | {"parents": [*parents[:-1], parents[-1] | {"fingerprint": "f" * 64}]})
+    parents = [
+        {key: parent[key] for key in ("kind", "path", "fingerprint")}
+        for parent in run.provenance["parents"]
+    ]
+    run.write_provenance(
+        run.provenance | {"parents": [*parents[:-1], parents[-1] | {"fingerprint": "f" * 64}]}
+    )
     with pytest.raises(UserError, match="was begun by an older rdl, which knew the store"):
         tiny.train(out, resume=True, **settings)

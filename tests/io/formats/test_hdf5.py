@@ -7,10 +7,10 @@ import rsatoolbox
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.read import READERS, find, read
+from rdl_cli.io.read import READERS, find_arrays, read_rdms
 from rdl_cli.store.layout import RdmSpec
 from rdl_cli.store.store import Stimuli
-from rdl_cli.store.writer import create
+from rdl_cli.store.writer import create_store
 
 N = 5
 RNG = np.random.default_rng(5)
@@ -27,10 +27,12 @@ def put(path, **datasets):
 
 
 @pytest.mark.parametrize(
-    "array,k", [(SQUARES[0], 1), (SQUARES, 4), (np.moveaxis(SQUARES, 0, 2), 4), (VECTORS, 4), (VECTORS[0], 1)], ids=str
+    "array,k",
+    [(SQUARES[0], 1), (SQUARES, 4), (np.moveaxis(SQUARES, 0, 2), 4), (VECTORS, 4), (VECTORS[0], 1)],
+    ids=str,
 )
 def test_squares_stacks_and_triangles(array, k, tmp_path):
-    (found,) = read([put(tmp_path / "x.h5", anything=array)])
+    (found,) = read_rdms([put(tmp_path / "x.h5", anything=array)])
     assert found.region == "anything" and np.array_equal(found.values, VECTORS[:k])
     assert found.subjects == (("1", "2", "3", "4") if k > 1 else ("",))
 
@@ -47,15 +49,20 @@ def test_groups_names_and_what_is_no_rdm(kind, tmp_path):
         w=RNG.random((2, 3, 4, 4)),
         note="by me",
     )
-    it, v1 = read([path])
-    assert all(any(f"skipped: features {N} × 12, w 2 × 3 × 4 × 4" in note for note in each.notes) for each in (it, v1))
-    assert (it.region, v1.region, it.stimuli) == ("IT", "V1", NAMES) and np.array_equal(it.values, VECTORS)
+    it, v1 = read_rdms([path])
+    assert all(
+        any(f"skipped: features {N} × 12, w 2 × 3 × 4 × 4" in note for note in each.notes)
+        for each in (it, v1)
+    )
+    assert (it.region, v1.region, it.stimuli) == ("IT", "V1", NAMES) and np.array_equal(
+        it.values, VECTORS
+    )
 
 
 def test_regions_of_several_groups_keep_the_groups_name(tmp_path):
     path = put(tmp_path / "x.h5", s1__IT=SQUARES[0], s2__IT=SQUARES[1])
-    assert [each.region for each in read([path])] == ["s1.IT", "s2.IT"]
-    (it,) = read([path], regions=("IT=*.IT",))
+    assert [each.region for each in read_rdms([path])] == ["s1.IT", "s2.IT"]
+    (it,) = read_rdms([path], regions=("IT=*.IT",))
     assert it.subjects == ("s1.IT", "s2.IT") and np.array_equal(it.values, VECTORS[:2])
 
 
@@ -64,19 +71,27 @@ def test_a_tools_own_reader_comes_first(tmp_path):
     rdms.save(str(tmp_path / "rdms.h5"), file_type="hdf5")
     with h5py.File(put(tmp_path / "brain.rdm.h5", V1=VECTORS[0]), "a") as file:
         file.attrs["type"] = "bRDM"
-    assert next(iter(READERS)) == "dnnbrain", "the general reader stands between the others by its name"
-    assert [each.region for each in read([tmp_path / "rdms.h5"])] == ["IT"]
-    assert all(each.certain for name in ("rdms.h5", "brain.rdm.h5") for each in find(tmp_path / name))
+    assert next(iter(READERS)) == "dnnbrain", (
+        "the general reader stands between the others by its name"
+    )
+    assert [each.region for each in read_rdms([tmp_path / "rdms.h5"])] == ["IT"]
+    assert all(
+        each.certain
+        for name in ("rdms.h5", "brain.rdm.h5")
+        for each in find_arrays(tmp_path / name)
+    )
 
 
 def test_an_asymmetric_square_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"x\.h5: IT is not symmetric"):
-        read([put(tmp_path / "x.h5", IT=np.triu(SQUARES[0]) * 2 + np.tril(SQUARES[0]))])
+        read_rdms([put(tmp_path / "x.h5", IT=np.triu(SQUARES[0]) * 2 + np.tril(SQUARES[0]))])
 
 
 def test_a_store_of_our_own_needs_no_import(tmp_path):
     spec = RdmSpec("IT", 1, "float64", "correlation")
-    with create(tmp_path / "s.h5", Stimuli(np.array([b"x" * 64] * N)), {}, [spec], "key") as writer:
+    with create_store(
+        tmp_path / "s.h5", Stimuli(np.array([b"x" * 64] * N)), {}, [spec], "key"
+    ) as writer:
         writer.write_rdm("IT", 0, 0, VECTORS[0])
     with pytest.raises(UserError, match=r"s\.h5 is a store already"):
-        read([tmp_path / "s.h5"])
+        read_rdms([tmp_path / "s.h5"])

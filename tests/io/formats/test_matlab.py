@@ -7,7 +7,7 @@ import scipy.io
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.read import read
+from rdl_cli.io.read import read_rdms
 
 N = 5
 RNG = np.random.default_rng(6)
@@ -51,7 +51,9 @@ def _put_73(file, group, name, value):
         for k, each in enumerate(value):
             _put_73(file, refs, f"{name}{k}", each)
         held = np.array([[refs[f"{name}{k}"].ref] for k in range(len(value))], dtype=h5py.ref_dtype)
-        group.create_dataset(name, data=held, dtype=h5py.ref_dtype).attrs["MATLAB_class"] = np.bytes_("cell")
+        group.create_dataset(name, data=held, dtype=h5py.ref_dtype).attrs["MATLAB_class"] = (
+            np.bytes_("cell")
+        )
     elif isinstance(value, str):
         group[name] = np.array([[ord(c)] for c in value], np.uint16)
         group[name].attrs["MATLAB_class"] = np.bytes_("char")
@@ -68,29 +70,48 @@ def structs(names):
 
 
 def test_a_time_in_words_is_kept_as_the_session(tmp_path):
-    names = ["IT | BE | Session: 1 | Time: early", "IT | BE | Session: 1 | Time: late", "IT | Time: -1.5e2 ms"]
+    names = [
+        "IT | BE | Session: 1 | Time: early",
+        "IT | BE | Session: 1 | Time: late",
+        "IT | Time: -1.5e2 ms",
+    ]
     scipy.io.savemat(tmp_path / "x.mat", {"RDMs": structs(names)})
-    (it,) = read([tmp_path / "x.mat"])
-    assert it.sessions == ("1 | Time: early", "1 | Time: late", "") and it.subjects == ("BE", "BE", "")
+    (it,) = read_rdms([tmp_path / "x.mat"])
+    assert it.sessions == ("1 | Time: early", "1 | Time: late", "") and it.subjects == (
+        "BE",
+        "BE",
+        "",
+    )
     assert np.isnan(it.times[:2]).all() and it.times[2] == -150
 
 
 @pytest.mark.parametrize("version", ["5", "7.3"])
-@pytest.mark.parametrize("values", [SQUARES, VECTORS[:, None], VECTORS[:, :, None]], ids=["squares", "rows", "columns"])
+@pytest.mark.parametrize(
+    "values", [SQUARES, VECTORS[:, None], VECTORS[:, :, None]], ids=["squares", "rows", "columns"]
+)
 def test_a_cell_of_rdms_holds_subjects(version, values, tmp_path):
-    (it,) = read([save(tmp_path / "x.mat", version, {"IT": [*values], "names": [*NAMES]})])
-    assert (it.region, it.subjects, it.stimuli) == ("IT", ("1", "2", "3"), NAMES) and np.array_equal(it.values, VECTORS)
+    (it,) = read_rdms([save(tmp_path / "x.mat", version, {"IT": [*values], "names": [*NAMES]})])
+    assert (it.region, it.subjects, it.stimuli) == (
+        "IT",
+        ("1", "2", "3"),
+        NAMES,
+    ) and np.array_equal(it.values, VECTORS)
 
 
 def test_a_cell_of_several_sizes_is_no_stack(tmp_path):
     with pytest.raises(UserError, match="holds no RDM; its variables: IT"):
-        read([save(tmp_path / "x.mat", "5", {"IT": [SQUARES[0], SQUARES[0][:4, :4]]})])
+        read_rdms([save(tmp_path / "x.mat", "5", {"IT": [SQUARES[0], SQUARES[0][:4, :4]]})])
 
 
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_fields_of_structs_are_regions(version, tmp_path):
-    held = {"data": {"IT": SQUARES[0], "fmri": {"V1": [*SQUARES]}, "names": [*NAMES], "by": "me"}, "n": np.array([[5.0]])}
-    it, v1 = sorted(read([save(tmp_path / "x.mat", version, held)]), key=lambda each: each.region)
+    held = {
+        "data": {"IT": SQUARES[0], "fmri": {"V1": [*SQUARES]}, "names": [*NAMES], "by": "me"},
+        "n": np.array([[5.0]]),
+    }
+    it, v1 = sorted(
+        read_rdms([save(tmp_path / "x.mat", version, held)]), key=lambda each: each.region
+    )
     assert (it.region, v1.region, it.stimuli, v1.subjects) == ("IT", "V1", NAMES, ("1", "2", "3"))
     assert np.array_equal(it.values, VECTORS[:1]) and np.array_equal(v1.values, VECTORS)
 
@@ -98,5 +119,7 @@ def test_fields_of_structs_are_regions(version, tmp_path):
 @pytest.mark.parametrize("version", ["5", "7.3"])
 def test_fields_of_the_same_name_are_told_apart(version, tmp_path):
     held = {"IT": SQUARES[0], "lh": {"IT": SQUARES[1]}, "rh": {"IT": SQUARES[2]}}
-    found = {each.region: each.values[0] for each in read([save(tmp_path / "x.mat", version, held)])}
+    found = {
+        each.region: each.values[0] for each in read_rdms([save(tmp_path / "x.mat", version, held)])
+    }
     assert set(found) == {"IT", "lh.IT", "rh.IT"} and np.array_equal(found["rh.IT"], VECTORS[2])

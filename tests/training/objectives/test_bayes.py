@@ -4,14 +4,16 @@ import pytest
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.rsa.kernels import kernel
+from rdl_cli.rsa.kernels import inner_products
 from rdl_cli.rsa.measures import MEASURES
 
 MEASURED = ("jsd", "tv", "skl")
 
 
 @pytest.mark.parametrize("measure", MEASURED)
-@pytest.mark.parametrize("options", ["b=0.1", "b=0.02", "a=0.3", "center=stimuli", "center=features"])
+@pytest.mark.parametrize(
+    "options", ["b=0.1", "b=0.02", "a=0.3", "center=stimuli", "center=features"]
+)
 def test_gives_what_the_measure_gives(measure, options, world, mine, theirs):
     if measure != "skl":
         options += ",samples=400000"
@@ -19,8 +21,12 @@ def test_gives_what_the_measure_gives(measure, options, world, mine, theirs):
     found = world.values(objective, mine)["bayes/conv"]
     center = options.partition("center=")[2].partition(",")[0] or "none"
     spec = f"{measure}:{options}" + ("" if "b=" in options or "a=" in options else ",b=0.1")
-    known = MEASURES.find(spec)(kernel(mine["conv"], center), kernel(theirs["maps"], center))
-    assert found.item() == pytest.approx(known.item(), abs=0 if measure == "skl" else 2e-3, rel=1e-9)
+    known = MEASURES.find(spec)(
+        inner_products(mine["conv"], center), inner_products(theirs["maps"], center)
+    )
+    assert found.item() == pytest.approx(
+        known.item(), abs=0 if measure == "skl" else 2e-3, rel=1e-9
+    )
     assert known > 0.01
 
 
@@ -36,7 +42,9 @@ def test_an_offset_matters_unless_stimuli_are_centred(world, mine, theirs):
     shifted = mine | {"conv": mine["conv"] + 3}
     values = {
         center: [
-            world.values(world.make(f"bayes:measure=skl,center={center}", world.FakeTarget(theirs)), r)["bayes/conv"]
+            world.values(
+                world.make(f"bayes:measure=skl,center={center}", world.FakeTarget(theirs)), r
+            )["bayes/conv"]
             for r in (mine, shifted)
         ]
         for center in ("none", "stimuli")
@@ -63,7 +71,13 @@ def test_descends_to_a_teacher_of_another_width(measure, world):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says"), [("samples=0", "samples=0"), ("a=1.5", "a=1.5"), ("b=0", "b=0"), ("measure=kl", "not a choice")]
+    ("wrong", "says"),
+    [
+        ("samples=0", "samples=0"),
+        ("a=1.5", "a=1.5"),
+        ("b=0", "b=0"),
+        ("measure=kl", "not a choice"),
+    ],
 )
 def test_refuses_what_no_comparison_can_have(wrong, says, world, target):
     with pytest.raises(UserError, match=says):

@@ -5,11 +5,11 @@ import torch
 from torch import nn
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.training.loop import TASK, Learner
-from rdl_cli.training.objective import Match, Progress
+from rdl_cli.training.loop import TASK, StudentModule
+from rdl_cli.training.objective import LayerMatch, Progress
 from rdl_cli.training.objectives.hints import regressor
 
-POOL = Match("mine", "theirs")
+POOL = LayerMatch("mine", "theirs")
 
 
 def test_prediction_is_linear_with_a_bias(world, mine, theirs, target):
@@ -21,14 +21,22 @@ def test_prediction_is_linear_with_a_bias(world, mine, theirs, target):
         for c in range(4):
             for row in range(4):
                 for column in range(4):
-                    predicted = float(bias[c]) + sum(float(weight[c, k, 0, 0] * s[k, row, column]) for k in range(3))
+                    predicted = float(bias[c]) + sum(
+                        float(weight[c, k, 0, 0] * s[k, row, column]) for k in range(3)
+                    )
                     squares.append((predicted - float(t[c, row, column])) ** 2)
-    assert world.values(objective, mine)["hints/conv"].item() == pytest.approx(sum(squares) / len(squares), rel=1e-12)
+    assert world.values(objective, mine)["hints/conv"].item() == pytest.approx(
+        sum(squares) / len(squares), rel=1e-12
+    )
 
 
 @pytest.mark.parametrize(
     "mine, theirs, kernel",
-    [((3, 4, 4), (5, 4, 4), (1, 1)), ((3, 8, 6), (5, 4, 4), (5, 3)), ((3, 4, 4), (3, 4, 4), (1, 1))],
+    [
+        ((3, 4, 4), (5, 4, 4), (1, 1)),
+        ((3, 8, 6), (5, 4, 4), (5, 3)),
+        ((3, 4, 4), (3, 4, 4), (1, 1)),
+    ],
 )
 def test_a_convolution_makes_sizes_agree(mine, theirs, kernel):
     made = regressor(POOL, mine, theirs)
@@ -41,7 +49,9 @@ def test_a_matrix_predicts_what_has_no_space(mine):
     assert regressor(POOL, mine, (9,))(torch.zeros(2, *mine)).shape == (2, 9)
 
 
-@pytest.mark.parametrize("mine, theirs", [((3, 4, 4), (5, 8, 8)), ((3, 4, 4), (5, 2, 6)), ((6,), (5, 4, 4))])
+@pytest.mark.parametrize(
+    "mine, theirs", [((3, 4, 4), (5, 8, 8)), ((3, 4, 4), (5, 2, 6)), ((6,), (5, 4, 4))]
+)
 def test_space_that_the_student_lacks_is_not_predicted(mine, theirs):
     with pytest.raises(UserError, match="cannot predict") as caught:
         regressor(POOL, mine, theirs)
@@ -55,17 +65,27 @@ def test_a_perfect_prediction_costs_nothing(world, mine, theirs, target):
     assert world.values(objective, mine)["hints/conv"].item() == 0
 
 
-@pytest.mark.parametrize("spec, epochs, first", [("hints", 100, 10), ("hints", 5, 1), ("hints", 2, 1), ("hints:epochs=3", 5, 3)])
+@pytest.mark.parametrize(
+    "spec, epochs, first",
+    [("hints", 100, 10), ("hints", 5, 1), ("hints", 2, 1), ("hints:epochs=3", 5, 3)],
+)
 def test_stages(spec, epochs, first, world, mine, target):
     objective = world.make(spec, target)
-    assert [objective.alone(Progress(e, epochs, 0, 1)) for e in range(epochs)] == [e < first for e in range(epochs)]
-    terms = [objective.terms(world.step(mine, epoch=e, epochs=epochs))["hints/conv"] for e in range(epochs)]
+    assert [objective.is_exclusive(Progress(e, epochs, 0, 1)) for e in range(epochs)] == [
+        e < first for e in range(epochs)
+    ]
+    terms = [
+        objective.terms(world.step(mine, epoch=e, epochs=epochs))["hints/conv"]
+        for e in range(epochs)
+    ]
     assert [t.weight for t in terms] == [float(e < first) for e in range(epochs)]
     assert terms[0].value.requires_grad and not terms[-1].value.requires_grad
     assert terms[0].value.item() == terms[-1].value.item()  # logged to the end
 
 
-@pytest.mark.parametrize("spec, epochs", [("hints", 1), ("hints:epochs=5", 5), ("hints:epochs=9", 5)])
+@pytest.mark.parametrize(
+    "spec, epochs", [("hints", 1), ("hints:epochs=5", 5), ("hints:epochs=9", 5)]
+)
 def test_something_is_left_for_the_task(spec, epochs, world, target):
     with pytest.raises(UserError, match="leaves none"):
         world.make(spec, target).check(epochs, 100)
@@ -89,13 +109,21 @@ def test_in_the_first_stage_only_what_is_below_the_hint_learns(world, target):
     hints = world.make("hints:epochs=1", target)
     shown = world.batch()
     torch.manual_seed(0)
-    learner = Learner(Student().double(), [hints, world.make("kd", target)]).train()
+    module = StudentModule(Student().double(), [hints, world.make("kd", target)]).train()
     for epoch in (0, 1):
-        learner.zero_grad()
-        _, terms = learner(shown, Progress(epoch, 2, 0, 1), torch.Generator())
-        assert {name for name, term in terms.items() if term.weight} == ({"hints/conv"} if epoch == 0 else {TASK, "kd/logits"})
+        module.zero_grad()
+        _, terms = module(shown, Progress(epoch, 2, 0, 1), torch.Generator())
+        assert {name for name, term in terms.items() if term.weight} == (
+            {"hints/conv"} if epoch == 0 else {TASK, "kd/logits"}
+        )
         sum(term.weight * term.value for term in terms.values() if term.weight).backward()
-        moved = {name.partition(".")[0] for name, p in learner.named_parameters() if p.grad is not None}
-        below = {name for name, p in learner.student.named_parameters() if p.grad is not None}
+        moved = {
+            name.partition(".")[0] for name, p in module.named_parameters() if p.grad is not None
+        }
+        below = {name for name, p in module.student.named_parameters() if p.grad is not None}
         assert moved == ({"student", "objectives"} if epoch == 0 else {"student"})
-        assert below == ({"conv.weight", "conv.bias"} if epoch == 0 else {"conv.weight", "conv.bias", "out.weight", "out.bias"})
+        assert below == (
+            {"conv.weight", "conv.bias"}
+            if epoch == 0
+            else {"conv.weight", "conv.bias", "out.weight", "out.bias"}
+        )

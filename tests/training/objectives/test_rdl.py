@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.rsa.condensed import upper
+from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.training.objective import Match
+from rdl_cli.training.objective import LayerMatch
 from rdl_cli.training.objectives import rdl
 
 CLOSED = ("mse", "sqeuclidean")
@@ -23,7 +23,7 @@ GOLDEN = {
 
 def error(f, t, counts, distance, estimator):
     """The error of one layer."""
-    return rdl.errors([f], t[None], counts, [distance], estimator)[0]
+    return rdl.weighted_errors([f], t[None], counts, [distance], estimator)[0]
 
 
 def of(f, t, counts, distance, estimator):
@@ -67,7 +67,9 @@ def eq4(f, t, pairs, scale=1.0):
     for i in present:
         mine = [(a, b) if a == i else (b, a) for a, b in pairs if a != b and i in (a, b)]
         for _, j in mine:
-            gradient[i] += 8 * scale / len(present) / len(mine) * (distance[i, j] - t[i, j]) * (f[i] - f[j])
+            gradient[i] += (
+                8 * scale / len(present) / len(mine) * (distance[i, j] - t[i, j]) * (f[i] - f[j])
+            )
     return gradient
 
 
@@ -95,9 +97,15 @@ ODD = {
 def test_the_worked_example_to_the_last_digit(distance, estimator):
     value, gradient = GOLDEN[distance, estimator]
     t = torch.tensor([[0, 2, 3], [2, 0, 4], [3, 4, 0]], dtype=torch.float64)
-    found = of(torch.tensor(F, dtype=torch.float64), t, drawn([(0, 1), (0, 2)], 3), distance, estimator)
-    torch.testing.assert_close(found[0], torch.tensor(value, dtype=torch.float64), rtol=0, atol=1e-15)
-    torch.testing.assert_close(found[1], torch.tensor(gradient, dtype=torch.float64), rtol=0, atol=2e-15)
+    found = of(
+        torch.tensor(F, dtype=torch.float64), t, drawn([(0, 1), (0, 2)], 3), distance, estimator
+    )
+    torch.testing.assert_close(
+        found[0], torch.tensor(value, dtype=torch.float64), rtol=0, atol=1e-15
+    )
+    torch.testing.assert_close(
+        found[1], torch.tensor(gradient, dtype=torch.float64), rtol=0, atol=2e-15
+    )
 
 
 @pytest.mark.parametrize("distance", DISTANCES.names())
@@ -114,7 +122,9 @@ def test_eq4_is_the_gradient_of_the_surrogate_and_half_its_value(distance, pairs
 @pytest.mark.parametrize("pairs", ODD.values(), ids=ODD)
 def test_eq4_is_what_the_paper_prints(pairs, f, t):
     for distance, scale in (("sqeuclidean", 1.0), ("mse", 1 / 5)):
-        torch.testing.assert_close(of(f, t, drawn(pairs, 7), distance, "eq4")[1], eq4(f, t, pairs, scale))
+        torch.testing.assert_close(
+            of(f, t, drawn(pairs, 7), distance, "eq4")[1], eq4(f, t, pairs, scale)
+        )
 
 
 def test_eq4_over_all_pairs_is_eq3_and_no_true_gradient_over_some(f, t):
@@ -123,21 +133,29 @@ def test_eq4_over_all_pairs_is_eq3_and_no_true_gradient_over_some(f, t):
     for estimator in ("eq4", "pairs", "all"):
         torch.testing.assert_close(of(f, t, drawn(every, 7), "sqeuclidean", estimator)[1], eq3)
     assert of(f, t, drawn(every, 7), "mse", "eq4")[1].sum(0).abs().max() < 1e-14
-    assert of(f, t, drawn(PAIRS, 7), "mse", "eq4")[1].sum(0).abs().max() > 0.01, "a true one would leave the mean alone"
+    assert of(f, t, drawn(PAIRS, 7), "mse", "eq4")[1].sum(0).abs().max() > 0.01, (
+        "a true one would leave the mean alone"
+    )
 
 
 def test_eq2_is_the_value_of_all_pairs(f, t):
     for distance in DISTANCES:
-        expected = (DISTANCES.find(distance)(f, f) - t)[upper(7)].square().mean()
+        expected = (DISTANCES.find(distance)(f, f) - t)[condensed_pairs(7)].square().mean()
         for estimator in ("eq4", "pairs", "all"):
             torch.testing.assert_close(of(f, t, 1 - torch.eye(7), distance, estimator)[0], expected)
 
 
 @pytest.mark.parametrize("distance", DISTANCES.names())
 def test_gradcheck_on_regular_pair_graphs(distance, f, t):
-    graphs = {"all": 1 - torch.eye(7), "ring": drawn([(k, (k + 1) % 7) for k in range(7)], 7), "edges": drawn([(0, 1), (2, 3)], 7)}
+    graphs = {
+        "all": 1 - torch.eye(7),
+        "ring": drawn([(k, (k + 1) % 7) for k in range(7)], 7),
+        "edges": drawn([(0, 1), (2, 3)], 7),
+    }
     for counts in graphs.values():
-        assert torch.autograd.gradcheck(lambda x, c=counts: error(x, t, c, distance, "eq4"), f.requires_grad_())
+        assert torch.autograd.gradcheck(
+            lambda x, c=counts: error(x, t, c, distance, "eq4"), f.requires_grad_()
+        )
     assert torch.autograd.gradcheck(lambda x: error(x, t, drawn(PAIRS, 7), distance, "pairs"), f)
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
         torch.autograd.gradcheck(lambda x: error(x, t, drawn(PAIRS, 7), distance, "eq4"), f)
@@ -149,7 +167,9 @@ def test_sampling_pairs_is_unbiased(estimator, t):
     f = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     t = t[:5, :5]
     draws = list(combinations(combinations(range(5), 2), 4))
-    mean = sum(of(f, t, drawn(pairs, 5), "sqeuclidean", estimator)[1] for pairs in draws) / len(draws)
+    mean = sum(of(f, t, drawn(pairs, 5), "sqeuclidean", estimator)[1] for pairs in draws) / len(
+        draws
+    )
     assert len(draws) == 210
     torch.testing.assert_close(mean, eq4(f, t, list(combinations(range(5), 2))), rtol=0, atol=1e-13)
 
@@ -163,7 +183,9 @@ def test_pairs_that_were_not_measured_are_left_out(distance, estimator, f, t):
     holes[4] = holes[:, 4] = float("nan")
     kept = [pair for pair in PAIRS if pair != (0, 1) and 4 not in pair]
     for mine, expected in zip(
-        of(f, holes, drawn(PAIRS, 7), distance, estimator), of(f, t, drawn(kept, 7), distance, estimator), strict=True
+        of(f, holes, drawn(PAIRS, 7), distance, estimator),
+        of(f, t, drawn(kept, 7), distance, estimator),
+        strict=True,
     ):
         torch.testing.assert_close(mine, expected)
     value, gradient = of(f, torch.full_like(t, float("nan")), drawn(PAIRS, 7), distance, estimator)
@@ -175,37 +197,52 @@ def test_pairs_that_were_not_measured_are_left_out(distance, estimator, f, t):
 def test_the_closed_form_is_the_generic_form(distance, estimator, f, t, monkeypatch):
     closed = of(f, t, drawn(ODD["repeated"], 7), distance, estimator)
     monkeypatch.setitem(DISTANCES._members, "the same", DISTANCES.find(distance))
-    for mine, expected in zip(of(f, t, drawn(ODD["repeated"], 7), "the same", estimator), closed, strict=True):
+    for mine, expected in zip(
+        of(f, t, drawn(ODD["repeated"], 7), "the same", estimator), closed, strict=True
+    ):
         torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-14)
 
 
-@pytest.mark.parametrize("distances", [("mse", "sqeuclidean", "mse"), ("mse", "cosine", "correlation")])
+@pytest.mark.parametrize(
+    "distances", [("mse", "sqeuclidean", "mse"), ("mse", "cosine", "correlation")]
+)
 @pytest.mark.parametrize("fit", ["none", "scale", "affine"])
 @pytest.mark.parametrize("estimator", ["eq4", "pairs", "all"])
 def test_layers_together_are_what_each_is_alone(estimator, fit, distances, t):
     """Values and gradients, whatever the layers' shapes and layouts in memory, and with pairs missing in one of them."""
     rng = torch.Generator().manual_seed(6)
-    reps = [torch.randn(7, *shape, dtype=torch.float64, generator=rng) for shape in ((4, 3, 3), (2, 5, 5), (11,))]
+    reps = [
+        torch.randn(7, *shape, dtype=torch.float64, generator=rng)
+        for shape in ((4, 3, 3), (2, 5, 5), (11,))
+    ]
     reps[1] = reps[1].to(memory_format=torch.channels_last)
     theirs = torch.stack([t, 2 * t, t.square()])
     theirs[1, 2, 3] = theirs[1, 3, 2] = float("nan")
     counts = drawn(PAIRS, 7)
     together = [r.clone().requires_grad_() for r in reps]
-    values = rdl.errors(together, theirs, counts, distances, estimator, fit)
+    values = rdl.weighted_errors(together, theirs, counts, distances, estimator, fit)
     (values * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     for k, r in enumerate(reps):
         alone = r.flatten(1).clone().requires_grad_()
-        value = rdl.errors([alone], theirs[k : k + 1], counts, distances[k : k + 1], estimator, fit)[0]
+        value = rdl.weighted_errors(
+            [alone], theirs[k : k + 1], counts, distances[k : k + 1], estimator, fit
+        )[0]
         torch.testing.assert_close(values[k], value, rtol=1e-12, atol=1e-14)
         value.backward()
-        torch.testing.assert_close(together[k].grad.flatten(1), (k + 1) * alone.grad, rtol=1e-10, atol=1e-12)
+        torch.testing.assert_close(
+            together[k].grad.flatten(1), (k + 1) * alone.grad, rtol=1e-10, atol=1e-12
+        )
 
 
 def test_large_offsets_cost_no_precision(t):
     """Features 50 ± 0.01 in float32: a Gram matrix around 0 would be wrong by a factor of 9."""
-    noise = 0.01 * torch.randn(7, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
+    noise = 0.01 * torch.randn(
+        7, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(4)
+    )
     exact = of(50 + noise, t * 1e-4, drawn(PAIRS, 7), "mse", "eq4")
-    for mine, expected in zip(of((50 + noise).float(), t * 1e-4, drawn(PAIRS, 7), "mse", "eq4"), exact, strict=True):
+    for mine, expected in zip(
+        of((50 + noise).float(), t * 1e-4, drawn(PAIRS, 7), "mse", "eq4"), exact, strict=True
+    ):
         torch.testing.assert_close(mine.double(), expected, rtol=2e-2, atol=0)
 
 
@@ -214,7 +251,9 @@ class TestTerms:
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("distance", DISTANCES.names())
-    def test_half_precision_is_compared_in_float32_even_inside_autocast(self, dtype, distance, world, mine, target):
+    def test_half_precision_is_compared_in_float32_even_inside_autocast(
+        self, dtype, distance, world, mine, target
+    ):
         objective = world.make(f"rdl:distance={distance}", target)
         narrow = {layer: r.to(dtype) for layer, r in mine.items()}
         wide = {layer: r.float() for layer, r in narrow.items()}
@@ -231,28 +270,48 @@ class TestTerms:
 
     def test_weight_decays_linearly_from_epoch_zero(self, world, mine, target):
         objective = world.make("rdl:weight=2", target)
-        weights = [objective.terms(world.step(mine, epoch=e, epochs=5))["rdl/conv"].weight for e in range(5)]
+        weights = [
+            objective.terms(world.step(mine, epoch=e, epochs=5))["rdl/conv"].weight
+            for e in range(5)
+        ]
         assert weights == pytest.approx([2, 1.6, 1.2, 0.8, 0.4])
         constant = world.make("rdl:weight=2,decay=none", target)
-        assert {constant.terms(world.step(mine, epoch=e, epochs=5))["rdl/conv"].weight for e in range(5)} == {2}
+        assert {
+            constant.terms(world.step(mine, epoch=e, epochs=5))["rdl/conv"].weight for e in range(5)
+        } == {2}
 
     def test_unit_free_means_that_the_teachers_unit_does_not_matter(self, world, mine, theirs):
         def value(spec, factor):
             scaled = {layer: factor * r for layer, r in theirs.items()}
             student = {layer: factor * r for layer, r in mine.items()}
-            return float(world.make(spec, world.FakeTarget(scaled)).terms(world.step(student))["rdl/conv"].value)
+            return float(
+                world.make(spec, world.FakeTarget(scaled))
+                .terms(world.step(student))["rdl/conv"]
+                .value
+            )
 
         assert value("rdl", 10.0) == pytest.approx(value("rdl", 1.0))
-        assert value("rdl:scale=none", 10.0) == pytest.approx(1e4 * value("rdl:scale=none", 1.0)), "the loss is quartic in the features"
+        assert value("rdl:scale=none", 10.0) == pytest.approx(1e4 * value("rdl:scale=none", 1.0)), (
+            "the loss is quartic in the features"
+        )
 
-    def test_unit_free_is_raw_over_the_mean_square_of_the_teachers_distances(self, world, mine, target):
-        raw, free = (float(world.make(s, target).terms(world.step(mine))["rdl/conv"].value) for s in ("rdl:scale=none", "rdl"))
-        distances = target.distances("maps", world.batch(), "mse")[torch.triu_indices(8, 8, 1).unbind()]
+    def test_unit_free_is_raw_over_the_mean_square_of_the_teachers_distances(
+        self, world, mine, target
+    ):
+        raw, free = (
+            float(world.make(s, target).terms(world.step(mine))["rdl/conv"].value)
+            for s in ("rdl:scale=none", "rdl")
+        )
+        distances = target.distances("maps", world.batch(), "mse")[
+            torch.triu_indices(8, 8, 1).unbind()
+        ]
         assert free == pytest.approx(raw / float(distances.square().mean()))
 
     def test_a_constant_rdm_is_refused(self, world, theirs):
         with pytest.raises(UserError, match="all 0: its RDM is constant"):
-            world.make("rdl", world.FakeTarget({layer: torch.zeros_like(r) for layer, r in theirs.items()}))
+            world.make(
+                "rdl", world.FakeTarget({layer: torch.zeros_like(r) for layer, r in theirs.items()})
+            )
 
     @pytest.mark.parametrize(
         ("options", "n", "pairs"),
@@ -268,13 +327,26 @@ class TestTerms:
     )
     def test_how_many_pairs_a_step_draws(self, options, n, pairs, world, target):
         objective = world.make(f"rdl:{options}", target)
-        assert rdl.draw_pairs(n, objective._number_of_pairs(n), torch.Generator().manual_seed(0)).sum() == 2 * pairs
+        assert (
+            rdl.draw_pairs(n, objective._number_of_pairs(n), torch.Generator().manual_seed(0)).sum()
+            == 2 * pairs
+        )
 
-    def test_one_draw_serves_all_layers_and_each_step_has_its_own(self, world, theirs, mine, monkeypatch):
+    def test_one_draw_serves_all_layers_and_each_step_has_its_own(
+        self, world, theirs, mine, monkeypatch
+    ):
         seen = []
-        original = rdl.errors
-        monkeypatch.setattr(rdl, "errors", lambda r, t, counts, *rest: (seen.append(counts), original(r, t, counts, *rest))[1])
-        objective = world.make("rdl:pairs=5", world.FakeTarget(theirs), matches=(Match("conv", "maps"), Match("flat", "units")))
+        original = rdl.weighted_errors
+        monkeypatch.setattr(
+            rdl,
+            "weighted_errors",
+            lambda r, t, counts, *rest: (seen.append(counts), original(r, t, counts, *rest))[1],
+        )
+        objective = world.make(
+            "rdl:pairs=5",
+            world.FakeTarget(theirs),
+            matches=(LayerMatch("conv", "maps"), LayerMatch("flat", "units")),
+        )
         rng = torch.Generator().manual_seed(0)
         for _ in range(2):
             objective.terms(world.step(mine)._replace(rng=rng))
@@ -303,6 +375,6 @@ def test_pairs_are_drawn_distinct_and_evenly():
     rng = torch.Generator().manual_seed(0)
     total = sum(rdl.draw_pairs(6, 4, rng) for _ in range(3000))
     assert torch.equal(total, total.T) and not total.diagonal().any()
-    often = total[upper(6)] / 3000
+    often = total[condensed_pairs(6)] / 3000
     assert often.sum() == pytest.approx(4) and (often - 4 / 15).abs().max() < 0.04
     assert rdl.draw_pairs(6, 4, rng).max() == 1

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
-from rdl_cli.training.objective import Match
+from rdl_cli.training.objective import LayerMatch
 
 
 def flat(reps):
@@ -35,7 +35,10 @@ def kd(s, t, temperature=4.0):
 
 
 def logits(s, t):
-    return {"logits": sum(dot(a - b, a - b) for a, b in zip(flat(s), flat(t), strict=True)) / (2 * len(s))}
+    return {
+        "logits": sum(dot(a - b, a - b) for a, b in zip(flat(s), flat(t), strict=True))
+        / (2 * len(s))
+    }
 
 
 def rkd(s, t):
@@ -51,8 +54,16 @@ def rkd(s, t):
         a, b = z[i] - z[j], z[k] - z[j]
         return 0.0 if j in (i, k) else dot(a, b) / math.sqrt(dot(a, a) * dot(b, b))
 
-    angles = [huber(angle(x, i, j, k) - angle(y, i, j, k)) for i in range(n) for j in range(n) for k in range(n)]
-    return {"rkd-distance": np.mean([huber(e) for e in (relative(x) - relative(y)).flat]), "rkd-angle": np.mean(angles)}
+    angles = [
+        huber(angle(x, i, j, k) - angle(y, i, j, k))
+        for i in range(n)
+        for j in range(n)
+        for k in range(n)
+    ]
+    return {
+        "rkd-distance": np.mean([huber(e) for e in (relative(x) - relative(y)).flat]),
+        "rkd-angle": np.mean(angles),
+    }
 
 
 def sp(s, t):
@@ -64,21 +75,34 @@ def sp(s, t):
 
 
 def pkt(s, t):
-    def shares(z):
-        k = np.array([[(dot(a, b) / math.sqrt(dot(a, a) * dot(b, b)) + 1) / 2 for b in z] for a in z])
+    def grad_fractions(z):
+        k = np.array(
+            [[(dot(a, b) / math.sqrt(dot(a, a) * dot(b, b)) + 1) / 2 for b in z] for a in z]
+        )
         return k / k.sum(1, keepdims=True)
 
     q, p = shares(flat(s)), shares(flat(t))
-    return {"pkt": sum(a * math.log((a + 1e-7) / (b + 1e-7)) for a, b in zip(p.flat, q.flat, strict=True)) / len(s) ** 2}
+    return {
+        "pkt": sum(
+            a * math.log((a + 1e-7) / (b + 1e-7)) for a, b in zip(p.flat, q.flat, strict=True)
+        )
+        / len(s) ** 2
+    }
 
 
 def at(s, t):
     def attention(image):
         _, height, width = image.shape
-        strength = [float((image[:, r, c] ** 2).mean()) for r in range(height) for c in range(width)]
+        strength = [
+            float((image[:, r, c] ** 2).mean()) for r in range(height) for c in range(width)
+        ]
         return np.array(strength) / math.sqrt(dot(strength, strength))
 
-    return {"at": np.mean([(attention(a) - attention(b)) ** 2 for a, b in zip(s.numpy(), t.numpy(), strict=True)])}
+    return {
+        "at": np.mean(
+            [(attention(a) - attention(b)) ** 2 for a, b in zip(s.numpy(), t.numpy(), strict=True)]
+        )
+    }
 
 
 def cka(s, t):
@@ -91,7 +115,11 @@ def hsic1(k, m):
     n = len(k)
     k, m = k - np.diag(np.diag(k)), m - np.diag(np.diag(m))
     ones = np.ones(n)
-    inner = np.trace(k @ m) + (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2)) - 2 * (ones @ k @ m @ ones) / (n - 2)
+    inner = (
+        np.trace(k @ m)
+        + (ones @ k @ ones) * (ones @ m @ ones) / ((n - 1) * (n - 2))
+        - 2 * (ones @ k @ m @ ones) / (n - 2)
+    )
     return inner / (n * (n - 3))
 
 
@@ -154,21 +182,35 @@ REFERENCES = {
 @pytest.mark.parametrize("spec", REFERENCES)
 def test_agrees_with_plain_loops(spec, world, mine, theirs, target):
     of_logits = spec.startswith(("kd", "logits"))
-    student, teacher = (mine["logits"], theirs["logits"]) if of_logits else (mine["conv"], theirs["maps"])
+    student, teacher = (
+        (mine["logits"], theirs["logits"]) if of_logits else (mine["conv"], theirs["maps"])
+    )
     where = "logits" if of_logits else "conv"
     found = world.values(world.make(spec, target), mine)
-    expected = {f"{name}/{where}": torch.tensor(value, dtype=torch.float64) for name, value in REFERENCES[spec](student, teacher).items()}
+    expected = {
+        f"{name}/{where}": torch.tensor(value, dtype=torch.float64)
+        for name, value in REFERENCES[spec](student, teacher).items()
+    }
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
 def test_hot_distillation_is_the_squares_of_centred_logits(world, mine, theirs, target):
     difference = [z - z.mean(1, keepdim=True) for z in (mine["logits"], theirs["logits"])]
     limit = float((difference[0] - difference[1]).square().sum(1).mean() / (2 * world.CLASSES))
-    far = [abs(float(world.values(world.make(f"kd:temperature={t}", target), mine)["kd/logits"]) / limit - 1) for t in (10, 100, 1000)]
+    far = [
+        abs(
+            float(world.values(world.make(f"kd:temperature={t}", target), mine)["kd/logits"])
+            / limit
+            - 1
+        )
+        for t in (10, 100, 1000)
+    ]
     assert far[0] > far[1] > far[2] and far[1] < 0.01 and far[2] < 0.001
 
 
-def test_distillation_has_the_gradient_of_cross_entropy_with_soft_labels(world, mine, theirs, target):
+def test_distillation_has_the_gradient_of_cross_entropy_with_soft_labels(
+    world, mine, theirs, target
+):
     student = mine["logits"].requires_grad_()
     (value,) = world.values(world.make("kd", target), mine).values()
     (found,) = torch.autograd.grad(value, student)
@@ -179,16 +221,21 @@ def test_distillation_has_the_gradient_of_cross_entropy_with_soft_labels(world, 
 def test_only_the_debiased_cka_sees_that_noise_is_unrelated(world):
     reps = {"wide": world.random(32, (2000,), 0), "logits": world.random(32, (5,), 1)}
     target = world.FakeTarget({"other": world.random(32, (500,), 2)})
-    asked = {"matches": [Match("wide", "other")], "shapes": {"wide": (2000,), "logits": (5,)}}
+    asked = {"matches": [LayerMatch("wide", "other")], "shapes": {"wide": (2000,), "logits": (5,)}}
     biased, debiased = (
-        1 - float(world.values(world.make(spec, target, **asked), reps)["cka/wide"]) for spec in ("cka", "cka:estimator=debiased")
+        1 - float(world.values(world.make(spec, target, **asked), reps)["cka/wide"])
+        for spec in ("cka", "cka:estimator=debiased")
     )
     assert 0.95 < biased < 0.975 and abs(debiased) < 0.1
 
 
 def test_the_logarithm_of_a_perfect_cka_has_a_floor(world, theirs):
-    objective = world.make("cka:log=true", world.FakeTarget(theirs), shapes={"conv": (4, 4, 4), "logits": (5,)})
-    (value,) = world.values(objective, {"conv": theirs["maps"], "logits": theirs["logits"]}).values()
+    objective = world.make(
+        "cka:log=true", world.FakeTarget(theirs), shapes={"conv": (4, 4, 4), "logits": (5,)}
+    )
+    (value,) = world.values(
+        objective, {"conv": theirs["maps"], "logits": theirs["logits"]}
+    ).values()
     assert float(value) == pytest.approx(math.log(1e-6))
 
 
@@ -200,4 +247,6 @@ def test_attention_of_a_larger_map_is_averaged_down(world, mine, theirs):
     expected = at(pooled, theirs["maps"])["at"]
     assert float(world.values(objective, finer)["at/conv"]) == pytest.approx(expected, rel=1e-12)
     turned = world.make("at", world.FakeTarget({"maps": finer["conv"]}))
-    torch.testing.assert_close(world.values(turned, mine)["at/conv"], torch.tensor(at(mine["conv"], pooled)["at"]))
+    torch.testing.assert_close(
+        world.values(turned, mine)["at/conv"], torch.tensor(at(mine["conv"], pooled)["at"])
+    )
