@@ -22,17 +22,18 @@ from rdl_cli.commands.settings import (
 )
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.files import file_digest
+from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.datasets.image_files import find_images as pictures_in
 from rdl_cli.datasets.loader import image_digests
 from rdl_cli.io.categories import CategoryTable, read_categories
 from rdl_cli.io.file_types import read_text
-from rdl_cli.io.read import RESPONSE_DISTANCE_TEXTS, RDMs, in_order, read_rdms
+from rdl_cli.io.read import RESPONSE_DISTANCE_TEXTS, read_rdms
 from rdl_cli.io.responses import read_responses
 from rdl_cli.io.stimuli import StimulusSet, read_mat_stimuli
 from rdl_cli.io.write import WRITERS, write_rdms
-from rdl_cli.networks.hooks import select_names
 from rdl_cli.rsa.distances import DISTANCES
+from rdl_cli.rsa.rdms import RDMs
 from rdl_cli.store.layout import RdmSpec, store_size
 from rdl_cli.store.store import Stimuli, Store
 from rdl_cli.store.writer import create_store
@@ -141,23 +142,7 @@ def export_to_file(
     if not wanted:
         raise UserError(f"{store} holds no RDM", hint="export the teacher again with --as rdm")
     wanted = select_names(asked, wanted) if asked else wanted
-    names = None if held.stimuli.names is None else tuple(map(str, held.stimuli.names))
-    rdms = []
-    for layer in wanted:
-        stack = held.rdm(layer)
-        n = len(held.stimuli.digests)
-        rdms.append(
-            RDMs(
-                layer,
-                stack.values,
-                n,
-                stack.subject,
-                stack.session,
-                stack.time,
-                stack.distance,
-                names,
-            )
-        )
+    rdms = [replace(held.rdms(layer), region=layer) for layer in wanted]
     if out.exists():
         raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
     log(f"{out}: {sum(len(each.values) for each in rdms)} RDMs of {len(rdms)} regions for {format}")
@@ -170,7 +155,7 @@ def bind_stimuli(
 ) -> BoundRdms:
     """The RDMs in one order of stimuli, each with its picture. UserError where their numbers or names don't agree."""
     rdms, said = _one_order(rdms)
-    n, own = rdms[0].n, rdms[0].stimuli
+    n, own = rdms[0].n_stimuli, rdms[0].stimuli
     if names is not None and len(names) != n:
         raise UserError(f"--names lists {len(names)} stimuli; the RDMs are of {n}")
     if names is not None and own is not None and names != own:
@@ -291,8 +276,8 @@ def _read(files: Sequence[Path], settings: ImportSettings, n: int | None) -> lis
 
 def _one_order(rdms: list[RDMs]) -> tuple[list[RDMs], list[str]]:
     """All regions in the order of the first that names its stimuli."""
-    if len({each.n for each in rdms}) > 1:
-        which = ", ".join(f"{each.region} of {each.n}" for each in rdms[:6])
+    if len({each.n_stimuli for each in rdms}) > 1:
+        which = ", ".join(f"{each.region} of {each.n_stimuli}" for each in rdms[:6])
         raise UserError(
             f"the regions are not of the same stimuli: {which}",
             hint="choose with --regions, one store for each set of stimuli",
@@ -301,8 +286,7 @@ def _one_order(rdms: list[RDMs]) -> tuple[list[RDMs], list[str]]:
     out, said = [], []
     for each in rdms:
         if names and each.stimuli and each.stimuli != names:
-            rows = _by_name(names, each.stimuli)
-            each = replace(each, values=in_order(each.values, each.n, rows))
+            each = each.subset(_by_name(names, each.stimuli))
             said.append(
                 f"{each.region} lists its stimuli in another order, brought into that of the others"
             )

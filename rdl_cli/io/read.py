@@ -7,17 +7,18 @@ sessions and time points are kept apart, NaN means not measured, and every guess
 import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.patterns import match_names
 from rdl_cli.core.registry import Registry
 from rdl_cli.io import validation as damage
 from rdl_cli.io.axes import infer_axes, looks_like_rdms, n_from_pairs, square_axes
 from rdl_cli.io.file_types import detect_container
+from rdl_cli.rsa.rdms import RDMs
 
 READERS = Registry("RDM format", home="rdl_cli.io.formats", external=False)
 """A member is `function(path: Path, container: Kind) -> list[Found] | None`; None where the content is of another format."""
@@ -58,54 +59,6 @@ class RawArray:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, eq=False)
-class RDMs:
-    """The RDMs of one region, `k pairs` in the float width of their source.
-
-    `subjects`, `sessions` ('' where there is none) and `times` (milliseconds, NaN where there is none) have one entry for each
-    of the k. `distance` is '' where nobody knows; `notes` are the guesses and repairs, to be shown.
-    """
-
-    region: str
-    values: np.ndarray
-    n: int
-    subjects: tuple[str, ...]
-    sessions: tuple[str, ...]
-    times: tuple[float, ...]
-    distance: str = ""
-    stimuli: tuple[str, ...] | None = None
-    notes: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        k = len(self.values)
-        assert self.values.shape == (k, self.n * (self.n - 1) // 2), (
-            "one row for each RDM, one column for each pair"
-        )
-        assert k == len(self.subjects) == len(self.sessions) == len(self.times), (
-            "one subject, session and time for each RDM"
-        )
-
-    def __str__(self) -> str:
-        counts = [
-            f"{len(named)} {word}{'s' if len(named) > 1 else ''}"
-            for word, labels in (
-                ("subject", self.subjects),
-                ("session", self.sessions),
-                ("time point", self.times),
-            )
-            if (named := {label for label in labels if label == label and label != ""})
-        ]
-        low, high = np.nanmin(self.values), np.nanmax(self.values)
-        parts = [
-            f"{self.n} stimuli",
-            " × ".join(counts),
-            self.values.dtype.name,
-            f"{low:.4g} to {high:.4g}",
-            self.distance or "distance unknown",
-        ]
-        return f"{self.region}: {', '.join(part for part in parts if part)}"
-
-
 def read_rdms(
     paths: Sequence[Path],
     format: str | None = None,
@@ -133,8 +86,8 @@ def read_rdms(
             else _select_rdm_arrays(found, path, n)
         )
         settled = [_to_rdms(each, path, n, axes, distance, repairs) for each in wanted]
-        if len(sizes := {each.n for each in settled}) > 1:
-            which = ", ".join(f"{each.region} of {each.n}" for each in settled[:6])
+        if len(sizes := {each.n_stimuli for each in settled}) > 1:
+            which = ", ".join(f"{each.region} of {each.n_stimuli}" for each in settled[:6])
             raise UserError(
                 f"{path} holds RDMs of {len(sizes)} numbers of stimuli: {which}",
                 hint="choose with --regions, or by the stimuli",
@@ -160,14 +113,18 @@ class RegionSelection:
         if not self._pairs:
             return region
         return next(
-            (region if new == old else new for old, new in self._pairs if fnmatchcase(region, old)),
+            (
+                region if new == old else new
+                for old, new in self._pairs
+                if match_names(old, [region])
+            ),
             "",
         )
 
     def check(self) -> None:
         """UserError where a pattern met no region."""
         for old, _ in self._pairs:
-            if not any(fnmatchcase(region, old) for region in self._seen):
+            if not match_names(old, self._seen):
                 raise unknown_name("region", old, self._seen)
 
 
@@ -268,15 +225,14 @@ def _to_rdms(
     said.append(note)
     subjects, sessions, times = (tuple(at[axis]) for axis in ("subject", "session", "time"))
     return RDMs(
-        found.region,
         values,
-        layout.n,
-        subjects,
-        sessions,
-        times,
         known,
-        stimuli,
-        tuple(filter(None, said)),
+        found.region,
+        stimuli=stimuli,
+        subjects=subjects,
+        sessions=sessions,
+        times=times,
+        notes=tuple(filter(None, said)),
     )
 
 
@@ -336,9 +292,9 @@ def _merge_regions(region: str, parts: list[RDMs]) -> RDMs:
     first = parts[0]
     said = list(dict.fromkeys(note for part in parts for note in part.notes))
     for part in parts[1:]:
-        if part.n != first.n or part.distance != first.distance:
+        if part.n_stimuli != first.n_stimuli or part.distance != first.distance:
             here, there = (
-                f"{each.n} stimuli by {each.distance or 'an unknown distance'}"
+                f"{each.n_stimuli} stimuli by {each.distance or 'an unknown distance'}"
                 for each in (first, part)
             )
             fact = f"{region} has {here} in one place and {there} in another"
@@ -369,7 +325,14 @@ def _merge_regions(region: str, parts: list[RDMs]) -> RDMs:
         distance = "correlation"
         said.append("taken as 1 - r, as its values suggest (say --distance if it is another)")
     return RDMs(
-        region, together, first.n, subjects, sessions, times, distance, first.stimuli, tuple(said)
+        together,
+        distance,
+        region,
+        stimuli=first.stimuli,
+        subjects=subjects,
+        sessions=sessions,
+        times=times,
+        notes=tuple(said),
     )
 
 
@@ -383,17 +346,7 @@ def _reordered(part: RDMs, first: RDMs, said: list[str]) -> np.ndarray:
         )
     place = {name: row for row, name in enumerate(part.stimuli)}
     said.append("stimuli listed in different orders, brought into the first one's")
-    return in_order(part.values, part.n, [place[name] for name in first.stimuli])
-
-
-def in_order(values: np.ndarray, n: int, rows: Sequence[int]) -> np.ndarray:
-    """The RDMs `k pairs` of these stimuli in this order."""
-    i, j = np.triu_indices(n, 1)
-    squares = np.zeros((len(values), n, n), values.dtype)
-    squares[:, i, j] = squares[:, j, i] = values
-    a, b = np.triu_indices(len(rows), 1)
-    order = np.asarray(rows)
-    return squares[:, order[a], order[b]]
+    return part.subset([place[name] for name in first.stimuli]).values
 
 
 def _twice(*labels: Iterable[Any]) -> tuple[str, ...] | None:

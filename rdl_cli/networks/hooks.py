@@ -1,12 +1,11 @@
 """Reading a network's layers while it runs."""
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
 
-from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Images, Logits, Reps
 from rdl_cli.networks.factory import InputShape
 
@@ -110,21 +109,3 @@ def layer_shapes(model: nn.Module, pictures: InputShape) -> dict[str, tuple[int,
             handle.remove()
     once = {layer: seen[0] for layer, seen in found.items() if len(seen) == 1 and seen[0]}
     return once | {LOGITS: tuple(logits.shape[1:])}
-
-
-def select_names(patterns: Iterable[str], layers: Sequence[str], kind: str = "layer") -> list[str]:
-    """The layers that names and globs (`pool*`) stand for, each once, in the network's order.
-
-    UserError for a pattern that fits none, which calls the layers what `kind` says.
-    """
-    chosen = set()
-    for pattern in patterns:
-        fitting = (
-            [pattern]
-            if pattern in layers
-            else [layer for layer in layers if fnmatchcase(layer, pattern)]
-        )
-        if not fitting:
-            raise unknown_name(kind, pattern, layers)
-        chosen.update(fitting)
-    return [layer for layer in layers if layer in chosen]

@@ -7,7 +7,7 @@ from torchvision.models import resnet18
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.networks.factory import InputShape
-from rdl_cli.networks.hooks import forward_with_layers, layer_shapes, read_layers, select_names
+from rdl_cli.networks.hooks import forward_with_layers, layer_shapes, read_layers
 
 
 @pytest.fixture(scope="module")
@@ -170,17 +170,3 @@ def test_shapes_are_those_of_what_is_read(resnet):
     layer_shapes(resnet, InputShape(3, 32, 32))
     assert resnet.training
     resnet.eval()
-
-
-def test_choose_follows_the_networks_order_and_teaches():
-    layers = ["conv1", "pool1", "pool2", "fc", "logits"]
-    assert select_names(["fc", "pool*", "pool1"], layers) == ["pool1", "pool2", "fc"]
-    assert select_names(["*"], layers) == layers
-    with pytest.raises(UserError, match="did you mean `pool2`"):
-        select_names(["fc", "pool_2"], layers)
-    with pytest.raises(UserError, match=r"no layer `x\*`"):
-        select_names(["x*"], layers)
-
-
-def test_a_name_with_brackets_is_chosen_by_itself():
-    assert select_names(["V1 [left]"], ["V1 [left]", "V1 l"]) == ["V1 [left]"]

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ from rdl_cli.commands.export_rdms.export_rdms import ActivationReader
 from rdl_cli.commands.image_data import to_pixels
 from rdl_cli.commands.settings import split_commas
 from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.patterns import match_names
 from rdl_cli.core.tensor_types import Images, Reps
 from rdl_cli.datasets.loader import number_occurrences
 from rdl_cli.networks.hooks import LOGITS
@@ -22,7 +22,7 @@ from rdl_cli.rsa.condensed import n_from_pairs
 from rdl_cli.rsa.distances import rows as flat_rows
 from rdl_cli.rsa.kernels import Kernel, subset
 from rdl_cli.runs.run import Run, find_runs
-from rdl_cli.store.select import mean_over_sessions, select, subset_stimuli
+from rdl_cli.store.select import select
 from rdl_cli.store.store import Stimuli, Store
 
 PIXELS = "pixels"
@@ -134,8 +134,8 @@ def select_matching(layers: Sequence[str], pattern: str) -> list[str]:
     glob, at, parts = pattern.partition("@")
     return [
         layer + at + parts
-        for layer in layers
-        if fnmatchcase(layer, glob) and not (at and layer == PIXELS != glob)
+        for layer in match_names(glob, layers)
+        if not (at and layer == PIXELS != glob)
     ]
 
 
@@ -235,21 +235,18 @@ def _stored(store: Store, text: str, rows: np.ndarray) -> SourceLayer:
             kernel=subset(stored.values, torch.from_numpy(rows)).double(),
             units=stored.units,
         )
-    _, stack, said = select(store, text)
-    stack = mean_over_sessions(
-        subset_stimuli(stack, torch.from_numpy(rows), len(store.stimuli.digests))
-    )
-    values = torch.from_numpy(stack.values)
+    rdms = select(store, text).subset(rows).mean_over_sessions()
+    values = torch.from_numpy(rdms.values)
     if (values.nan_to_num(0) == values[:, :1]).all():
         raise UserError(
             f"the RDM `{text}` of {store.path} is {values[0, 0]:.3g} everywhere: nothing is related to it"
         )
     people = (
-        tuple((str(store.path.resolve()), subject) for subject in stack.subject)
+        tuple((str(store.path.resolve()), subject) for subject in rdms.subjects)
         if len(values) > 1
         else ()
     )
-    return SourceLayer(text, said, stack.distance, rdms=values, people=people)
+    return SourceLayer(text, rdms.notes[-1], rdms.distance, rdms=values, people=people)
 
 
 def _run(name: str, teacher: ActivationReader) -> Source:

@@ -9,12 +9,13 @@ from rdl_cli.commands.device import resolve_device
 from rdl_cli.commands.settings import ExportSettings, reject_options, to_config
 from rdl_cli.commands.train.brain_targets import resize_to_network
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.tensor_types import UNLABELLED
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.preprocessing import PREPROCESSING
 from rdl_cli.networks.factory import InputShape
-from rdl_cli.networks.hooks import layer_shapes, read_layers, select_names
+from rdl_cli.networks.hooks import layer_shapes, read_layers
 from rdl_cli.networks.weights import load_network
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.runs.run import Run

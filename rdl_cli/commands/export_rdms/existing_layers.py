@@ -37,8 +37,8 @@ def has_layer(held: Store, layer: str, settings: ExportSettings, views: Views) -
     if settings.as_ == "rdm":
         return (
             held.has_rdm(layer)
-            and held.rdm(layer).distance == settings.distance
-            and held.rdm(layer).values.dtype == settings.dtype
+            and held.rdms(layer).distance == settings.distance
+            and held.rdms(layer).values.dtype == settings.dtype
         )
     if settings.as_ == "kernel":
         return held.has_kernel(layer) and held.kernel(layer).distance == settings.distance
@@ -63,15 +63,15 @@ def layer_specs(held: Store, without: Sequence[str]) -> list[Spec]:
             kernel = held.kernel(layer)
             found.append(KernelSpec(layer, str(kernel.values.dtype), kernel.distance, kernel.units))
         else:
-            stack = held.rdm(layer)
+            rdms = held.rdms(layer)
             found.append(
                 RdmSpec(
                     layer,
-                    len(stack.values),
-                    str(stack.values.dtype),
-                    stack.distance,
-                    stack.region,
-                    stack.unit,
+                    len(rdms),
+                    str(rdms.values.dtype),
+                    rdms.distance,
+                    rdms.region,
+                    rdms.unit,
                 )
             )
     return found
@@ -96,7 +96,7 @@ def copy_layers(
     for spec in kept:
         assert held is not None, "what is kept was held"
         if isinstance(spec, RdmSpec):
-            for index, values in enumerate(held.rdm(spec.name).values):
+            for index, values in enumerate(held.rdms(spec.name).values):
                 for start in range(0, len(values), block):
                     writer.write_rdm(spec.name, index, start, values[start : start + block])
         elif isinstance(spec, KernelSpec):

@@ -27,6 +27,7 @@ from rdl_cli.commands.export_rdms.existing_layers import (
 from rdl_cli.commands.image_data import join_splits, load_splits, resolve_dataset
 from rdl_cli.commands.settings import ExportSettings, to_config
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.datasets.augmentation import VIEWS, Views
@@ -35,7 +36,7 @@ from rdl_cli.datasets.loader import Batches, dataset_fingerprint, image_digests
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.subsets import Rows
 from rdl_cli.networks.factory import InputShape
-from rdl_cli.networks.hooks import layer_shapes, read_layers, select_names
+from rdl_cli.networks.hooks import layer_shapes, read_layers
 from rdl_cli.networks.weights import load_network as load_weights
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.kernels import check_kernel_distance

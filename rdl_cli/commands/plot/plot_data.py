@@ -1,7 +1,6 @@
 """The representations that a figure shows: layers of finished runs and of stores, for a choice of pictures."""
 
 from collections.abc import Iterable, Sequence
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,15 +12,14 @@ from rdl_cli.commands.export_rdms.export_rdms import ActivationReader
 from rdl_cli.commands.plot_settings import HeatmapSettings
 from rdl_cli.commands.settings import split_commas
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.patterns import match_names, select_names
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Images, Labels, Reps
 from rdl_cli.datasets.loader import image_digests
 from rdl_cli.datasets.subsets import Rows
-from rdl_cli.networks.hooks import select_names
 from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.kernels import kernel_distances, subset
-from rdl_cli.store.select import average, subset_stimuli
 from rdl_cli.store.store import Store
 
 PER_CLASS, WHOLE = 10, 200
@@ -60,11 +58,7 @@ class LayerSelection:
                 hint=f"say --layers NAME,NAME; {path} has: {', '.join(layers)}",
             )
         self._known |= dict.fromkeys(layers)
-        fitting = [
-            pattern
-            for pattern in self.patterns
-            if any(fnmatchcase(layer, pattern) for layer in layers)
-        ]
+        fitting = [pattern for pattern in self.patterns if match_names(pattern, layers)]
         return tuple(select_names(fitting or self.patterns, layers))
 
     def check(self) -> None:
@@ -126,11 +120,11 @@ def rdms_of_store(path: Path, settings: HeatmapSettings, wanted: LayerSelection)
                 DrawnRdm(layer, apart[condensed_pairs(len(rows))].numpy(), settings.distance)
             )
             continue
-        stack = store.rdm(layer)
-        several = f", mean of {len(stack.values)}" if len(stack.values) > 1 else ""
+        rdms = store.rdms(layer)
+        several = f", mean of {len(rdms)}" if len(rdms) > 1 else ""
         layers.append(
             DrawnRdm(
-                layer + several, average(subset_stimuli(stack, rows, n)).values[0], stack.distance
+                layer + several, rdms.subset(rows).mean().values[0], rdms.distance
             )
         )
     called = store.provenance.get("classes")

@@ -22,13 +22,14 @@ from rdl_cli.commands.settings import (
 from rdl_cli.commands.train.plan import TrainingPlan, count_steps
 from rdl_cli.commands.train.targets import build_objectives, parse_layer_matches, teacher_layers
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.patterns import select_names
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch
 from rdl_cli.datasets.augmentation import VIEWS, Views
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.loader import image_digests
 from rdl_cli.networks.factory import InputShape, build_network
-from rdl_cli.networks.hooks import layer_shapes, select_names
+from rdl_cli.networks.hooks import layer_shapes
 from rdl_cli.runs.run import Run
 from rdl_cli.store.store import Stimuli, Store
 from rdl_cli.store.writer import create_store

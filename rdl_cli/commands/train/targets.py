@@ -13,6 +13,7 @@ from rdl_cli.commands.image_data import align_images
 from rdl_cli.commands.settings import StudentSettings, TrainingSettings, split_commas, to_flag
 from rdl_cli.commands.train.brain_targets import has_own_stimuli, open_brain_target
 from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch, Ids
@@ -20,7 +21,7 @@ from rdl_cli.datasets.augmentation import Views
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.preprocessing import Preprocess
 from rdl_cli.networks.factory import InputShape
-from rdl_cli.networks.hooks import LOGITS, layer_shapes, select_names
+from rdl_cli.networks.hooks import LOGITS, layer_shapes
 from rdl_cli.networks.weights import load_network
 from rdl_cli.runs.run import Run
 from rdl_cli.store.select import split_layer as split_layer

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from rdl_cli.core.patterns import select_names
 from rdl_cli.core.tensor_types import UNLABELLED, Labels, Logits, Scalar
-from rdl_cli.networks.hooks import select_names
 from rdl_cli.training.layer_objectives import check_weight
 from rdl_cli.training.objective import (
     OBJECTIVES,

@@ -63,7 +63,7 @@ def test_a_data_set_is_read_once_for_all_runs(teacher, student, monkeypatch):
     read = []
     monkeypatch.setattr(
         opened,
-        "load",
+        "load_splits",
         lambda asked: read.append(asked.dataset) or load_dataset("digits", Path("data")),
     )
     assert len(open_sources([teacher, student], SETTINGS)) == 2 and read == ["digits"]

@@ -33,7 +33,7 @@ def written(tmp_path):
             path, stimuli, {}, [RdmSpec("layer", 1, "float32", distance)], "f"
         ) as writer:
             job.write_rdm(writer, "layer", reps, distance, CPU)
-        return np.array(Store.open(path).rdm("layer").values[0])
+        return np.array(Store.open(path).rdms("layer").values[0])
 
     return write
 

@@ -98,7 +98,7 @@ class TestContent:
             )
         )
         reps = Store.open(store).activations("pool2")[0].reshape(1000, -1).astype(float)
-        stack = found.rdm("pool2")
+        stack = found.rdms("pool2")
         metric = {
             "mse": lambda x: pdist(x, "sqeuclidean") / x.shape[1],
             "correlation": lambda x: pdist(x, "correlation"),

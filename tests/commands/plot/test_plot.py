@@ -124,7 +124,7 @@ def test_a_store_of_the_same_pictures_shows_the_same(tiny, teacher, tmp_path):
 def test_a_store_of_rdms_is_drawn_by_class_as_the_mean_of_its_subjects(brain, tmp_path):
     figure = plot_rdms([brain], [tmp_path / "rdm.svg"], HeatmapSettings(scale="panel"))
     found = drawn(figure)
-    stack = Store.open(brain).rdm("IT").values
+    stack = Store.open(brain).rdms("IT").values
     rows = torch.tensor([1, 4, 7, 2, 5, 8, 0, 3, 6])
     i, j = condensed_pairs(9)
     values = stack[:, pair_index(rows[i], rows[j], 9).numpy()]
@@ -151,7 +151,7 @@ def test_sources_of_other_pictures_are_drawn_without_pixels(brain, teacher, tmp_
 
 def test_every_layer_asked_for_must_be_somewhere():
     wanted = LayerSelection(["fc,IT", "pool*"])
-    assert wanted.of(["pool1", "pool2", "fc"], Path("run")) == ("pool1", "pool2", "fc")
+    assert wanted.of(["pool1", "pool2", "fc"], Path("run")) == ("fc", "pool1", "pool2")
     with pytest.raises(UserError, match="no layer `IT`"):
         wanted.check()
     assert wanted.of(["EVC", "IT"], Path("store")) == ("IT",)
@@ -243,7 +243,7 @@ def test_a_data_set_is_read_once_for_all_runs(teacher, student, tmp_path, monkey
     read = []
     monkeypatch.setattr(
         opened,
-        "load",
+        "load_splits",
         lambda asked: read.append(asked.dataset) or load_dataset("digits", Path("data")),
     )
     plot_mds([teacher, student], [tmp_path / "map.svg"], MdsSettings(**SMALL))
