@@ -55,7 +55,7 @@ def _compare_rdms(
         raise UserError(
             "--json and --csv are two ways to print one result", hint="choose one of them"
         )
-    from rdl_cli.cli.render.comparison import console
+    from rdl_cli.cli.render.tables import console
     from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms as job
     from rdl_cli.commands.compare_rdms.self_check import self_check
 
@@ -109,7 +109,7 @@ def as_csv(found: "RdmComparison | SelfCheck") -> str:
 
 
 def _tables(found: "RdmComparison") -> RenderableType:
-    from rdl_cli.cli.render.comparison import add_row, empty_table
+    from rdl_cli.cli.render.tables import add_row, empty_table
 
     sides = empty_table(
         f"{found.stimuli} stimuli, aligned by {found.align}",
@@ -133,7 +133,7 @@ def _tables(found: "RdmComparison") -> RenderableType:
 
 
 def _measured(table: "MeasureTable", names: list[str]) -> list[RenderableType]:
-    from rdl_cli.cli.render.comparison import add_row, empty_table
+    from rdl_cli.cli.render.tables import add_row, empty_table
     from rdl_cli.commands.compare.compare import format_p
 
     parts: list[RenderableType] = [Text(f"{table.measure} ({_settings(table)})", style="bold")]
@@ -170,7 +170,7 @@ def _measured(table: "MeasureTable", names: list[str]) -> list[RenderableType]:
 
 
 def _checks(found: "SelfCheck") -> RenderableType:
-    from rdl_cli.cli.render.comparison import add_row, empty_table
+    from rdl_cli.cli.render.tables import add_row, empty_table
 
     table = empty_table(
         f"Copies of each representation, {found.stimuli} stimuli",

@@ -17,32 +17,32 @@ def listing(
     ],
     as_json: Json = False,
 ) -> None:
-    """The names of one kind, with their options and defaults."""
+    """List the names of one kind, with their options and defaults."""
     from rdl_cli.commands.listing import list_members
 
     rows = [
         (m.name, ", ".join(f"{k}={v}" for k, v in m.options.items()), m.summary)
         for m in list_members(kind)
     ]
-    _print(("name", "options", "what it is"), rows, as_json)
+    _print(("name", "options", "description"), rows, as_json)
 
 
 def list_layers(
     network: Annotated[str, typer.Argument(help="a network (rdl list networks) or a finished run")],
     input_size: Annotated[
-        str, typer.Option(help="channels x height x width of a picture [default: 1x28x28]")
+        str, typer.Option(help="channels x height x width of an image [default: 1x28x28]")
     ] = "",
     classes: Annotated[int, typer.Option(help="number of logits")] = 10,
     as_json: Json = False,
 ) -> None:
-    """The layers of a network that can be stored, matched and compared, in the order in which they run."""
-    from rdl_cli.commands.listing import list_layers as job
+    """List a network's layers that can be stored, matched and compared, in the order they run."""
+    from rdl_cli.commands.listing import list_layers as describe_layers
 
     rows = [
-        (layer.name, " x ".join(map(str, layer.shape)), layer.numbers)
-        for layer in job(network, input_size, classes)
+        (layer.name, " x ".join(map(str, layer.shape)), layer.units)
+        for layer in describe_layers(network, input_size, classes)
     ]
-    _print(("layer", "shape", "numbers"), rows, as_json)
+    _print(("layer", "shape", "units"), rows, as_json)
 
 
 def _print(columns: tuple[str, ...], rows: list[tuple[Any, ...]], as_json: bool) -> None:
@@ -50,15 +50,11 @@ def _print(columns: tuple[str, ...], rows: list[tuple[Any, ...]], as_json: bool)
     from rich.table import Table
     from rich.text import Text
 
-    from rdl_cli.cli.render.comparison import console
+    from rdl_cli.cli.render.tables import console
 
     if as_json:
-        sys.stdout.write(
-            json.dumps(
-                [dict(zip(columns, row, strict=True)) for row in rows], indent=2, ensure_ascii=False
-            )
-            + "\n"
-        )
+        records = [dict(zip(columns, row, strict=True)) for row in rows]
+        sys.stdout.write(json.dumps(records, indent=2, ensure_ascii=False) + "\n")
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:

@@ -1,4 +1,4 @@
-"""A settings class as command-line options: each setting is written once, and is flag, TOML key and record alike."""
+"""Command-line options from a settings class: each setting is written once, as flag and TOML key."""
 
 import dataclasses
 import inspect
@@ -14,69 +14,87 @@ from rdl_cli.commands.settings import to_flag
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.toml_types import has_type, type_name
 
+Out = Annotated[
+    Path,
+    typer.Argument(help="folder of the new run (with --seeds: of the runs)", show_default=False),
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="continue an interrupted run; skip finished ones")
+]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="check everything, print what would be done, write nothing"),
+]
 
-def make_command(settings: type, job: Callable[..., Any]) -> Callable[..., None]:
-    """A typer command whose options are the parameters of `job` and, in place of its `settings`, the fields of that class.
 
-    `--config FILE.toml` gives defaults; flags win; unknown keys are refused.
+def make_command(settings: type, command: Callable[..., Any]) -> Callable[..., None]:
+    """Return a typer command with the parameters of `command` and the fields of `settings`.
+
+    The fields replace the parameter `settings`. `--config FILE.toml` gives defaults, flags win,
+    unknown keys are refused.
     """
-    own = dict(inspect.signature(job, eval_str=True).parameters)
-    own.pop("settings")
-    fields = {f.name: f for f in dataclasses.fields(settings)}
+    arguments = dict(inspect.signature(command, eval_str=True).parameters)
+    arguments.pop("settings")
+    fields = {field.name: field for field in dataclasses.fields(settings)}
     hints = typing.get_type_hints(settings, include_extras=True)
 
-    def run(**given: Any) -> None:
-        given.pop("config")
-        job(settings=settings(**{name: given.pop(name) for name in fields}), **given)
+    def run(**values: Any) -> None:
+        values.pop("config")
+        command(settings=settings(**{name: values.pop(name) for name in fields}), **values)
 
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own.values()]
-    parameters += [_option(name, hints[name], fields[name]) for name in fields]
-    kinds = {p.name: typing.get_args(p.annotation)[0] for p in parameters}
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in arguments.values()]
+    parameters += [_make_option(hints[name], fields[name]) for name in fields]
+    types = {p.name: typing.get_args(p.annotation)[0] for p in parameters}
 
-    def reads(context: typer.Context, path: Path | None) -> Path | None:
-        return _read_config(context, path, kinds)
+    def read_config(context: typer.Context, path: Path | None) -> Path | None:
+        return _read_config(context, path, types)
 
+    config_option = typer.Option(
+        "--config",
+        is_eager=True,
+        callback=read_config,
+        help="TOML file of these options; flags win",
+    )
     config = inspect.Parameter(
         "config",
         inspect.Parameter.KEYWORD_ONLY,
         default=None,
-        annotation=Annotated[
-            Path | None,
-            typer.Option(
-                "--config",
-                is_eager=True,
-                callback=reads,
-                help="TOML file of these options; flags win",
-            ),
-        ],
+        annotation=Annotated[Path | None, config_option],
     )
     run.__signature__ = inspect.Signature([*parameters, config])  # type: ignore[attr-defined]
     run.__annotations__ = {p.name: p.annotation for p in (*parameters, config)}
-    run.__doc__ = inspect.getdoc(job)
+    run.__doc__ = inspect.getdoc(command)
     return run
 
 
-def _option(name: str, hint: Any, field: dataclasses.Field) -> inspect.Parameter:
+def _make_option(hint: Any, field: dataclasses.Field[Any]) -> inspect.Parameter:
+    """Return a setting as a typer option; its help text is the second part of the annotation."""
     kind, help_text = typing.get_args(hint)[:2]
-    default = (
-        field.default_factory()
-        if field.default_factory is not dataclasses.MISSING
-        else field.default
+    has_factory = field.default_factory is not dataclasses.MISSING
+    default = field.default_factory() if has_factory else field.default  # type: ignore[misc]
+    flag = to_flag(field.name)
+    option = typer.Option(
+        f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+        help=help_text,
+        show_default=default not in ("", [], None, False),
     )
-    names = (f"{to_flag(name)}/--no-{to_flag(name)[2:]}",) if kind is bool else (to_flag(name),)
-    shown = default not in ("", [], None, False)
-    option = typer.Option(*names, help=help_text, show_default=shown)
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+        field.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=default,
+        annotation=Annotated[kind, option],
     )
 
 
-def _read_config(context: typer.Context, path: Path | None, kinds: dict[str, Any]) -> Path | None:
-    """Make a TOML file's values the defaults of the command's options. UserError for a key or a value that does not fit."""
+def _read_config(context: typer.Context, path: Path | None, types: dict[str, Any]) -> Path | None:
+    """Make a TOML file's values the command's defaults.
+
+    Raise UserError for a key that is no option and for a value of a wrong type.
+    """
     if path is None:
         return None
     try:
-        given = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path} could not be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -86,16 +104,15 @@ def _read_config(context: typer.Context, path: Path | None, kinds: dict[str, Any
         for p in context.command.params
         if p.param_type_name == "option" and p.name not in ("config", "help")
     ]
-    aliases = {name.rstrip("_"): name for name in options}
+    by_key = {name.rstrip("_"): name for name in options}
     defaults = {}
-    for key, value in given.items():
-        name = aliases.get(key.replace("-", "_").rstrip("_"))
+    for key, value in values.items():
+        name = by_key.get(key.replace("-", "_").rstrip("_"))
         if name is None:
-            raise unknown_name(
-                "option", key, aliases, hint=f"{path} may hold: {', '.join(sorted(aliases))}"
-            )
-        if not has_type(value, kinds[name]):
-            raise UserError(f"`{key}` in {path} is {value!r}; {type_name(kinds[name])} is needed")
+            hint = f"{path} may hold: {', '.join(sorted(by_key))}"
+            raise unknown_name("option", key, by_key, hint=hint)
+        if not has_type(value, types[name]):
+            raise UserError(f"`{key}` in {path} is {value!r}; {type_name(types[name])} is needed")
         defaults[name] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path

@@ -1,4 +1,4 @@
-"""`rdl show`: what a run or a store is, and whence it came."""
+"""`rdl show`."""
 
 import json as json_text
 import sys
@@ -14,22 +14,19 @@ def show(
     ],
     verify: Annotated[
         bool,
-        typer.Option(
-            "--verify", help="read every number and compare it with its digest (1 GB: 0.7 s)"
-        ),
+        typer.Option("--verify", help="read every number and check its checksum (1 GB: 0.7 s)"),
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON: everything")] = False,
 ) -> None:
-    """What a run or a store is, how good it became, and which of the files it was made from have changed since."""
-    from rdl_cli.cli.render import comparison as tables
-    from rdl_cli.cli.render import show as cards
+    """Show a run's or store's contents, errors and provenance, and whether its inputs have changed."""
+    from rdl_cli.cli.render.show import to_rich
+    from rdl_cli.cli.render.tables import console
     from rdl_cli.commands.show import as_dict
-    from rdl_cli.commands.show import show as job
+    from rdl_cli.commands.show import show as summarise
 
-    card = job(path, verify)
+    summary = summarise(path, verify)
     if json:
-        sys.stdout.write(
-            json_text.dumps(as_dict(card), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-        )
+        text = json_text.dumps(as_dict(summary), indent=2, ensure_ascii=False, allow_nan=False)
+        sys.stdout.write(text + "\n")
     else:
-        tables.console().print(cards.to_rich(card))
+        console().print(to_rich(summary))

@@ -35,7 +35,7 @@ class LayerInfo(NamedTuple):
 
     name: str
     shape: tuple[int, ...]
-    numbers: int
+    units: int
 
 
 def find_registry(kind: str) -> Registry:

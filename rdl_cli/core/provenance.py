@@ -33,14 +33,19 @@ def provenance(
         "command": shlex.join(["rdl", *sys.argv[1:]]),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "config": config,
-        "versions": {"python": platform.python_version()}
-        | {name: version for name in PACKAGES if (version := _version(name))},
+        "versions": versions(),
         "commit": _commit(),
         "machine": platform.platform(),
         "device": device,
         "threads": threads or os.cpu_count(),
         "parents": parents,
     }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that matter for results."""
+    installed = {name: version for name in PACKAGES if (version := _version(name))}
+    return {"python": platform.python_version()} | installed
 
 
 def _version(package: str) -> str | None:

@@ -3,14 +3,12 @@
 import csv
 import io
 import json
-import sys
-from collections.abc import Sequence
 
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from rdl_cli.cli.render.tables import add_row, empty_table, format_percent, markdown
 from rdl_cli.commands.compare.compare import ALPHA, Comparison, MethodErrors, MethodPair, format_p
 
 COLUMNS = (
@@ -61,11 +59,6 @@ LATEX_SIGNS = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "↑": r"$\uparrow$",
     "←": r"$\leftarrow$",
 }
-
-
-def console() -> Console:
-    """Standard output. In a pipe or a file it is as wide as its tables, where rich would cut them at 80 characters."""
-    return Console() if sys.stdout.isatty() else Console(width=10_000)
 
 
 def to_rich(found: Comparison) -> RenderableType:
@@ -163,14 +156,6 @@ def to_markdown(final: Comparison, best: Comparison, published: dict[str, float]
 def brain_similarity_to_markdown(found: Comparison) -> str:
     """How like a brain the students of each method became."""
     return markdown([BRAIN_SIMILARITY, *_brain_similarity_rows(found)])
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table, its first row the header; a bar in a cell is no new cell."""
-    ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", r"\|") for cell in row) + " |" for row in ruled
-    )
 
 
 def to_list(found: Comparison) -> str:
@@ -342,27 +327,6 @@ def _statements(found: Comparison) -> Text:
 
 def _between(found: Comparison, one: str, other: str) -> MethodPair:
     return next(pair for pair in found.method_pairs if {pair.first, pair.second} == {one, other})
-
-
-def empty_table(title: str, first: str, *others: str) -> Table:
-    """Names fold rather than lose their end; they are Text, for which [brackets] are no markup."""
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, pad_edge=False)
-    table.add_column(Text(first), overflow="fold")
-    for name in others:
-        table.add_column(Text(name), justify="right", overflow="fold")
-    return table
-
-
-def add_row(table: Table, *cells: str) -> None:
-    """One more row; cells with an arrow stand out."""
-    table.add_row(
-        *(Text(cell, style="bold" if "↑" in cell or "←" in cell else "") for cell in cells)
-    )
-
-
-def format_percent(rate: float) -> str:
-    """A share in %, without the sign."""
-    return f"{100 * rate:.2f}"
 
 
 def _points(difference: float) -> str:

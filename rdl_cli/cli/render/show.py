@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from rdl_cli.cli.render.comparison import add_row, empty_table, format_percent
+from rdl_cli.cli.render.tables import add_row, empty_table, format_percent
 from rdl_cli.commands.show import (
     ErrorRates,
     LayerSummary,
