@@ -12,7 +12,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from rdl_cli.cli.options import make_command
-from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
+from rdl_cli.commands.settings import CompareRdmsSettings
 from rdl_cli.core.errors import UserError
 
 if TYPE_CHECKING:

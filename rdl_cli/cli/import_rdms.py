@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rdl_cli.cli.options import DryRun
-from rdl_cli.commands.import_settings import ImportSettings
+from rdl_cli.commands.settings import ImportSettings
 
 
 def import_rdms(

@@ -16,8 +16,12 @@ from rdl_cli.cli.plot import plot
 from rdl_cli.cli.reproduce import reproduce
 from rdl_cli.cli.show import show
 from rdl_cli.cli.train import train_student, train_teacher
-from rdl_cli.commands.import_settings import ImportSettings
-from rdl_cli.commands.settings import ExportSettings, StudentSettings, TrainingSettings
+from rdl_cli.commands.settings import (
+    ExportSettings,
+    ImportSettings,
+    StudentSettings,
+    TrainingSettings,
+)
 from rdl_cli.core.errors import UserError
 
 app = typer.Typer(

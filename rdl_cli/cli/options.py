@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rdl_cli.commands.settings import to_flag
+from rdl_cli.commands.options import to_flag
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.toml_types import has_type, type_name
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rdl_cli.cli.options import make_command
-from rdl_cli.commands.plot_settings import HeatmapSettings, MdsSettings
+from rdl_cli.commands.settings import HeatmapSettings, MdsSettings
 
 plot = typer.Typer(
     help="Draw RDMs, maps of representations, and errors through training.",

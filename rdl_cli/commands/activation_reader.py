@@ -1,10 +1,8 @@
 """Finished runs, each opened with the pictures that it is to be shown; several on one data set share it."""
 
-from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
 from rdl_cli.commands.export_rdms.export_rdms import ActivationReader, add_stimuli, open_reader
 from rdl_cli.commands.image_data import load_splits
-from rdl_cli.commands.plot_settings import DrawingSettings
-from rdl_cli.commands.settings import ExportSettings
+from rdl_cli.commands.settings import CompareRdmsSettings, DrawingSettings, ExportSettings
 from rdl_cli.datasets.base import Splits
 from rdl_cli.runs.run import Run
 

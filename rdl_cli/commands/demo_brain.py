@@ -6,15 +6,20 @@ from typing import NamedTuple
 
 from rdl_cli.commands.compare.compare import Comparison, compare
 from rdl_cli.commands.compare_rdms.compare_rdms import RdmComparison, compare_rdms
-from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
 from rdl_cli.commands.console import log
 from rdl_cli.commands.export_rdms.brain_stimuli import export_over_brain_stimuli
 from rdl_cli.commands.image_data import data_root
 from rdl_cli.commands.import_rdms import import_rdms
-from rdl_cli.commands.import_settings import ImportSettings
 from rdl_cli.commands.plot.plot import plot_mds, plot_rdms
-from rdl_cli.commands.plot_settings import HeatmapSettings, MdsSettings
-from rdl_cli.commands.settings import DataSettings, ExportSettings, StudentSettings
+from rdl_cli.commands.settings import (
+    CompareRdmsSettings,
+    DataSettings,
+    ExportSettings,
+    HeatmapSettings,
+    ImportSettings,
+    MdsSettings,
+    StudentSettings,
+)
 from rdl_cli.commands.train.train import train
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import download, file_digest, is_free, make_folder

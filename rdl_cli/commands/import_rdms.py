@@ -12,14 +12,8 @@ import numpy as np
 import torch
 
 from rdl_cli.commands.console import log
-from rdl_cli.commands.import_settings import ImportSettings
-from rdl_cli.commands.settings import (
-    FORMATS,
-    ExportSettings,
-    reject_options,
-    split_commas,
-    to_config,
-)
+from rdl_cli.commands.options import reject_options, split_commas, to_config
+from rdl_cli.commands.settings import FORMATS, ExportSettings, ImportSettings
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.files import file_digest
 from rdl_cli.core.patterns import select_names

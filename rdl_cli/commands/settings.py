@@ -1,260 +1,297 @@
-"""What an experiment can be told: each setting once, as flag, as TOML key and as what config.toml records. No torch."""
+"""All settings: each is written once, as flag, TOML key and entry of config.toml. No torch."""
 
 import re
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
+from rdl_cli.commands.options import require_at_least, split_commas, to_flag
 from rdl_cli.core.errors import UserError
 
 FORMATS = {".h5": "rsatoolbox", ".hdf5": "rsatoolbox", ".mat": "mat", ".npz": "npz"}
-"""Suffix of a file of RDMs for another program → the writer that it stands for."""
+"""Suffix of an RDM file for another program → its writer."""
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed", "64-true"]
+Align = Literal["digest", "name", "position"]
+Device = Annotated[str, "auto, cpu, cuda"]
+DataRoot = Annotated[str, "folder of the data sets [default: $RDL_DATA or data, or the run's]"]
+ImageSize = Annotated[int | None, "resize the images of folder:PATH to this side, in pixels"]
+Layers = Annotated[
+    list[str], "layers, globs allowed (rdl layers NETWORK); repeat or separate by commas"
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSettings:
-    """Which pictures."""
+    """The data set and its augmentation."""
 
-    dataset: Annotated[
-        str, "data set: digits, mnist, cifar10, folder:PATH, ... (rdl list datasets)"
-    ] = "mnist"
-    data_root: Annotated[
-        str, "where data sets lie or are downloaded to [default: $RDL_DATA or data]"
-    ] = ""
-    download: Annotated[bool, "fetch the data set where it is missing"] = False
-    image_size: Annotated[
-        int | None, "side in pixels to which folder:PATH resizes its pictures"
-    ] = None
-    views: Annotated[
-        str, "augmentation as numbered views: none, hflip, shift:1 (rdl list views)"
-    ] = "none"
+    dataset: Annotated[str, "digits, mnist, cifar10, folder:PATH, ... (rdl list datasets)"] = (
+        "mnist"
+    )
+    data_root: DataRoot = ""
+    download: Annotated[bool, "download the data set if it is missing"] = False
+    image_size: ImageSize = None
+    views: Annotated[str, "augmentation: none, hflip, shift:1 (rdl list views)"] = "none"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSettings(DataSettings):
-    """What teachers and students have in common."""
+    """Settings that teachers and students share."""
 
-    preprocessing: Annotated[str, "unit (pixel / 255), standard, gcn (rdl list preprocessing)"] = (
-        "unit"
-    )
+    preprocessing: Annotated[str, "unit, standard, gcn (rdl list preprocessing)"] = "unit"
     network: Annotated[
         str, "mnist-cnn, nin, torchvision:NAME, module:factory, ... (rdl list networks)"
     ] = "mnist-cnn"
     epochs: Annotated[
-        int,
-        "passes over the larger of the labelled and unlabelled images; 0 evaluates --init as it is",
+        int, "passes over the larger of labelled and unlabelled images; 0 only evaluates --init"
     ] = 20
-    max_steps: Annotated[int | None, "train for so many steps in all, in place of --epochs"] = None
-    batch_size: Annotated[
-        int, "labelled images a step (and as many unlabelled ones, with --use-unlabelled)"
-    ] = 100
+    max_steps: Annotated[int | None, "steps in all; replaces --epochs"] = None
+    batch_size: Annotated[int, "labelled images a step, and as many with --use-unlabelled"] = 100
     lr: Annotated[float, "learning rate"] = 0.02
     momentum: Annotated[float, "momentum of SGD"] = 0.9
     weight_decay: Annotated[float, "weight decay"] = 0.0
-    schedule: Annotated[
-        str,
-        "learning rate over time: cosine, constant, linear, halve:every=25 (rdl list schedules)",
-    ] = "cosine"
-    train_size: Annotated[
-        int | None, "train on so many labelled images, drawn by class with the seed"
-    ] = None
-    use_unlabelled: Annotated[
-        bool, "the rest of the training images join each step without their labels"
-    ] = False
-    init: Annotated[
-        str,
-        "begin with the weights of a run, or of a .safetensors or .pt file, wherever names and shapes fit",
-    ] = ""
-    seed: Annotated[int, "seed of everything random"] = 0
+    schedule: Annotated[str, "cosine, constant, halve:every=25, ... (rdl list schedules)"] = (
+        "cosine"
+    )
+    train_size: Annotated[int | None, "labelled training images, drawn by class"] = None
+    use_unlabelled: Annotated[bool, "train on the other images without labels"] = False
+    init: Annotated[str, "initial weights, where they fit: a run, .safetensors or .pt"] = ""
+    seed: Annotated[int, "random seed"] = 0
     seeds: Annotated[str, "several runs, OUT/seed0, OUT/seed1, ...: 0..4 or 0,2,5"] = ""
-    device: Annotated[str, "auto, cpu, cuda"] = "auto"
-    precision: Annotated[
-        Precision, "arithmetic of the forward and backward pass; weights are kept as float32"
-    ] = "32-true"
+    device: Device = "auto"
+    precision: Annotated[Precision, "arithmetic; weights are saved as float32"] = "32-true"
     label: Annotated[str, "name of the method in tables"] = ""
 
     def check(self) -> None:
-        """UserError for a value that no experiment can have."""
+        """Raise UserError if a value is out of range, or two contradict each other."""
         require_at_least(
             self, epochs=0, max_steps=1, batch_size=1, train_size=1, image_size=1, seed=0
         )
         for name in ("lr", "momentum", "weight_decay", "task_weight"):
-            if not 0 <= getattr(self, name, 0) < float("inf"):
-                raise UserError(
-                    f"{to_flag(name)} is {getattr(self, name)}; it cannot be negative or infinite"
-                )
+            if not 0 <= (value := getattr(self, name, 0)) < float("inf"):
+                raise UserError(f"{to_flag(name)} is {value}; it cannot be negative or infinite")
         if self.momentum >= 1:
-            raise UserError(
-                f"--momentum is {self.momentum}; from 1 on, steps grow without end",
-                hint="0.9 is usual",
-            )
+            raise UserError(f"--momentum is {self.momentum}; below 1 is needed", hint="use 0.9")
         if self.use_unlabelled and self.train_size is None:
             raise UserError(
-                "--use-unlabelled says that the rest of the images have no labels, but all have",
-                hint="say --train-size N as well",
+                "--use-unlabelled has no effect: all training images are labelled",
+                hint="pass --train-size N as well",
             )
         if self.seeds and self.seed:
             raise UserError(
                 f"--seeds is {self.seeds} and --seed is {self.seed}",
-                hint="say one of them; --seed 0 takes back that of a --config",
+                hint="pass one of them; --seed 0 overrides that of a --config",
             )
         self.seed_list()
 
     def seed_list(self) -> list[int]:
-        """The seeds to run: those of `seeds`, or the one."""
+        """Return the seeds to run: those of `seeds`, or the one seed."""
         if not self.seeds:
             return [self.seed]
-        found: list[int] = []
+        seeds: list[int] = []
         for part in self.seeds.split(","):
             match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
             if not match or (match[2] and int(match[2]) < int(match[1])):
                 raise UserError(
                     f"`{self.seeds}` is not a list of seeds", hint="write 0..4, or 0,2,5"
                 )
-            found += range(int(match[1]), int(match[2] or match[1]) + 1)
-        if twice := [seed for seed in found if found.count(seed) > 1]:
-            raise UserError(
-                f"`{self.seeds}` names the seed {twice[0]} more than once, and the same seed is the same run"
-            )
-        return found
+            seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
+        if repeated := [seed for seed in seeds if seeds.count(seed) > 1]:
+            raise UserError(f"`{self.seeds}` names the seed {repeated[0]} more than once")
+        return seeds
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSettings(TrainingSettings):
-    """A student's: whom it follows, where and how."""
+    """A student's teacher, matched layers and objectives."""
 
     targets: Annotated[
-        str,
-        "a store of the teacher's activations or RDMs, or a run whose network is to be run live",
+        str, "a store of the teacher's activations or RDMs, or a run to use as a live teacher"
     ] = ""
-    match: Annotated[
-        list[str],
-        "MINE=THEIRS: a layer of the student and the teacher's it follows; repeat or separate by commas",
-    ] = field(default_factory=list)
+    match: Annotated[list[str], "STUDENT=TEACHER, a pair of layers; repeat, or use commas"] = field(
+        default_factory=list
+    )
     objective: Annotated[
         list[str],
-        "rdl:weight=1,pairs=500, ...; repeat to add up (rdl list objectives) [default: with --targets rdl; where they are a brain's, rsa]",
+        "rdl:weight=1,pairs=500, ...; repeat to add up (rdl list objectives)"
+        " [default: with --targets rdl, for a brain's RDMs rsa]",
     ] = field(default_factory=list)
     grad_fraction: Annotated[
-        list[str],
-        "NAME=SHARE: weigh an objective so that this part of the first step's gradient norm is its own",
+        list[str], "NAME=FRACTION: weight an objective to this part of the first gradient's norm"
     ] = field(default_factory=list)
-    task_weight: Annotated[
-        float,
-        "what the cross-entropy with the labels counts beside the objectives (kd's authors: 0.1)",
-    ] = 1.0
-    align: Annotated[
-        Literal["digest", "name", "position"],
-        "how images are found in the store: by their pixels, file names or order",
-    ] = "digest"
-    stimuli_batch_size: Annotated[
-        int | None,
-        "stimuli of the brain's own that each step shows, all their pairs [default: all]",
-    ] = None
+    task_weight: Annotated[float, "weight of the cross-entropy (kd's authors: 0.1)"] = 1.0
+    align: Annotated[Align, "match images to the store's stimuli by digest, name or position"] = (
+        "digest"
+    )
+    stimuli_batch_size: Annotated[int | None, "the brain's stimuli in a step [default: all]"] = None
     stimuli_heldout: Annotated[
-        float | None, "hold stimuli out of training: a share below 1, or a number of them"
+        float | None, "stimuli held out: a fraction below 1, or a number"
     ] = None
     stimuli_eval_every: Annotated[
-        int | None,
-        "epochs between two measurements of brain_similarity to the brain [default: a tenth of all]",
+        int | None, "epochs between two brain similarities [default: a tenth]"
     ] = None
-    control: Annotated[
-        str,
-        "destroy the brain's RDM in a known way: shuffle, random, spectrum, category (rdl list controls)",
-    ] = ""
+    control: Annotated[str, "control RDM: shuffle, random, ... (rdl list controls)"] = ""
 
     def grad_fractions(self) -> dict[str, float]:
-        """What --grad-fraction says, by objective. UserError for what is no share, and for more than there is."""
-        found: dict[str, float] = {}
+        """Return --grad-fraction by objective. Raise UserError if it is invalid."""
+        fractions: dict[str, float] = {}
         for item in split_commas(self.grad_fraction):
             name, _, number = item.partition("=")
             if not re.fullmatch(r"0?\.\d*[1-9]\d*", number):
                 raise UserError(
-                    f"`--grad-fraction {item}` is not an objective with its share",
+                    f"`--grad-fraction {item}` is not an objective with a fraction below 1",
                     hint="write --grad-fraction rsa=0.1",
                 )
-            found[name] = float(number)
-        if sum(found.values()) >= 1:
+            fractions[name] = float(number)
+        if (total := sum(fractions.values())) >= 1:
             raise UserError(
-                f"--grad-fraction gives away {sum(found.values()):g} of the gradient; something has to be left for the task"
+                f"the fractions of --grad-fraction add up to {total:g}; below 1 is needed"
             )
-        return found
+        return fractions
 
     def check(self) -> None:
         super().check()
         self.grad_fractions()
         require_at_least(self, stimuli_batch_size=1, stimuli_eval_every=1)
-        if (held := self.stimuli_heldout) is not None and (
-            not 0 <= held < float("inf") or (held > 1 and held != int(held))
-        ):
+        heldout = self.stimuli_heldout or 0
+        if not 0 <= heldout < float("inf") or (heldout > 1 and heldout != int(heldout)):
             raise UserError(
-                f"--stimuli-heldout is {held}; it is a share below 1, or a whole number of stimuli",
-                hint="0.5, or 40",
+                f"--stimuli-heldout is {heldout}; a fraction below 1 or a whole number is needed",
+                hint="use 0.5, or 40",
             )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportSettings(DataSettings):
-    """What is kept of a teacher."""
+    """Layers of a teacher, the images that it is run on, and the form in which they are stored."""
 
-    dataset: Annotated[str, "data set [default: the one the teacher was trained on]"] = ""
-    split: Annotated[Literal["train", "validation", "test", "all"], "which pictures"] = "train"
-    layers: Annotated[
-        list[str], "layers, globs allowed (rdl layers NETWORK); repeat or separate by commas"
-    ] = field(default_factory=list)
+    dataset: Annotated[str, "data set [default: the teacher's own]"] = ""
+    split: Annotated[Literal["train", "validation", "test", "all"], "images"] = "train"
+    layers: Layers = field(default_factory=list)
     as_: Annotated[
         Literal["activations", "rdm", "kernel"],
-        "activations, whole RDMs (n(n-1)/2 distances a layer), or kernels (as many inner products)",
+        "activations, whole RDMs (n(n-1)/2 distances a layer) or kernels (n(n+1)/2 products)",
     ] = "activations"
-    distance: Annotated[
-        str,
-        "distance of the RDMs, and default for those who train on activations or kernels (rdl list distances)",
-    ] = "mse"
-    dtype: Annotated[Literal["float16", "float32"], "width of stored numbers"] = "float32"
+    distance: Annotated[str, "distance of RDMs; default for activations and kernels"] = "mse"
+    dtype: Annotated[Literal["float16", "float32"], "stored numbers"] = "float32"
     batch_size: Annotated[int, "images in a forward pass"] = 500
-    device: Annotated[str, "auto, cpu, cuda"] = "auto"
+    device: Device = "auto"
 
     def check(self) -> None:
-        """UserError for a value that no export can have."""
+        """Raise UserError if a value is out of range."""
         require_at_least(self, batch_size=1, image_size=1)
 
     def layer_names(self) -> list[str]:
+        """Return the names and globs of --layers."""
         return split_commas(self.layers)
 
 
-def split_commas(texts: Iterable[str]) -> list[str]:
-    """The words of an option that is repeated or separated by commas, without the blanks around them; an empty one is none."""
-    return [word for text in texts for word in map(str.strip, text.split(",")) if word]
+@dataclass(frozen=True, kw_only=True)
+class ImportSettings:
+    """The stimuli of foreign RDM files, and properties that the files lack."""
+
+    stimuli: Annotated[str, "images: a folder, or one of folders by category; or .mat"] = ""
+    names: Annotated[str, "text file of stimulus names, a line each, in the order of the RDMs"] = ""
+    labels: Annotated[str, "categories: .csv of name,category; text, a line each; .mat"] = ""
+    image_size: Annotated[int | None, "scale and crop the images to this side"] = None
+    distance: Annotated[str, "distance if the file has none: correlation, crossnobis, ..."] = ""
+    regions: Annotated[list[str], "regions: IT, V*; IT=IT_RDMs renames; repeat, or use commas"] = (
+        field(default_factory=list)
+    )
+    axes: Annotated[str, "an ambiguous array's axes in order: subject,time,i,j"] = ""
+    repair: Annotated[list[str], "repair RDMs; an error names the repair"] = field(
+        default_factory=list
+    )
+    format: Annotated[str, "require this format (rdl list formats)"] = ""
+    responses: Annotated[str, "compute RDMs of responses: correlation, mahalanobis, crossnobis"] = (
+        ""
+    )
+
+    def check(self) -> None:
+        """Raise UserError if a value is out of range."""
+        require_at_least(self, image_size=1)
 
 
-def require_at_least(settings: Any, **least: int) -> None:
-    """UserError for a setting that is smaller than it can be."""
-    for name, smallest in least.items():
-        if (value := getattr(settings, name)) is not None and value < smallest:
-            raise UserError(f"{to_flag(name)} is {value}; at least {smallest} is needed")
+@dataclass(frozen=True, kw_only=True)
+class CompareRdmsSettings:
+    """Layers to compare, their stimuli and the measures."""
 
+    measure: Annotated[
+        list[str], "spearman, pearson, cka, jsd:b=0.01, ... (rdl list measures); a table each"
+    ] = field(default_factory=lambda: ["spearman"])
+    layers: Annotated[
+        list[str],
+        "layers or regions, globs allowed; one of several RDMs: IT@mean, IT@subject3; pixels;"
+        " repeat or separate by commas [default: all]",
+    ] = field(default_factory=list)
+    distance: Annotated[str, "distance between activations [default: the store's, else mse]"] = ""
+    align: Annotated[Align, "match stimuli by digest, name or position"] = "digest"
+    max_stimuli: Annotated[int, "use at most this many stimuli, as many of each class"] = 200
+    n_resamples: Annotated[int, "resamples for intervals and for p; 0: values alone"] = 1000
+    seed: Annotated[int, "seed of the resamples"] = 0
+    split: Annotated[Literal["train", "validation", "test", "all"], "images for runs"] = "test"
+    dataset: Annotated[str, "data set for runs [default: their own]"] = ""
+    data_root: DataRoot = ""
+    self_check: Annotated[bool, "compare each layer with rotated, scaled and shifted copies"] = (
+        False
+    )
+    device: Device = "auto"
 
-def reject_options(settings: Any, names: Iterable[str], why: str, hint: str) -> None:
-    """UserError for a setting that is not its default, where it would have no effect."""
-    usual = type(settings)()
-    for name in names:
-        if (value := getattr(settings, name)) != getattr(usual, name):
+    def check(self) -> None:
+        """Raise UserError if a value is out of range."""
+        require_at_least(self, max_stimuli=4, n_resamples=0, seed=0)
+        if 0 < self.n_resamples < 20:
             raise UserError(
-                f"{to_flag(name)}{'' if value is True else f' {value}'} {why}", hint=hint
+                f"--n-resamples is {self.n_resamples}; 0, or at least 20, is needed",
+                hint="use 1000, or 0 for values alone",
             )
 
 
-def to_flag(name: str) -> str:
-    """What a setting is called on the command line."""
-    return "--" + name.rstrip("_").replace("_", "-")
+@dataclass(frozen=True, kw_only=True)
+class DrawingSettings:
+    """Layers to plot and their images."""
+
+    layers: Layers = field(default_factory=list)
+    distance: Annotated[str, "distance between images (rdl list distances)"] = "euclidean"
+    dataset: Annotated[str, "data set for runs [default: their own]"] = ""
+    data_root: DataRoot = ""
+    image_size: ImageSize = None
+    split: Annotated[Literal["train", "validation", "test"], "images"] = "test"
+    seed: Annotated[int, "seed of the selection of images"] = 0
+    device: Device = "auto"
+
+    def check(self) -> None:
+        """Raise UserError if a value is out of range."""
+        require_at_least(self, image_size=1)
 
 
-def to_config(settings: Any) -> dict[str, Any]:
-    """The settings as config.toml keeps them: without those that were not given."""
-    return {
-        name: value
-        for name, value in asdict(settings).items()
-        if value is not None and value != "" and value != []
-    }
+@dataclass(frozen=True, kw_only=True)
+class HeatmapSettings(DrawingSettings):
+    """RDMs as heatmaps."""
+
+    per_class: Annotated[int | None, "images of each class [default: 10, or all of up to 200]"] = (
+        None
+    )
+    scale: Annotated[
+        Literal["rank", "panel", "layer"],
+        "colors: rank within the RDM; distance / largest of the RDM, or of the layer",
+    ] = "rank"
+
+    def check(self) -> None:
+        super().check()
+        require_at_least(self, per_class=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MdsSettings(DrawingSettings):
+    """RDMs as points of a map."""
+
+    rdm_distance: Annotated[
+        str, "distance between RDMs: correlation (Fig. 4), normalised (Fig. 6), standardised"
+    ] = "correlation"
+    samples: Annotated[int, "samples of images to average over"] = 20
+    sample_size: Annotated[int, "images in a sample"] = 100
+    replace: Annotated[bool, "draw samples with replacement"] = False
+
+    def check(self) -> None:
+        super().check()
+        require_at_least(self, samples=1, sample_size=4)

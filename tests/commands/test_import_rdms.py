@@ -10,10 +10,8 @@ from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.commands.import_rdms import export_to_file, import_rdms
-from rdl_cli.commands.import_settings import ImportSettings
 from rdl_cli.commands.plot.plot_data import LayerSelection, rdms_of_store
-from rdl_cli.commands.plot_settings import HeatmapSettings
-from rdl_cli.commands.settings import FORMATS, ExportSettings
+from rdl_cli.commands.settings import FORMATS, ExportSettings, HeatmapSettings, ImportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.loader import image_digests
 from rdl_cli.io.read import read_rdms
@@ -76,11 +74,11 @@ def test_a_dry_run_says_everything_and_writes_nothing(subjects, folder, tmp_path
 
 def test_without_names_pictures_are_bound_in_natural_order(subjects, folder, tmp_path):
     store = import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
-    assert store.layers == ("IT",) and np.array_equal(store.rdm("IT").values, VECTORS)
+    assert store.layers == ("IT",) and np.array_equal(store.rdms("IT").values, VECTORS)
     assert (
-        store.rdm("IT").subject == ("1", "2", "3")
-        and store.rdm("IT").distance == "correlation"
-        and store.rdm("IT").unit == "1 - r"
+        store.rdms("IT").subjects == ("1", "2", "3")
+        and store.rdms("IT").distance == "correlation"
+        and store.rdms("IT").unit == "1 - r"
     )
     order = sorted(range(N), key=lambda k: NAMES[k])
     assert np.array_equal(store.stimuli.images, PICTURES[order].transpose(0, 3, 1, 2))
@@ -103,7 +101,7 @@ def test_names_bind_each_picture_to_its_row(by, listed, folder, tmp_path, capfd)
         [tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings(stimuli=str(folder), names=names)
     )
     assert np.array_equal(store.stimuli.images, PICTURES.transpose(0, 3, 1, 2)) and np.array_equal(
-        store.rdm("IT").values, VECTORS
+        store.rdms("IT").values, VECTORS
     )
     assert "bound by name: tree" in said(capfd)
 
@@ -263,7 +261,7 @@ def test_a_distance_that_nobody_knows_is_refused(subjects, tmp_path):
     assert not (tmp_path / "s.h5").exists()
     assert (
         import_rdms([subjects], tmp_path / "s.h5", ImportSettings(distance="arrangement"))
-        .rdm("IT")
+        .rdms("IT")
         .distance
         == "arrangement"
     )
@@ -283,7 +281,7 @@ def test_files_that_list_their_stimuli_differently_come_into_one_order(tmp_path)
     store = import_rdms(
         [tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "s.h5", ImportSettings()
     )
-    assert np.array_equal(store.rdm("V1").values, VECTORS[1:2]) and list(
+    assert np.array_equal(store.rdms("V1").values, VECTORS[1:2]) and list(
         store.stimuli.names
     ) == list(NAMES)
 
@@ -314,10 +312,10 @@ def test_responses_become_rdms(folder, tmp_path, capfd):
     store = import_rdms([tmp_path / "a.npz", tmp_path / "b.npz"], tmp_path / "s.h5", settings)
     assert (
         store.layers == ("IT",)
-        and store.rdm("IT").subject == ("a", "b")
-        and store.rdm("IT").distance == "crossnobis"
+        and store.rdms("IT").subjects == ("a", "b")
+        and store.rdms("IT").distance == "crossnobis"
     )
-    assert np.array_equal(store.rdm("IT").values[0], crossnobis(torch.from_numpy(runs.copy())))
+    assert np.array_equal(store.rdms("IT").values[0], crossnobis(torch.from_numpy(runs.copy())))
     assert "4 runs × 5 stimuli × 6 channels" in said(capfd)
     with pytest.raises(
         UserError, match="read as run × stimulus × channel has 6 stimuli, and not 5"

@@ -135,7 +135,7 @@ def test_settings_are_shares():
         "rdl": 0.05,
     }
     for wrong in ("rsa", "rsa=", "rsa=0", "rsa=1", "rsa=-0.1", "rsa=nan", "rsa=1e-1", "rsa=10%"):
-        with pytest.raises(UserError, match="is not an objective with its share"):
+        with pytest.raises(UserError, match="is not an objective with a fraction"):
             StudentSettings(grad_fraction=[wrong]).check()
-    with pytest.raises(UserError, match="gives away"):
+    with pytest.raises(UserError, match="add up to"):
         StudentSettings(grad_fraction=["rsa=0.6", "kd=0.5"]).check()

@@ -21,9 +21,9 @@ from rdl_cli.commands.compare_rdms.resampling import (
     permutation_p_values,
 )
 from rdl_cli.commands.compare_rdms.sources import SourceLayer, open_sources, select_layers
-from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
 from rdl_cli.commands.console import log
 from rdl_cli.commands.device import configure_backend, resolve_device
+from rdl_cli.commands.settings import CompareRdmsSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.bayes import settings as bayes_settings
 from rdl_cli.rsa.condensed import condensed_pairs

@@ -13,7 +13,7 @@ from rdl_cli.commands.compare_rdms.compare_rdms import (
     read_representation,
 )
 from rdl_cli.commands.compare_rdms.sources import SourceLayer
-from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
+from rdl_cli.commands.settings import CompareRdmsSettings
 from rdl_cli.core.tensor_types import Condensed, Reps
 from rdl_cli.rsa.distances import rows
 from rdl_cli.rsa.measures import MEASURES, Measure, measure_traits, ranks

@@ -8,11 +8,11 @@ import numpy as np
 import torch
 
 from rdl_cli.commands.activation_reader import ReaderCache
-from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
 from rdl_cli.commands.console import log
 from rdl_cli.commands.export_rdms.export_rdms import ActivationReader
 from rdl_cli.commands.image_data import to_pixels
-from rdl_cli.commands.settings import split_commas
+from rdl_cli.commands.options import split_commas
+from rdl_cli.commands.settings import CompareRdmsSettings
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.patterns import match_names
 from rdl_cli.core.tensor_types import Images, Reps

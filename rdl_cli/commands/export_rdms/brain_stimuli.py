@@ -6,7 +6,8 @@ import torch
 
 from rdl_cli.commands.console import log
 from rdl_cli.commands.device import resolve_device
-from rdl_cli.commands.settings import ExportSettings, reject_options, to_config
+from rdl_cli.commands.options import reject_options, to_config
+from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.commands.train.brain_targets import resize_to_network
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.patterns import select_names

@@ -25,7 +25,8 @@ from rdl_cli.commands.export_rdms.existing_layers import (
     open_existing,
 )
 from rdl_cli.commands.image_data import join_splits, load_splits, resolve_dataset
-from rdl_cli.commands.settings import ExportSettings, to_config
+from rdl_cli.commands.options import to_config
+from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, provenance

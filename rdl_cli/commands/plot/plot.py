@@ -24,7 +24,7 @@ from rdl_cli.commands.plot.plot_data import (
     rdms_of_run,
     rdms_of_store,
 )
-from rdl_cli.commands.plot_settings import DrawingSettings, HeatmapSettings, MdsSettings
+from rdl_cli.commands.settings import DrawingSettings, HeatmapSettings, MdsSettings
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.files import atomic_write
 from rdl_cli.core.seeds import Seeds

@@ -9,8 +9,8 @@ import torch
 
 from rdl_cli.commands.console import log
 from rdl_cli.commands.export_rdms.export_rdms import ActivationReader
-from rdl_cli.commands.plot_settings import HeatmapSettings
-from rdl_cli.commands.settings import split_commas
+from rdl_cli.commands.options import split_commas
+from rdl_cli.commands.settings import HeatmapSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.patterns import match_names, select_names
 from rdl_cli.core.seeds import Seeds
@@ -122,11 +122,7 @@ def rdms_of_store(path: Path, settings: HeatmapSettings, wanted: LayerSelection)
             continue
         rdms = store.rdms(layer)
         several = f", mean of {len(rdms)}" if len(rdms) > 1 else ""
-        layers.append(
-            DrawnRdm(
-                layer + several, rdms.subset(rows).mean().values[0], rdms.distance
-            )
-        )
+        layers.append(DrawnRdm(layer + several, rdms.subset(rows).mean().values[0], rdms.distance))
     called = store.provenance.get("classes")
     classes = (
         ()

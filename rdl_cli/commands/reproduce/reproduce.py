@@ -9,9 +9,13 @@ from typing import Any, NamedTuple
 
 from rdl_cli.commands.compare.compare import Comparison, compare
 from rdl_cli.commands.console import log
-from rdl_cli.commands.plot_settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.reproduce.recipe import Recipe, read_recipe
-from rdl_cli.commands.settings import StudentSettings, TrainingSettings
+from rdl_cli.commands.settings import (
+    HeatmapSettings,
+    MdsSettings,
+    StudentSettings,
+    TrainingSettings,
+)
 from rdl_cli.core.errors import Diverged, UserError
 from rdl_cli.runs.run import Run
 

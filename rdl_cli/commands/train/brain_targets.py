@@ -18,8 +18,9 @@ from rdl_cli.datasets.loader import image_digests
 from rdl_cli.datasets.preprocessing import Preprocess
 from rdl_cli.networks.factory import InputShape
 from rdl_cli.rsa.control_rdms import CONTROLS
+from rdl_cli.rsa.rdms import MEAN
 from rdl_cli.runs.run import Run
-from rdl_cli.store.select import MEAN, mean_over_sessions, select, select_one, split_layer
+from rdl_cli.store.select import select, select_one, split_layer
 from rdl_cli.store.store import Store
 from rdl_cli.training.brain_similarity import BrainSimilarity, BrainSimilarityEvaluator
 from rdl_cli.training.brain_target import BrainTarget, Region
@@ -125,19 +126,14 @@ def split_stimuli(n: int, split: float | None, seeds: Seeds) -> Ids:
 def _region(store: Store, text: str) -> Region:
     """The one RDM that the text names, with each subject's where it is their mean."""
     chosen = select_one(store, text)
-    log(f"follows {chosen.said}")
+    log(f"follows {chosen.notes[-1]}")
     layer, parts = split_layer(store, text)
     subjects = None
     if MEAN in parts:
-        several = select(store, "@".join([layer, *(part for part in parts if part != MEAN)])).stack
-        if (
-            len({time for time in several.time if not np.isnan(time)}) < 2
-            and len(set(several.subject)) > 1
-        ):
-            subjects = torch.from_numpy(np.array(mean_over_sessions(several).values))
-    return Region(
-        torch.from_numpy(np.array(chosen.stack.values[0])), chosen.stack.distance, subjects
-    )
+        several = select(store, "@".join([layer, *(part for part in parts if part != MEAN)]))
+        if len(several.time_points) < 2 and len(set(several.subjects)) > 1:
+            subjects = several.mean_over_sessions().tensor()
+    return Region(torch.from_numpy(np.array(chosen.values[0])), chosen.distance, subjects)
 
 
 class BrainSimilarityLogger:

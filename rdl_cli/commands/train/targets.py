@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from rdl_cli.commands.console import log
 from rdl_cli.commands.image_data import align_images
-from rdl_cli.commands.settings import StudentSettings, TrainingSettings, split_commas, to_flag
+from rdl_cli.commands.options import split_commas, to_flag
+from rdl_cli.commands.settings import StudentSettings, TrainingSettings
 from rdl_cli.commands.train.brain_targets import has_own_stimuli, open_brain_target
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.patterns import select_names

@@ -13,7 +13,8 @@ from torch import nn
 
 from rdl_cli.commands.console import ProgressBar, log, progress
 from rdl_cli.commands.image_data import load_splits, resolve_dataset
-from rdl_cli.commands.settings import StudentSettings, TrainingSettings, to_config
+from rdl_cli.commands.options import to_config
+from rdl_cli.commands.settings import StudentSettings, TrainingSettings
 from rdl_cli.commands.train.setup import TrainingSetup, build_setup
 from rdl_cli.commands.train.targets import teacher_provenance
 from rdl_cli.core.errors import UserError, first_line

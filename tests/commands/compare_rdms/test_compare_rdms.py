@@ -11,9 +11,8 @@ from scipy.stats import spearmanr
 
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms, describe_measure
 from rdl_cli.commands.compare_rdms.self_check import BLIND_TO_AN_OFFSET_OF_DISTANCES, self_check
-from rdl_cli.commands.compare_rdms_settings import CompareRdmsSettings
 from rdl_cli.commands.import_rdms import import_rdms
-from rdl_cli.commands.import_settings import ImportSettings
+from rdl_cli.commands.settings import CompareRdmsSettings, ImportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.pixels import pixel_digests
 from rdl_cli.rsa.kernels import inner_products

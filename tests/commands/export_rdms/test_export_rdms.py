@@ -25,7 +25,6 @@ KILLED = -signal.SIGKILL
 EXPORT = """
 from pathlib import Path
 from rdl_cli.commands.export_rdms import export_rdms as job
-from rdl_cli.commands.settings import ExportSettings
 job.CHECKPOINT_EVERY = 2
 job.export_rdms(Path(teacher), Path(out), ExportSettings(**settings))
 """

@@ -323,7 +323,7 @@ class TestFitted:
 @real
 def test_a_student_of_fifteen_people(tiny, tmp_path):
     from rdl_cli.commands.import_rdms import import_rdms
-    from rdl_cli.commands.import_settings import ImportSettings
+    from rdl_cli.commands.settings import ImportSettings
 
     pictures = (
         BRAIN / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat"
@@ -369,7 +369,7 @@ def test_layers_exported_over_the_stimuli_are_as_alike_as_the_run_says(run, meas
     assert np.array_equal(out.stimuli.digests, brain.stimuli.digests) and np.array_equal(
         out.stimuli.labels, brain.stimuli.labels
     )
-    names, whole = out.stimuli.names.tolist(), squareform(brain.rdm("IT").values.mean(0))
+    names, whole = out.stimuli.names.tolist(), squareform(brain.rdms("IT").values.mean(0))
     for kind, each in brain_similarity(run).items():
         rows = [names.index(name) for name in Run(run).stimuli["stimuli"][kind]]
         mine = pdist(out.activations("pool2")[0][rows].reshape(len(rows), -1), "correlation")

@@ -36,7 +36,6 @@ WRITTEN = [
 
 RUN = """
 from pathlib import Path
-from rdl_cli.commands.settings import StudentSettings
 from rdl_cli.commands.train.train import train
 train(Path(out), StudentSettings(**settings), resume)
 """
