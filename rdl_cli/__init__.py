@@ -16,7 +16,7 @@ _HOMES = {
     "DISTANCES": "rdl_cli.rsa.distances",
     "NETWORKS": "rdl_cli.networks.factory",
     "OBJECTIVES": "rdl_cli.training.objective",
-    "Rdm": "rdl_cli.rsa.condensed",
+    "RDMs": "rdl_cli.rsa.rdms",
     "Run": "rdl_cli.runs.run",
     "Store": "rdl_cli.store.store",
     "UserError": "rdl_cli.core.errors",

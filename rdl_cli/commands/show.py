@@ -223,7 +223,7 @@ def _layer(store: Store, name: str) -> LayerSummary:
         name=name,
         shape=kept.shape[2:] if activations else None,
         views=store.views(name) if activations else (),
-        rdms=store.rdms(name),
+        rdms=store.n_rdms(name),
         dtype=str(kept.dtype),
         distance=store.attrs(name).get("distance", ""),
         notes=notes,

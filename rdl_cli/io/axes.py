@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from rdl_cli.core.errors import UserError, unknown_name
-from rdl_cli.rsa.condensed import n_from_pairs as exact_n_from_pairs
+from rdl_cli.rsa.rdms import n_from_pairs as exact_n_from_pairs
 
 AXES = ("subject", "session", "time", "i", "j", "pair")
 

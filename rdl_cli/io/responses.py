@@ -15,7 +15,8 @@ from rdl_cli.io.file_types import (
     read_npz,
     read_text,
 )
-from rdl_cli.io.read import RDMs, RegionSelection
+from rdl_cli.io.read import RegionSelection
+from rdl_cli.rsa.rdms import RDMs
 from rdl_cli.rsa.response_distances import RESPONSE_DISTANCES
 
 AXES = {2: ("stimulus", "channel"), 3: ("run", "stimulus", "channel")}
@@ -57,18 +58,13 @@ def read_responses(
             f"{r} runs × {m} stimuli × {p} channels"
             for r, m, p in dict.fromkeys(array.shape for _, array in laid)
         )
-        blank, never = ("",) * len(laid), (float("nan"),) * len(laid)
         out.append(
             RDMs(
-                region,
                 values,
-                laid[0][1].shape[1],
-                subjects,
-                blank,
-                never,
                 distance,
-                None,
-                (f"responses of {shapes}",),
+                region,
+                subjects=subjects,
+                notes=(f"responses of {shapes}",),
             )
         )
     return out

@@ -14,10 +14,10 @@ from scipy.spatial.distance import squareform
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import atomic_write
 from rdl_cli.core.registry import Registry
-from rdl_cli.io.read import RDMs
+from rdl_cli.rsa.rdms import RDMs
 
 WRITERS = Registry("export format", home="rdl_cli.io.write", external=False)
-"""A member is `function(path: Path, rdms: Sequence[ForeignRdms]) -> None`, all RDMs of the same stimuli."""
+"""A member is `function(path: Path, rdms: Sequence[RDMs]) -> None`, all RDMs of the same stimuli."""
 
 RSATOOLBOX_NAMES = {"mse": "squared euclidean", "mahalanobis": "squared mahalanobis"}
 """rsatoolbox divides both by the number of channels, as we do."""
@@ -28,9 +28,9 @@ ATTRIBUTE = 60_000
 
 def write_rdms(path: Path, rdms: Sequence[RDMs], format: str) -> None:
     """The RDMs at `path`, in a format of WRITERS. UserError where they are not of the same stimuli."""
-    sizes = {each.n for each in rdms}
+    sizes = {each.n_stimuli for each in rdms}
     if len(sizes) != 1:
-        which = ", ".join(f"{each.region} of {each.n}" for each in rdms)
+        which = ", ".join(f"{each.region} of {each.n_stimuli}" for each in rdms)
         raise UserError(
             f"one file holds RDMs of the same stimuli; these are {which or 'none'}",
             hint="export them one by one",
@@ -74,7 +74,7 @@ def rsatoolbox(path: Path, rdms: Sequence[RDMs]) -> None:
         patterns = file.create_group("pattern_descriptors")
         if rdms[0].stimuli:
             _put(patterns, "stimulus", rdms[0].stimuli)
-        patterns["index"] = np.arange(rdms[0].n)
+        patterns["index"] = np.arange(rdms[0].n_stimuli)
 
 
 @WRITERS.register("mat")

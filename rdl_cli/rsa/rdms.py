@@ -147,10 +147,11 @@ class RDMs:
             if rows := [row for row, label in enumerate(labels) if part and label == part]:
                 return self.take(rows)
         names = [*self.parts, MEAN]
-        there = (
-            f"there are: {', '.join(names)}" if self.parts else "there is one RDM, without parts"
-        )
-        raise unknown_name("part", part, names, hint=f"of {self.region} {there}")
+        if not self.parts:
+            hint = f"{self.region} is one RDM, without parts"
+        else:
+            hint = f"{self.region} has the parts {', '.join(names)}"
+        raise unknown_name("part", part, names, hint=hint)
 
     def mean(self) -> "RDMs":
         """Return one RDM, in float64: the mean of each distance over those where it is measured."""

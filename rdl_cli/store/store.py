@@ -17,7 +17,6 @@ against 1.6 ms through h5py. How the file is written stands in writer.py.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +26,7 @@ import numpy as np
 
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.rsa.rdms import RDMs
 from rdl_cli.store.format import (
     DIGEST,
     KINDS,
@@ -49,21 +49,6 @@ class Stimuli(NamedTuple):
     names: np.ndarray | None = None
     labels: np.ndarray | None = None
     images: np.ndarray | None = None
-
-
-class RdmStack(NamedTuple):
-    """The RDMs of a layer or region: `values` (k, n(n-1)/2) in SciPy's condensed order, and of whom and when each is.
-
-    `unit` is that of the values. `subject` and `session` are "" and `time` is NaN where the source does not say.
-    """
-
-    values: np.ndarray
-    distance: str
-    region: str
-    unit: str
-    subject: tuple[str, ...]
-    session: tuple[str, ...]
-    time: tuple[float, ...]
 
 
 class StoredKernel(NamedTuple):
@@ -139,8 +124,8 @@ class Store:
         """The shape, width and attributes of a layer's activations, or of its kernel or RDMs where it has none, unread."""
         return primary_array(self._layer(layer))
 
-    def rdms(self, layer: str) -> int:
-        """How many RDMs of a layer are held."""
+    def n_rdms(self, layer: str) -> int:
+        """Return how many RDMs of a layer the store holds."""
         found = self._layer(layer)
         return found["rdm"].shape[0] if "rdm" in found else 0
 
@@ -154,32 +139,28 @@ class Store:
         """The views of every picture whose activations are held, in the order of the first axis."""
         return self._holding(layer, "activations").attrs["views"]
 
-    def rdm(self, layer: str) -> RdmStack:
-        """The layer's stored RDMs. UserError where it holds none, or is damaged."""
+    def rdms(self, layer: str) -> RDMs:
+        """Return the layer's stored RDMs. UserError if it has none, or is damaged."""
         self._holding(layer, "rdm")
         self._check(layer)
-        found = self._layer(layer)
-        about, count = found["rdm"].attrs, found["rdm"].shape[0]
-        who = {
-            key: tuple(np.char.decode(found[key].read(self.path), "utf-8").tolist())
-            if key in found
-            else ("",) * count
+        arrays = self._layer(layer)
+        attrs = arrays["rdm"].attrs
+        subjects, sessions = (
+            tuple(np.char.decode(arrays[key].read(self.path), "utf-8").tolist())
+            if key in arrays
+            else ()
             for key in ("subject", "session")
-        }
-        time = (
-            tuple(found["time"].read(self.path).tolist())
-            if "time" in found
-            else (math.nan,) * count
         )
-        values = found["rdm"].read(self.path)
-        return RdmStack(
-            values,
-            about["distance"],
-            about["region"],
-            about["unit"],
-            who["subject"],
-            who["session"],
-            time,
+        times = tuple(arrays["time"].read(self.path).tolist()) if "time" in arrays else ()
+        return RDMs(
+            arrays["rdm"].read(self.path),
+            attrs["distance"],
+            attrs["region"],
+            attrs["unit"],
+            None if self.stimuli.names is None else tuple(map(str, self.stimuli.names)),
+            subjects,
+            sessions,
+            times,
         )
 
     def kernel(self, layer: str) -> StoredKernel:

@@ -73,7 +73,7 @@ def test_a_file_is_one_command_and_goes_to_rsatoolbox_and_back_bit_for_bit(comma
     file, out = shlex.split(command)[2:4]
     assert rdl(command)[0] == 0
     store = Store.open(Path(out))
-    assert {region: len(store.rdm(region).values) for region in store.layers} == HELD[out]
+    assert {region: len(store.rdms(region).values) for region in store.layers} == HELD[out]
     assert store.stimuli.images.shape == (92, 3, 175, 175) and len(set(store.stimuli.digests)) == 92
     assert len(set(store.stimuli.labels)) == 6
     assert rdl(f"rdl export-rdms {out} out.h5 --format rsatoolbox")[0] == 0
@@ -82,9 +82,9 @@ def test_a_file_is_one_command_and_goes_to_rsatoolbox_and_back_bit_for_bit(comma
         opened.dissimilarities, np.concatenate([each.values for each in read_rdms([Path(file)])])
     )
     for mine, back in zip(store.layers, read_rdms([Path("out.h5")]), strict=True):
-        stack = store.rdm(mine)
+        stack = store.rdms(mine)
         assert back.region == mine and np.array_equal(back.values, stack.values)
-        assert (back.subjects, back.sessions) == (stack.subject, stack.session)
+        assert (back.subjects, back.sessions) == (stack.subjects, stack.sessions)
 
 
 def test_the_same_pictures_on_other_grounds_are_compared_by_position_only(rdl):

@@ -112,7 +112,7 @@ def test_a_teachers_config_serves_export_and_a_store_is_made_by_command(
     )
     assert (
         code == 0
-        and Store.open(here / "rdm.h5").rdm("fc").distance == "euclidean"
+        and Store.open(here / "rdm.h5").rdms("fc").distance == "euclidean"
         and Store.open(here / "rdm.h5").layers == ("fc",)
     )
 

@@ -10,11 +10,12 @@ import scipy.io
 from scipy.stats import spearmanr
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.read import RDMs, read_rdms
+from rdl_cli.io.read import read_rdms
 from rdl_cli.io.stimuli import read_mat_stimuli
 from rdl_cli.io.write import WRITERS, write_rdms
+from rdl_cli.rsa.rdms import RDMs
 
-BRAIN = Path(__file__).resolve().parents[3] / "../shared/data/brain"
+BRAIN = Path(__file__).resolve().parents[2] / "../shared/data/brain"
 KRIEG, CICHY = BRAIN / "krieg92", BRAIN / "cichy92"
 FILES = {
     "hIT": KRIEG / "92_brainRDMs.mat",
@@ -71,7 +72,7 @@ def test_models_are_eight_regions_in_the_width_of_their_source(real):
 
 def test_the_published_vectors_are_two_regions(real):
     assert [each.region for each in real["published"]] == ["mIT_674neurons", "hITvisStim_316vx"]
-    assert all(each.n == 92 and len(each.values) == 1 for each in real["published"])
+    assert all(each.n_stimuli == 92 and len(each.values) == 1 for each in real["published"])
     assert any("categoryVectors" in note for note in real["published"][0].notes)
 
 

@@ -10,8 +10,9 @@ import scipy.io
 from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.read import RDMs, read_rdms
+from rdl_cli.io.read import read_rdms
 from rdl_cli.io.write import WRITERS, write_rdms
+from rdl_cli.rsa.rdms import RDMs
 
 SUFFIX = {"rsatoolbox": ".h5", "mat": ".mat", "npz": ".npz"}
 RNG = np.random.default_rng(2)
@@ -32,17 +33,26 @@ def rdms(
     values = RNG.random((k, n * (n - 1) // 2)).astype(dtype)
     subjects = subjects or tuple(f"s{i // 2}" for i in range(k))
     sessions = sessions or tuple(str(i % 2 + 1) for i in range(k))
-    return RDMs(region, values, n, subjects, sessions, times or (math.nan,) * k, distance, stimuli)
+    return RDMs(
+        values,
+        distance,
+        region,
+        stimuli=stimuli,
+        subjects=subjects,
+        sessions=sessions,
+        times=times or (),
+    )
 
 
 def there_and_back(path, out, format):
     write_rdms(path / f"x{SUFFIX[format]}", out, format)
-    return read_rdms([path / f"x{SUFFIX[format]}"], n=out[0].n)
+    return read_rdms([path / f"x{SUFFIX[format]}"], n=out[0].n_stimuli)
 
 
 def same(a: RDMs, b: RDMs) -> bool:
     facts = [
-        (x.region, x.n, x.subjects, x.sessions, tuple(map(str, x.times)), x.stimuli) for x in (a, b)
+        (x.region, x.n_stimuli, x.subjects, x.sessions, tuple(map(str, x.times)), x.stimuli)
+        for x in (a, b)
     ]
     return facts[0] == facts[1] and np.array_equal(a.values, b.values, equal_nan=True)
 

@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.rsa.condensed import Rdm, condensed_pairs, n_from_pairs, pair_index, to_square
+from rdl_cli.rsa.condensed import condensed_pairs, n_from_pairs, pair_index, to_square
 from rdl_cli.rsa.distances import DISTANCES
 
 
@@ -59,28 +59,3 @@ def test_square_keeps_gradients_and_batches():
     assert to_square(values).shape == (2, 3, 4, 4)
     assert torch.equal(to_square(values)[1, 2], to_square(values[1, 2]))
     assert torch.autograd.gradcheck(to_square, (values,))
-
-
-def test_among_gives_the_distances_of_those_stimuli_in_that_order():
-    matrix = torch.rand(6, 6)
-    matrix = matrix + matrix.T
-    matrix[1, 4] = matrix[4, 1] = torch.nan
-    rdm = Rdm(matrix[condensed_pairs(6)], tuple("abcdef"), "it", "correlation")
-    part = rdm.among("ebaf")
-    order = torch.tensor([4, 1, 0, 5])
-    expected = matrix[order][:, order].fill_diagonal_(0)
-    torch.testing.assert_close(part.square(), expected, equal_nan=True, rtol=0, atol=0)
-    assert (part.ids, part.name, part.distance) == (("e", "b", "a", "f"), "it", "correlation")
-    assert rdm.among(["c"]).values.shape == (0,) and rdm.among(["c"]).square().tolist() == [[0]]
-    assert torch.equal(rdm.among(rdm.ids).square().nan_to_num(), rdm.square().nan_to_num())
-
-
-def test_what_is_no_rdm_is_refused_with_its_numbers():
-    rdm = Rdm(torch.rand(6), tuple("abcd"), "it")
-    with pytest.raises(UserError, match="4 stimuli; 1 of the 2 asked for") as caught:
-        rdm.among("az")
-    assert "z" in caught.value.hint
-    with pytest.raises(UserError, match="holds 6 distances; its 3 stimuli have 3 pairs"):
-        Rdm(torch.rand(6), tuple("abc"), "it")
-    with pytest.raises(UserError, match="2 stimuli called `a`"):
-        Rdm(torch.rand(6), tuple("abca"), "it")

@@ -9,7 +9,7 @@ from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.store.layout import RdmSpec
-from rdl_cli.store.select import mean_over_sessions, select, select_one, split_layer, subset_stimuli
+from rdl_cli.store.select import select, select_one, split_layer
 from rdl_cli.store.store import Stimuli, Store
 from rdl_cli.store.writer import create_store
 
@@ -66,31 +66,26 @@ def store(tmp_path_factory):
     ],
 )
 def test_parts_narrow_in_turn(store, text, rows):
-    found = select(store, text)
-    stack = found.stack
+    rdms = select(store, text)
     assert (
-        len(stack.values)
-        == len(stack.subject)
-        == len(stack.session)
-        == len(stack.time)
-        == len(rows)
+        len(rdms.values) == len(rdms.subjects) == len(rdms.sessions) == len(rdms.times) == len(rows)
     )
-    everything = store.rdm(found.layer)
-    np.testing.assert_array_equal(stack.values, everything.values[list(rows)])
-    assert stack.subject == tuple(everything.subject[k] for k in rows)
+    everything = store.rdms(rdms.region)
+    np.testing.assert_array_equal(rdms.values, everything.values[list(rows)])
+    assert rdms.subjects == tuple(everything.subjects[k] for k in rows)
 
 
 @pytest.mark.parametrize("text", ["IT@mean", "IT@session1@mean", "IT@mean@session1", "IT@BE@mean"])
 def test_the_mean_is_of_what_the_other_parts_leave(store, text):
-    found = select(store, text)
-    rest = select(store, text.replace("@mean", "")).stack
-    assert len(found.stack.values) == 1 and found.stack.values.dtype == np.float64
-    np.testing.assert_allclose(found.stack.values[0], rest.values.mean(0))
-    assert f"mean of {len(rest.values)} RDMs" in found.said
+    rdms = select(store, text)
+    rest = select(store, text.replace("@mean", ""))
+    assert len(rdms.values) == 1 and rdms.values.dtype == np.float64
+    np.testing.assert_allclose(rdms.values[0], rest.values.mean(0))
+    assert f"mean of {len(rest.values)} RDMs" in rdms.notes[-1]
 
 
 def test_the_mean_leaves_out_what_is_not_measured(store):
-    values = select(store, "V1@mean").stack.values[0]
+    values = select(store, "V1@mean").values[0]
     assert math.isnan(values[0]) and values[1] == 7
     np.testing.assert_allclose(values[2:], VALUES[:, 2:].mean(0))
 
@@ -100,7 +95,7 @@ def test_the_mean_leaves_out_what_is_not_measured(store):
     [
         ("IT@XX", "BE, KO, SN, session1, session2, mean"),
         ("meg@150ms", "1, 2, -100ms, 50ms, 150.5ms, mean"),
-        ("a@mea", "no parts"),
+        ("a@mea", "without parts"),
         ("IT@", "BE"),
     ],
 )
@@ -117,13 +112,13 @@ def test_unknown_layers_list_those_there_are(store):
 
 
 def test_one_is_one(store):
-    assert select_one(store, "IT@BE@session1").stack.values.shape == (1, PAIRS)
-    assert select_one(store, "a@b").said == "a@b"
+    assert select_one(store, "IT@BE@session1").values.shape == (1, PAIRS)
+    assert select_one(store, "a@b").notes == ("a@b",)
     with pytest.raises(UserError, match=r"6 RDMs \(3 subjects, 2 sessions\)") as caught:
         select_one(store, "IT")
     assert "IT@mean, IT@BE" in caught.value.hint
-    for hint in caught.value.hint.removeprefix("say which: ").split(", "):
-        assert len(select(store, hint).stack.values) < 6
+    for hint in caught.value.hint.removeprefix("choose one: ").split(", "):
+        assert len(select(store, hint).values) < 6
 
 
 def test_the_layers_own_name_may_hold_the_sign(store):
@@ -135,19 +130,19 @@ def test_the_layers_own_name_may_hold_the_sign(store):
 
 
 def test_sessions_are_averaged_in_each_subject_and_times_are_not(store):
-    stack = mean_over_sessions(store.rdm("IT"))
-    assert stack.subject == ("BE", "KO", "SN")
-    np.testing.assert_allclose(stack.values, (VALUES[:3] + VALUES[3:]) / 2)
-    assert len(mean_over_sessions(store.rdm("a")).values) == 1
+    rdms = store.rdms("IT").mean_over_sessions()
+    assert rdms.subjects == ("BE", "KO", "SN")
+    np.testing.assert_allclose(rdms.values, (VALUES[:3] + VALUES[3:]) / 2)
+    assert len(store.rdms("a").mean_over_sessions()) == 1
     with pytest.raises(UserError, match="3 time points") as caught:
-        mean_over_sessions(store.rdm("meg"))
+        store.rdms("meg").mean_over_sessions()
     assert "@-100ms" in caught.value.hint
-    assert mean_over_sessions(select(store, "meg@50ms").stack).subject == ("1", "2")
+    assert select(store, "meg@50ms").mean_over_sessions().subjects == ("1", "2")
 
 
 def test_rdms_over_some_stimuli_are_theirs_in_that_order(store):
-    stack = store.rdm("IT")
+    rdms = store.rdms("IT")
     rows = torch.tensor([2, 0, 3])
-    for values, part in zip(stack.values, subset_stimuli(stack, rows, N).values, strict=True):
+    for values, part in zip(rdms.values, rdms.subset(rows).values, strict=True):
         np.testing.assert_array_equal(squareform(part), squareform(values)[rows][:, rows])
-    assert subset_stimuli(stack, rows, N).subject == stack.subject
+    assert rdms.subset(rows).subjects == rdms.subjects

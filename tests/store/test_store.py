@@ -90,18 +90,20 @@ def test_rdms_come_back_in_the_width_of_their_source(path, dtype):
     spec = RdmSpec(
         "hIT", 2, dtype, "correlation", "IT", "1 - r", ("BE", "Kö"), ("1", "2"), (0.05, 0.1)
     )
-    found = write(path, made(), rdms=[(spec, values)]).rdm("hIT")
+    found = write(path, made(), rdms=[(spec, values)]).rdms("hIT")
     np.testing.assert_array_equal(found.values, values)
     assert found.values.dtype == dtype
-    assert found[1:] == ("correlation", "IT", "1 - r", ("BE", "Kö"), ("1", "2"), (0.05, 0.1))
+    assert (found.distance, found.region, found.unit) == ("correlation", "IT", "1 - r")
+    assert (found.subjects, found.sessions) == (("BE", "Kö"), ("1", "2"))
+    assert found.times == (0.05, 0.1)
 
 
 def test_what_a_source_does_not_say_has_a_length_all_the_same(path):
-    found = write(path, made(), rdms=[(RdmSpec("hIT", 3, "float32", "mse"), np.ones((3, 21)))]).rdm(
-        "hIT"
-    )
-    assert found.subject == found.session == ("",) * 3
-    assert len(found.time) == 3 and np.isnan(found.time).all()
+    found = write(
+        path, made(), rdms=[(RdmSpec("hIT", 3, "float32", "mse"), np.ones((3, 21)))]
+    ).rdms("hIT")
+    assert found.subjects == found.sessions == ("",) * 3
+    assert len(found.times) == 3 and np.isnan(found.times).all()
 
 
 def test_a_layer_may_hold_both(path):
@@ -132,7 +134,7 @@ def test_pictures_known_by_name_only_have_an_empty_digest(path):
 
 def test_one_stimulus_has_an_empty_rdm(path):
     store = write(path, made(1), rdms=[(RdmSpec("V1", 2, "float32", "mse"), np.empty((2, 0)))])
-    assert store.rdm("V1").values.shape == (2, 0)
+    assert store.rdms("V1").values.shape == (2, 0)
 
 
 def test_layers_keep_their_true_names_and_order(path):
@@ -275,9 +277,9 @@ PLACES = {
         lambda store: store.activations("fc"),
         "layer `fc` is not what was written",
     ),
-    "layers/V1/rdm": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
-    "layers/V1/subject": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
-    "layers/V1/sha256": (lambda store: store.rdm("V1"), "layer `V1` is not what was written"),
+    "layers/V1/rdm": (lambda store: store.rdms("V1"), "layer `V1` is not what was written"),
+    "layers/V1/subject": (lambda store: store.rdms("V1"), "layer `V1` is not what was written"),
+    "layers/V1/sha256": (lambda store: store.rdms("V1"), "layer `V1` is not what was written"),
     "stimuli/images": (
         lambda store: store.pictures(),
         "1 of 7 pictures are not those of their digests",
@@ -305,7 +307,7 @@ def test_a_flipped_bit_is_noticed_before_a_number_is_handed_out(path, place):
             reading(Store.open(path) if read else path)
         assert str(path) in str(error.value) and "make it again" in error.value.hint
     if read:
-        others = {"fc": Store.activations, "V1": Store.rdm}
+        others = {"fc": Store.activations, "V1": Store.rdms}
         assert [
             others[layer](Store.open(path), layer) is not None
             for layer in others
@@ -362,7 +364,7 @@ def test_a_store_from_before_there_were_digests_is_read_and_has_the_same_fingerp
             del group["sha256"]
     store = Store.open(path)
     assert store.verify() == ("the provenance", "fc", "V1") and store_fingerprint(store) == known
-    np.testing.assert_array_equal(store.rdm("V1").values, np.arange(42.0).reshape(2, 21))
+    np.testing.assert_array_equal(store.rdms("V1").values, np.arange(42.0).reshape(2, 21))
 
 
 FLIPS = """
@@ -396,7 +398,7 @@ def test_what_a_layer_is_like_is_told_without_reading_it(path):
     assert (
         store.extent("fc").shape == (2, 7, 5)
         and store.extent("V1").dtype == np.float64
-        and (store.rdms("fc"), store.rdms("V1")) == (0, 2)
+        and (store.n_rdms("fc"), store.n_rdms("V1")) == (0, 2)
     )
 
 
@@ -484,7 +486,7 @@ def test_a_wrong_layer_teaches(path):
         store.activations("V1")
     assert "--as activations" in error.value.hint
     with pytest.raises(UserError, match="no RDM"):
-        store.rdm("pool1")
+        store.rdms("pool1")
 
 
 def test_an_unfinished_store_says_so(path):

@@ -172,7 +172,7 @@ def test_a_second_writer_is_refused(tmp_path):
         with pytest.raises(UserError, match="is being written by another process"):
             export(path)
         writer.write_rdm("V1", 0, 0, np.ones(1))
-    assert Store.open(path).rdm("V1").values.item() == 1
+    assert Store.open(path).rdms("V1").values.item() == 1
 
 
 def test_the_lock_ends_with_the_writer_even_where_a_child_lives_on(tmp_path):

@@ -91,7 +91,7 @@ def test_a_blank_diagonal_beside_numbers_that_are_names(tmp_path):
     path = put(tmp_path / "it.csv", [("", *range(N)), *((i, *row) for i, row in enumerate(cells))])
     (found,) = read_rdms([path])
     assert (
-        found.n == N
+        found.n_stimuli == N
         and found.stimuli == ("0", "1", "2", "3")
         and np.array_equal(found.values, VECTOR[None])
     )
