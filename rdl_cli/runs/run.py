@@ -39,6 +39,11 @@ SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"}
 """Settings that may differ between runs of one method."""
 
 
+def seed_folder(out: Path, seed: int) -> Path:
+    """Return the folder of one seed of several: OUT/seedN."""
+    return out / f"seed{seed}"
+
+
 class Predictions(NamedTuple):
     """What a run says of every test picture: `digests` S64 (n,), `labels` and `predicted` int64 (n,), `logits` float32 (n, classes)."""
 
