@@ -473,7 +473,7 @@ def test_a_wrong_layer_teaches(path):
     store = write(path, made(), [(specs[0], np.ones((1, 7, 4)))], [(specs[1], np.ones((1, 21)))])
     for wrong in (
         store.activations,
-        store.rdm,
+        store.rdms,
         store.views,
         store.attrs,
         store.has_rdm,
