@@ -29,13 +29,12 @@ def reproduce(
     from rdl_cli.commands.console import log
     from rdl_cli.commands.reproduce.reproduce import draw_figures
     from rdl_cli.commands.reproduce.reproduce import reproduce as job
-    from rdl_cli.core.files import make_folder, remove_partials, write_text
+    from rdl_cli.core.files import make_folder, write_text
 
     place = out or Path(Path(recipe).stem + ("-quick" if quick else ""))
     done = job(recipe, place, quick, data_root, download)
     results = place / "results"
     make_folder(results)
-    remove_partials(results)
     texts = {
         "results.md": render_results(done),
         "compare.csv": to_csv(done.final),

@@ -1,10 +1,12 @@
-"""A file exists only when it is whole: written beside itself, fsynced, renamed."""
+"""Write files whole: beside the target, synced to disk, then renamed."""
 
+import errno
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from glob import escape
 from pathlib import Path
 
 from rdl_cli.core.errors import UserError
@@ -14,29 +16,61 @@ try:
 except ImportError:  # Windows: two writers at once are not noticed there
     fcntl = None  # type: ignore[assignment]
 
-PART = ".part"
+PARTIAL = ".rdl-partial"
+"""The suffix of our unfinished files: `.NAME.` + 8 hexadecimal digits + this."""
+
+DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
-@contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, which becomes `path` when the block ends well and disappears when it does not."""
+def atomic_write(path: Path, data: bytes | bytearray | memoryview) -> None:
+    """Write the bytes to `path`, whole or not at all. UserError if the disk refuses; the old file stays.
+
+    Every file that we write goes through here, but stores, which are larger than memory. Files
+    that killed processes left half-written for this path are removed first.
+    """
+    remove_partials(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=PART, dir=path.parent)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    os.close(handle)
-    beside = Path(name)
-    try:
-        yield beside
-        commit(beside, path)
+        with partial.open("xb", buffering=0) as file, file_lock(file.fileno(), path):
+            view = memoryview(data).cast("B")
+            while view:
+                view = view[file.write(view) :]
+            commit(partial, path)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
-        beside.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8, whole or not at all."""
+    atomic_write(path, text.encode("utf-8"))
+
+
+def remove_partials(path: Path) -> None:
+    """Remove what killed processes left of `path`: only files of our naming, and none in use."""
+    for partial in path.parent.glob(f".{escape(path.name)}.{'[0-9a-f]' * 8}{PARTIAL}"):
+        with suppress(OSError, UserError), partial.open("rb") as file:
+            with file_lock(file.fileno(), partial):
+                partial.unlink()
+
+
+def commit(partial: Path, path: Path) -> None:
+    """Make a file durable, then give it its name."""
+    with partial.open("rb") as file:
+        os.fsync(file.fileno())
+    partial.replace(path)
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
 def make_folder(path: Path) -> None:
-    """A folder at the path, with those above it, where there is none yet. UserError where there can't be one."""
+    """Create a folder and those above it where they are missing. UserError if that is impossible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -44,14 +78,14 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def file_lock(opened: int, path: Path) -> Iterator[None]:
-    """A block during which an open file or folder is this process's own. UserError, which names `path`, where another has it.
+def file_lock(descriptor: int, path: Path) -> Iterator[None]:
+    """Lock an open file or folder for a block. UserError, which names `path`, if another has it.
 
-    Nothing to do where the system has no flock, or a network disk no locks.
+    Does nothing on systems without flock and on network disks without locks.
     """
     if fcntl is not None:
         try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise in_use(path) from None
         except OSError:
@@ -60,17 +94,15 @@ def file_lock(opened: int, path: Path) -> Iterator[None]:
         yield
     finally:
         if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(
-                    opened, fcntl.LOCK_UN
-                )  # closing is not enough: forked data loaders hold the file as well
+            with suppress(OSError):  # closing is not enough: forked data loaders hold the file too
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 @contextmanager
 def locked_folder(path: Path) -> Iterator[None]:
-    """A folder at the path that is this process's own as long as the block lasts. UserError where another process has it."""
+    """Create and lock a folder for a block. UserError if another process has it."""
     make_folder(path)
-    if os.name != "posix":  # where folders can't be opened
+    if os.name != "posix":  # folders cannot be opened there
         yield
         return
     folder = os.open(path, os.O_RDONLY)
@@ -82,7 +114,7 @@ def locked_folder(path: Path) -> Iterator[None]:
 
 
 def in_use(path: Path) -> UserError:
-    """The error of two processes that want to write the same."""
+    """Return the error of two processes that write the same file."""
     return UserError(
         f"{path} is being written by another process",
         hint="wait until it ends, or choose another path",
@@ -90,39 +122,12 @@ def in_use(path: Path) -> UserError:
 
 
 def is_free(path: Path) -> bool:
-    """Whether nothing lies at the path, or an empty folder."""
+    """Return whether there is nothing at the path, or an empty folder."""
     return not path.exists() or (path.is_dir() and not any(path.iterdir()))
 
 
-def remove_partials(folder: Path) -> None:
-    """Remove what killed processes left in a folder of the files that they were writing there."""
-    for left in folder.glob(f".*{PART}"):
-        left.unlink(missing_ok=True)
-
-
-def commit(beside: Path, path: Path) -> None:
-    """Make what was written durable, then give it its name."""
-    umask = os.umask(0)
-    os.umask(umask)
-    beside.chmod(0o666 & ~umask)  # mkstemp's 0600 would keep the file from the user's group
-    with beside.open("rb") as file:
-        os.fsync(file.fileno())
-    beside.replace(path)
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
-def write_text(path: Path, text: str) -> None:
-    with atomic_write(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-
-
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The error of a disk that is full or a folder that is not ours."""
+    """Return the error of a full disk or a folder without permission."""
     return UserError(
         f"{path} could not be written: {error.strerror or error}",
         hint="nothing was left half-written; free space or choose another path",
@@ -130,29 +135,28 @@ def cannot_write(path: Path, error: OSError) -> UserError:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """Return the SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def download(url: str, path: Path, digest: str) -> None:
-    """The file at `url`, kept at `path` where it has this SHA-256, and only then. UserError where it can't be fetched or is another."""
-    from http.client import (
-        HTTPException,  # these two take longer to import than all else in this file
-    )
+    """Fetch the file at `url` to `path` if it has this SHA-256. UserError otherwise."""
+    # these two take longer to import than all else in this file
+    from http.client import HTTPException
     from urllib.request import urlopen
 
-    by_hand = f"fetch it in another way and put it at {path}, or say with --data-root where it lies"
+    by_hand = f"fetch it in another way to {path}, or pass its folder with --data-root"
     try:
         with urlopen(url, timeout=30) as answer:
             data = answer.read()
     except (OSError, HTTPException) as error:  # URLError is an OSError
         raise UserError(f"{url} could not be downloaded: {error}", hint=by_hand) from error
-    if (found := hashlib.sha256(data).hexdigest()) != digest:
+    if (actual := hashlib.sha256(data).hexdigest()) != digest:
         raise UserError(
-            f"{url} gave another file: {len(data):,} bytes of SHA-256 {found}, expected was {digest}",
+            f"{url} returned another file: {len(data):,} bytes of SHA-256 {actual};"
+            f" expected {digest}",
             hint=by_hand,
         )
     make_folder(path.parent)
-    with atomic_write(path) as beside:
-        beside.write_bytes(data)
+    atomic_write(path, data)

@@ -1,9 +1,11 @@
 """RDMs for other programs: rsatoolbox (Python), its MATLAB elder, and NumPy. What goes out comes back bit for bit."""
 
+import io
 import math
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import BinaryIO
 from zipfile import ZIP_DEFLATED, ZipFile
 
 import h5py
@@ -17,7 +19,7 @@ from rdl_cli.core.registry import Registry
 from rdl_cli.rsa.rdms import RDMs
 
 WRITERS = Registry("export format", home="rdl_cli.io.write", external=False)
-"""A member is `function(path: Path, rdms: Sequence[RDMs]) -> None`, all RDMs of the same stimuli."""
+"""A member is `function(file: BinaryIO, rdms: Sequence[RDMs]) -> None`, all RDMs of the same stimuli."""
 
 RSATOOLBOX_NAMES = {"mse": "squared euclidean", "mahalanobis": "squared mahalanobis"}
 """rsatoolbox divides both by the number of channels, as we do."""
@@ -36,12 +38,13 @@ def write_rdms(path: Path, rdms: Sequence[RDMs], format: str) -> None:
             hint="export them one by one",
         )
     writer = WRITERS.find(format)
-    with atomic_write(path) as beside:
-        writer(beside, rdms)
+    buffer = io.BytesIO()
+    writer(buffer, rdms)
+    atomic_write(path, buffer.getbuffer())
 
 
 @WRITERS.register("rsatoolbox")
-def rsatoolbox(path: Path, rdms: Sequence[RDMs]) -> None:
+def rsatoolbox(file: BinaryIO, rdms: Sequence[RDMs]) -> None:
     """HDF5 that `rsatoolbox.rdm.load_rdm` opens (name it .h5): regions, subjects, sessions and times as RDM descriptors."""
     values = np.concatenate([each.values for each in rdms]).astype(np.float64)
     measures = [
@@ -59,26 +62,26 @@ def rsatoolbox(path: Path, rdms: Sequence[RDMs]) -> None:
         descriptors["time_ms"] = times
     if len(set(measures)) > 1:
         descriptors["distance"] = measures
-    with h5py.File(path, "w") as file:
-        file.attrs["rsatoolbox_version"] = _rsatoolbox_version()
-        file["dissimilarities"] = values
+    with h5py.File(file, "w") as out:
+        out.attrs["rsatoolbox_version"] = _rsatoolbox_version()
+        out["dissimilarities"] = values
         if len(set(measures)) == 1 and measures[0]:
-            file.attrs["dissimilarity_measure"] = measures[0]
+            out.attrs["dissimilarity_measure"] = measures[0]
         else:
-            file["dissimilarity_measure"] = h5py.Empty("f")
-        file.create_group("descriptors")
-        group = file.create_group("rdm_descriptors")
+            out["dissimilarity_measure"] = h5py.Empty("f")
+        out.create_group("descriptors")
+        group = out.create_group("rdm_descriptors")
         for key, labels in descriptors.items():
             _put(group, key, labels)
         group["index"] = np.arange(len(values))
-        patterns = file.create_group("pattern_descriptors")
+        patterns = out.create_group("pattern_descriptors")
         if rdms[0].stimuli:
             _put(patterns, "stimulus", rdms[0].stimuli)
         patterns["index"] = np.arange(rdms[0].n_stimuli)
 
 
 @WRITERS.register("mat")
-def mat(path: Path, rdms: Sequence[RDMs]) -> None:
+def mat(file: BinaryIO, rdms: Sequence[RDMs]) -> None:
     """A struct array `RDMs` as rsatoolbox_matlab has it, with squares, names 'mask | subject | Session: k', and the stimuli's names.
 
     Masks × subjects × sessions where every combination is there, else one row.
@@ -102,12 +105,11 @@ def mat(path: Path, rdms: Sequence[RDMs]) -> None:
     held = {"RDMs": out}
     if rdms[0].stimuli:
         held["stimuli"] = np.array(rdms[0].stimuli, dtype=object)
-    with path.open("wb") as file:
-        scipy.io.savemat(file, held, do_compression=True)
+    scipy.io.savemat(file, held, do_compression=True)
 
 
 @WRITERS.register("npz")
-def npz(path: Path, rdms: Sequence[RDMs]) -> None:
+def npz(file: BinaryIO, rdms: Sequence[RDMs]) -> None:
     """NumPy arrays without pickles: REGION (k × pairs, SciPy's condensed order) and REGION.subject, .session, .time (ms), .distance."""
     held: dict[str, np.ndarray] = {}
     for each in rdms:
@@ -119,7 +121,7 @@ def npz(path: Path, rdms: Sequence[RDMs]) -> None:
     if rdms[0].stimuli:
         held["stimuli"] = np.array(rdms[0].stimuli)
     with ZipFile(
-        path, "w", ZIP_DEFLATED
+        file, "w", ZIP_DEFLATED
     ) as archive:  # np.savez takes names as keywords, and `file` is one of its own
         for name, array in held.items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from rdl_cli.core.checksum import OPEN, verify_checksum, write_checksum
+from rdl_cli.core.checksum import verify_file, verify_zip
 from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.core.files import atomic_write, file_digest
 from rdl_cli.networks.factory import InputShape, build_network
@@ -37,17 +37,13 @@ def save_network(network: nn.Module, path: Path, about: WeightsMetadata) -> None
         name: tensor.detach().cpu().contiguous().clone()
         for name, tensor in network.state_dict().items()
     }
-    with atomic_write(path) as beside:
-        save_file(
-            tensors, beside, metadata={METADATA_KEY: json.dumps(about._asdict() | {"seal": OPEN})}
-        )
-        write_checksum(beside)
+    atomic_write(path, save(tensors, {METADATA_KEY: json.dumps(about._asdict())}))
 
 
 def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
     """The network that `save` wrote, in evaluation mode. UserError where the file is damaged or says nothing of its network."""
     try:
-        verify_checksum(path, RECOPY_HINT)
+        verify_file(path, RECOPY_HINT)
         with safe_open(path, "pt") as file:
             said = json.loads((file.metadata() or {}).get(METADATA_KEY, "{}"))
         tensors = load_file(path)
@@ -90,10 +86,11 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     if file.suffix == ".safetensors":
         try:
-            verify_checksum(file, RECOPY_HINT)
+            verify_file(file, RECOPY_HINT)
             return load_file(file)
         except (SafetensorError, OSError) as error:
             raise UserError(f"the weights {file} cannot be read: {error}") from error
+    verify_zip(file, "copy it again, or save it again")
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler met

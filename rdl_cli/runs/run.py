@@ -1,60 +1,69 @@
-"""The run directory: what training leaves behind. No torch, so that comparing and showing start at once.
+"""The run folder: the files that training writes. No torch, so that compare and show start at once.
 
 config.toml        resolved: `rdl train-student OUT --config config.toml` runs it again
-provenance.json    whence it came
-metrics.csv        a row per epoch
-checkpoint.pt      to resume from; holds the rows, the last and the best-validation weights
-stimuli.json       of a student of a brain: which stimuli were held out, and how like the brain it became
+provenance.json    command, versions, parents; format and version
+metrics.csv        a row per epoch; timings.csv holds what differs between equal runs
+checkpoint.pt      to resume from: optimizer, last and best-validation weights
+stimuli.json       of a student of a brain: held-out stimuli and brain similarity
 model.safetensors  the student alone, after the final epoch
-predictions.h5     digest, labels; final/predicted, final/logits; best/... Written last: present means finished.
-                   It holds the digests of the other files.
+checksums.txt      the SHA-256 of each other file, see core/checksum.py
+predictions.h5     written last: present means finished
 """
 
 import csv
+import hashlib
+import io
 import json
+import re
 import tomllib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
-from zipfile import BadZipFile, ZipFile
+from typing import Any
 
-import h5py
 import numpy as np
 import tomli_w
-from safetensors import SafetensorError, safe_open
 
-from rdl_cli.core.checksum import OPEN, verify_checksum, write_checksum
+from rdl_cli.core.checksum import (
+    MANIFEST,
+    format_manifest,
+    read_manifest,
+    verify_file,
+    verify_zip,
+)
 from rdl_cli.core.errors import UserError, first_line
-from rdl_cli.core.files import atomic_write, file_digest, write_text
+from rdl_cli.core.files import atomic_write, file_digest, remove_partials, write_text
+from rdl_cli.runs.predictions import EPOCHS, Predictions, format_predictions, read_predictions
 
-EPOCHS = ("final", "best")
-"""Whose weights: after the last epoch, or after the epoch that was best on validation images."""
+FORMAT = "rdl-run"
+VERSION = 2
 
-RUN_FILES = ("model.safetensors", "config.toml", "provenance.json", "metrics.csv", "stimuli.json")
-"""Files whose digests a finished run's predictions hold."""
+FILES = (
+    "config.toml",
+    "provenance.json",
+    "metrics.csv",
+    "timings.csv",
+    "checkpoint.pt",
+    "stimuli.json",
+    "model.safetensors",
+    MANIFEST,
+    "predictions.h5",
+)
 
 SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"}
 """Settings that may differ between runs of one method."""
 
+TIMINGS = ("seconds",)
+"""Columns of timings.csv."""
+
+RESUME_HINT = "delete predictions.h5 in the same folder and run the run's command with --resume"
+
 
 def seed_folder(out: Path, seed: int) -> Path:
-    """Return the folder of one seed of several: OUT/seedN."""
+    """Return the folder of one of several seeds."""
     return out / f"seed{seed}"
-
-
-class Predictions(NamedTuple):
-    """What a run says of every test picture: `digests` S64 (n,), `labels` and `predicted` int64 (n,), `logits` float32 (n, classes)."""
-
-    digests: np.ndarray
-    labels: np.ndarray
-    predicted: np.ndarray
-    logits: np.ndarray
-
-    @property
-    def errors(self) -> int:
-        return int((self.predicted != self.labels).sum())
 
 
 @dataclass(frozen=True)
@@ -63,7 +72,7 @@ class Run:
 
     @classmethod
     def open(cls, path: Path) -> "Run":
-        """The run at `path`, finished or not. UserError where there is none."""
+        """Open the run at `path`, finished or not. UserError if there is none of this version."""
         if not path.exists():
             raise UserError(f"there is no run at {path}")
         if not (path / "config.toml").is_file():
@@ -75,12 +84,20 @@ class Run:
         if not run.config:
             raise UserError(
                 f"{path} is not a run: its config.toml is empty",
-                hint="choose another, or make it again at another path",
+                hint="choose another, or train again at another path",
+            )
+        version = run.provenance.get("version", 1)
+        if version != VERSION:
+            command = run.provenance.get("command", "rdl train-student")
+            raise UserError(
+                f"{path} is a run of version {version}; this rdl reads version {VERSION}",
+                hint=f"train it again (it was made by: {command})",
             )
         return run
 
     @classmethod
     def open_finished(cls, path: Path) -> "Run":
+        """Open a finished run. UserError if it is not finished."""
         run = cls.open(path)
         if not run.finished:
             raise UserError(
@@ -93,33 +110,40 @@ class Run:
     def finished(self) -> bool:
         return (self.path / "predictions.h5").is_file()
 
+    @property
+    def weights(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.path / "checkpoint.pt"
+
     @cached_property
     def config(self) -> dict[str, Any]:
         try:
             return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{self.path / 'config.toml'} is damaged: {error}") from error
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        path = self.path / "provenance.json"
-        try:
-            found = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        record = self._read_json("provenance.json")
+        if record is None:
             raise UserError(
-                f"{self.path} has no provenance.json", hint="the run is incomplete; make it again"
-            ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is damaged: {error}") from error
-        if not isinstance(found, dict):
-            raise UserError(f"{path} is damaged: it holds a {type(found).__name__}, not a record")
-        if not all(
-            {"kind", "path", "fingerprint"} <= set(parent) for parent in found.get("parents", ())
-        ):
-            raise UserError(
-                f"{path} is damaged: it names a parent without its kind, path or fingerprint"
+                f"{self.path} has no provenance.json", hint="the run is incomplete; train again"
             )
-        return found
+        keys = {"kind", "path", "fingerprint"}
+        if not all(keys <= set(parent) for parent in record.get("parents", ())):
+            raise UserError(
+                f"{self.path / 'provenance.json'} is damaged: a parent has no kind, path or"
+                " fingerprint"
+            )
+        return record
+
+    @cached_property
+    def stimuli(self) -> dict[str, Any] | None:
+        """The held-out stimuli and the brain similarity; None if no brain was the teacher."""
+        return self._read_json("stimuli.json")
 
     @property
     def seed(self) -> int:
@@ -132,208 +156,142 @@ class Run:
     @property
     def method(self) -> str:
         """The same for runs that differ only in seed and path, or that share a label."""
-        return self.label or json.dumps(
-            {k: v for k, v in self.config.items() if k not in SAME_METHOD}, sort_keys=True
-        )
+        config = {key: value for key, value in self.config.items() if key not in SAME_METHOD}
+        return self.label or json.dumps(config, sort_keys=True)
 
     @property
     def name(self) -> str:
-        """What to call it: its label, or its folder (the folder above where it is one seed of several)."""
+        """The label, or the name of the folder, of the folder above if it is one seed of several."""
         path = self.path.resolve()
-        return self.label or (path.parent.name if path.name.startswith("seed") else path.name)
+        is_seed = re.fullmatch(r"seed\d+", path.name)
+        return self.label or (path.parent.name if is_seed else path.name)
 
-    @property
-    def weights(self) -> Path:
-        return self.path / "model.safetensors"
+    def key(self) -> str:
+        """Return the SHA-256 of configuration and provenance, which a checkpoint carries."""
+        files = (self.path / name for name in ("config.toml", "provenance.json"))
+        return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
     def fingerprint(self) -> str:
-        """SHA-256 of the trained weights: what a store made from this run remembers. UserError where they are missing or damaged."""
+        """Return the SHA-256 of the trained weights. UserError if they are missing or damaged."""
         if not self.weights.is_file():
             raise UserError(
                 f"the run {self.path} holds no model.safetensors",
                 hint="the run never finished; run its command again with --resume",
             )
-        verify_checksum(
-            self.weights,
-            "delete predictions.h5 beside it and run the run's command again with --resume",
-        )
+        verify_file(self.weights, RESUME_HINT)
         return file_digest(self.weights)
 
-    def verify(self) -> tuple[str, ...]:
-        """Read every file. UserError where one is not what was written; the names of those of which nothing is known, which are older."""
-        again = f"delete {self.path} and train again"
-        if (self.path / "checkpoint.pt").is_file():  # a run of no epochs has none
-            self.check_checkpoint()
-        if not self.finished:
-            return ()
-        sealed = {
-            path.name: verify_checksum(path, again)
-            for path in (self.path / "predictions.h5", self.weights)
-            if path.is_file()
-        }
+    def verify(self) -> None:
+        """Read every file. UserError if one is not as it was written."""
+        if self.checkpoint.is_file():
+            verify_zip(self.checkpoint, f"delete {self.path} and train again")
+        for name in read_manifest(self.path, RESUME_HINT):
+            verify_file(self.path / name, RESUME_HINT)
         self.predictions()
-        with h5py.File(self.path / "predictions.h5") as file:
-            digests: dict[str, str] = json.loads(file.attrs.get("files", "{}"))
-        for name, digest in digests.items():
-            path = self.path / name
-            if not path.is_file() or file_digest(path) != digest:
-                raise UserError(
-                    f"{path} is {'damaged: it is not what was written' if path.is_file() else 'gone'}",
-                    hint=again,
-                )
-        known = {*digests, *(name for name, has in sealed.items() if has)}
-        unknown = [
-            name
-            for name in ("predictions.h5", *RUN_FILES)
-            if (self.path / name).is_file() and name not in known
-        ]
-        if self.weights.name in unknown:
-            try:
-                safe_open(self.weights, "numpy").keys()
-            except (SafetensorError, OSError) as error:
-                raise UserError(
-                    f"{self.weights} is damaged: {first_line(error)}", hint=again
-                ) from error
-        return tuple(unknown)
-
-    def check_checkpoint(self) -> None:
-        """UserError where a bit of checkpoint.pt has flipped: torch.load reads over it, though the file has checksums (100 MB: 0.05 s)."""
-        path = self.path / "checkpoint.pt"
-        try:
-            with ZipFile(path) as file:
-                bad = file.testzip()
-        except (
-            OSError,
-            BadZipFile,
-            EOFError,
-            NotImplementedError,
-            RuntimeError,
-            ValueError,
-        ) as error:
-            raise UserError(
-                f"{path} is damaged: {first_line(error)}",
-                hint=f"delete {self.path} and train again",
-            ) from error
-        if bad:
-            raise UserError(
-                f"{path} is damaged: {bad} is not what was written",
-                hint=f"delete {self.path} and train again",
-            )
 
     def metrics(self) -> list[dict[str, str]]:
-        """A row for every epoch, none where the run has none. UserError where the table is damaged."""
-        path = self.path / "metrics.csv"
+        """Return a row for each epoch, none if there are none yet. UserError if damaged."""
+        return self._read_table("metrics.csv", ("epoch", "validation_error"))
+
+    def timings(self) -> list[dict[str, str]]:
+        """Return the times of each epoch, none if there are none. UserError if damaged."""
+        return self._read_table("timings.csv", ("epoch",))
+
+    def predictions(self, epoch: str = "final") -> Predictions:
+        """Return the test predictions of the final or best-validation epoch. UserError if damaged."""
+        assert epoch in EPOCHS, f"an epoch is one of {EPOCHS}, not {epoch}"
+        path = Run.open_finished(self.path).path / "predictions.h5"
+        verify_file(path, RESUME_HINT)
+        return read_predictions(path, epoch, RESUME_HINT)
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        given = {key: value for key, value in config.items() if value is not None}
+        write_text(self.path / "config.toml", tomli_w.dumps(given))
+
+    def write_provenance(self, record: dict[str, Any]) -> None:
+        self._write_json("provenance.json", {"format": FORMAT, "version": VERSION} | record)
+
+    def write_stimuli(self, record: dict[str, Any]) -> None:
+        self._write_json("stimuli.json", record)
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """Write metrics.csv, and timings.csv with the columns that differ between equal runs."""
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        times = [column for column in columns if column in TIMINGS]
+        self._write_table("metrics.csv", rows, [c for c in columns if c not in TIMINGS])
+        if times:
+            self._write_table("timings.csv", rows, ["epoch", *times])
+
+    def write_predictions(
+        self, digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]
+    ) -> None:
+        """Finish the run: write checksums, then predictions. `logits` (n, classes) by epoch."""
+        data = format_predictions(digests, labels, logits)
+        skip = {MANIFEST, "predictions.h5", self.checkpoint.name}
+        names = [name for name in FILES if name not in skip and (self.path / name).is_file()]
+        sums = {name: file_digest(self.path / name) for name in names}
+        sums["predictions.h5"] = hashlib.sha256(data).hexdigest()
+        write_text(self.path / MANIFEST, format_manifest(sums))
+        atomic_write(self.path / "predictions.h5", data)
+
+    def remove(self) -> None:
+        """Remove the run's files, and its folder if nothing else is in it."""
+        for path in (self.path / name for name in FILES):
+            remove_partials(path)
+            path.unlink(missing_ok=True)
+        with suppress(OSError):
+            self.path.rmdir()
+
+    def _read_json(self, name: str) -> dict[str, Any] | None:
+        path = self.path / name
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is damaged: {error}", hint=RESUME_HINT) from error
+        if not isinstance(record, dict):
+            raise UserError(f"{path} is damaged: it holds a {type(record).__name__}, not a record")
+        return record
+
+    def _write_json(self, name: str, record: dict[str, Any]) -> None:
+        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
+        write_text(self.path / name, f"{text}\n")
+
+    def _read_table(self, name: str, numbers: tuple[str, ...]) -> list[dict[str, str]]:
+        path = self.path / name
         if not path.is_file():
             return []
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 rows = list(csv.DictReader(file))
             for row in rows:
-                float(row["validation_error"]), float(row["epoch"])
-        except (UnicodeDecodeError, csv.Error, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged: {first_line(error)}",
-                hint="delete predictions.h5 beside it and run the run's command again with --resume",
-            ) from error
+                [float(row[column]) for column in numbers]
+        except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
+            raise UserError(f"{path} is damaged: {first_line(error)}", hint=RESUME_HINT) from error
         return rows
 
-    @property
-    def stimuli(self) -> dict[str, Any] | None:
-        """How like a brain the student became, and over which stimuli; None where no brain was its teacher."""
-        path = self.path / "stimuli.json"
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is damaged: {error}") from error
-
-    def predictions(self, epoch: str = "final") -> Predictions:
-        """Test predictions with the weights of the final or the best-validation epoch. UserError where they are missing or damaged."""
-        assert epoch in EPOCHS, f"an epoch is one of {EPOCHS}, not {epoch}"
-        path = Run.open_finished(self.path).path / "predictions.h5"
-        again = "delete it and run the run's command again with --resume"
-        try:
-            verify_checksum(path, again)
-            with h5py.File(path) as file:
-                group = file[epoch]
-                found = Predictions(
-                    file["digest"][()],
-                    file["labels"][()],
-                    group["predicted"][()],
-                    group["logits"][()],
-                )
-        except (OSError, KeyError, RuntimeError) as error:
-            raise UserError(f"{path} is damaged: {error}", hint=again) from error
-        if not len(found.digests) == len(found.labels) == len(found.predicted) == len(found.logits):
-            raise UserError(f"{path} is damaged: its parts differ in length", hint=again)
-        return found
-
-    def write_config(self, config: dict[str, Any]) -> None:
-        write_text(
-            self.path / "config.toml",
-            tomli_w.dumps({k: v for k, v in config.items() if v is not None}),
-        )
-
-    def write_provenance(self, record: dict[str, Any]) -> None:
-        write_text(
-            self.path / "provenance.json", json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-        )
-
-    def write_stimuli(self, record: dict[str, Any]) -> None:
-        write_text(
-            self.path / "stimuli.json",
-            json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False) + "\n",
-        )
-
-    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        columns = list(dict.fromkeys(key for row in rows for key in row))
-        with (
-            atomic_write(self.path / "metrics.csv") as beside,
-            beside.open("w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows(rows)
-
-    def write_predictions(
-        self, digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]
-    ) -> None:
-        """The last act of a run: from now on it is finished. `logits` (n, classes) by epoch name."""
-        with atomic_write(self.path / "predictions.h5") as beside:
-            with h5py.File(beside, "w") as file:
-                beside_it = {
-                    name: file_digest(self.path / name)
-                    for name in RUN_FILES
-                    if (self.path / name).is_file()
-                }
-                file.attrs.update(
-                    format="rdl-predictions", seal=np.bytes_(OPEN), files=json.dumps(beside_it)
-                )
-                file["digest"], file["labels"] = digests, labels
-                for epoch, values in logits.items():
-                    group = file.create_group(epoch)
-                    group["predicted"], group["logits"] = (
-                        values.argmax(1),
-                        values.astype(np.float32),
-                    )
-            write_checksum(beside)
+    def _write_table(self, name: str, rows: list[dict[str, Any]], columns: list[str]) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, columns, extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.path / name, text.getvalue())
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:
-    """The finished runs at or below the paths, each once: a folder of seeds stands for its seeds."""
-    found: dict[Path, Run] = {}
+    """Return the finished runs at or directly below the paths, each once."""
+    runs: dict[Path, Run] = {}
     for path in paths:
-        here = (
-            [path]
-            if (path / "config.toml").is_file()
-            else sorted(p.parent for p in path.glob("*/config.toml"))
-        )
-        if not here:
+        if (path / "config.toml").is_file():
+            folders = [path]
+        else:
+            folders = sorted(file.parent for file in path.glob("*/config.toml"))
+        if not folders:
             raise UserError(
                 f"there is no run at or below {path}",
                 hint="a run is a folder that train-teacher or train-student made",
             )
-        for each in here:
-            found.setdefault(each.resolve(), Run.open_finished(each))
-    return list(found.values())
+        for folder in folders:
+            runs.setdefault(folder.resolve(), Run.open_finished(folder))
+    return list(runs.values())

@@ -270,13 +270,12 @@ def save_figure(figure: Figure, out: Sequence[Path]) -> Figure:
     with matplotlib.rc_context({"svg.hashsalt": "rdl"}):
         for path in out:
             kind = path.suffix.lower()
-            with atomic_write(path) as beside:
-                figure.savefig(beside, format=kind[1:], dpi=300, metadata=FORMATS[kind])
-                if kind == ".svg":
-                    beside.write_text(
-                        EMBEDDED.sub(reduce_palette, beside.read_text(encoding="utf-8")),
-                        encoding="utf-8",
-                    )
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind[1:], dpi=300, metadata=FORMATS[kind])
+            data = buffer.getvalue()
+            if kind == ".svg":
+                data = EMBEDDED.sub(reduce_palette, data.decode("utf-8")).encode("utf-8")
+            atomic_write(path, data)
             log(f"{path}: written")
     return figure
 

@@ -1,6 +1,5 @@
 """Training a teacher or a student: everything around the loop, from settings to a finished run."""
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
@@ -17,8 +16,8 @@ from rdl_cli.commands.options import to_config
 from rdl_cli.commands.settings import StudentSettings, TrainingSettings
 from rdl_cli.commands.train.setup import TrainingSetup, build_setup
 from rdl_cli.commands.train.targets import teacher_provenance
-from rdl_cli.core.errors import UserError, first_line
-from rdl_cli.core.files import atomic_write, is_free, locked_folder, remove_partials
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import is_free, locked_folder
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch
@@ -26,7 +25,8 @@ from rdl_cli.datasets.base import Splits
 from rdl_cli.datasets.loader import Batches, dataset_fingerprint, image_digests, shared_images
 from rdl_cli.networks import weights
 from rdl_cli.networks.factory import InputShape, build_network
-from rdl_cli.runs.run import SAME_METHOD, Run
+from rdl_cli.runs.checkpoint import load_checkpoint, save_checkpoint
+from rdl_cli.runs.run import SAME_METHOD, Run, seed_folder
 from rdl_cli.training.loop import evaluate, fit
 
 
@@ -40,7 +40,7 @@ def train(
     """
     settings.check()
     seeds = settings.seed_list()
-    places = {seed: out / f"seed{seed}" if settings.seeds else out for seed in seeds}
+    places = {seed: seed_folder(out, seed) if settings.seeds else out for seed in seeds}
     each = {seed: replace(settings, seed=seed, seeds="") for seed in seeds}
     for seed, path in places.items():
         _check_place(path, each[seed], resume)
@@ -106,7 +106,7 @@ def _train_one(
                 run.path, settings, resume
             )  # again: another process may have been here in the meantime
             _begin(run, setup, overlap)
-        with _remove_if_unstarted(run.path):
+        with _remove_if_unstarted(run):
             _train_epochs(run, setup)
 
 
@@ -126,7 +126,7 @@ def _train_epochs(run: Run, setup: TrainingSetup) -> None:
         weight_decay=settings.weight_decay,
     )
     module, optimizer = fabric.setup(plain, optimizer)
-    checkpoint = _load_checkpoint(run.path)
+    checkpoint = load_checkpoint(run, fabric.world_size)
     rows: list[dict[str, float]] = checkpoint["rows"] if checkpoint else []
     best: dict[str, Any] | None = checkpoint["best"] if checkpoint else None
     if checkpoint:
@@ -158,8 +158,8 @@ def _train_epochs(run: Run, setup: TrainingSetup) -> None:
                     "student": _student_state(epoch.state),
                 }
             if fabric.global_rank == 0:
-                with atomic_write(run.path / "checkpoint.pt") as beside:
-                    torch.save(epoch.state | {"rows": rows, "best": best}, beside)
+                state = epoch.state | {"rows": rows, "best": best}
+                save_checkpoint(run, state, fabric.world_size)
                 run.write_metrics(rows)
             fabric.barrier()
     if brain_similarity and fabric.global_rank == 0:
@@ -192,7 +192,6 @@ def _announce(path: Path, setup: TrainingSetup, overlap: int) -> None:
 
 def _begin(run: Run, setup: TrainingSetup, overlap: int) -> None:
     """The run's folder with its configuration and provenance; a resumed run keeps its own. UserError where a parent has changed since."""
-    remove_partials(run.path)
     settings = setup.settings
     parents = _collect_parents(settings, setup.splits)
     if (run.path / "config.toml").is_file():
@@ -273,32 +272,19 @@ def _remove_empty_folders(made: list[Path]) -> Iterator[None]:
 
 
 @contextmanager
-def _remove_if_unstarted(path: Path) -> Iterator[None]:
+def _remove_if_unstarted(run: Run) -> Iterator[None]:
     """A run that fails before its first epoch is whole leaves nothing behind; one that is killed can be resumed."""
     try:
         yield
     except Exception as error:
-        if not (path / "checkpoint.pt").exists():
-            shutil.rmtree(path, ignore_errors=True)
+        if not run.checkpoint.exists():
+            run.remove()
         if "more than 1 value per channel" in str(error):  # PyTorch's, from the depth of a network
             raise UserError(
                 "batch normalisation has no variance to divide by: a layer has one value for each channel",
                 hint="say a larger --batch-size",
             ) from error
         raise
-
-
-def _load_checkpoint(path: Path) -> dict[str, Any] | None:
-    file = path / "checkpoint.pt"
-    if not file.is_file():
-        return None
-    Run(path).check_checkpoint()
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises whatever its unpickler met
-        raise UserError(
-            f"{file} is damaged: {first_line(error)}", hint=f"delete {path} and train again"
-        ) from error
 
 
 def _student_state(state: dict[str, Any]) -> dict[str, torch.Tensor]:
