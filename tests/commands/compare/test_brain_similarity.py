@@ -1,4 +1,4 @@
-"""Brain similarity to a brain, over the seeds of each method."""
+"""Brain similarity over the seeds of each method."""
 
 import json
 import statistics
@@ -10,51 +10,54 @@ from rdl_cli.commands.compare.brain_similarity import summarise_brain_similarity
 from rdl_cli.runs.run import Run
 
 
-def run(path: Path, *rows: dict) -> Run:
+def make_run(path: Path, *records: dict) -> Run:
     path.mkdir(parents=True)
     (path / "config.toml").write_text("seed = 0\n")
-    if rows:
-        (path / "stimuli.json").write_text(json.dumps({"brain_similarity": rows}))
+    if records:
+        (path / "stimuli.json").write_text(json.dumps({"brain_similarity": records}))
     return Run(path)
 
 
-def row(spearman: float, stimuli: str = "held-out", subjects: float | None = 0.1) -> dict:
-    ceiling = {"lower": 0.3, "upper": 0.5} if subjects else {"lower": None, "upper": None}
+def make_record(
+    spearman: float, stimuli: str = "heldout", mean_subject_spearman: float | None = 0.1
+) -> dict:
+    lower, upper = (0.3, 0.5) if mean_subject_spearman else (None, None)
     return {
         "layer": "fc",
         "region": "IT@mean",
         "stimuli": stimuli,
         "spearman": spearman,
-        "subjects": subjects,
-    } | ceiling
+        "mean_subject_spearman": mean_subject_spearman,
+        "noise_ceiling_lower": lower,
+        "noise_ceiling_upper": upper,
+    }
 
 
-def test_likeness_is_the_mean_over_seeds_and_methods_stand_together(tmp_path):
-    found = summarise_brain_similarity(
-        {
-            "brain": [
-                run(tmp_path / f"brain{k}", row(value, "taught"), row(value / 2))
-                for k, value in enumerate((0.2, 0.4))
-            ],
-            "shuffle": [run(tmp_path / "shuffle", row(0.1))],
-            "baseline": [run(tmp_path / "baseline")],
-        }
-    )
-    assert [(each.stimuli, each.method, each.runs) for each in found] == [
-        ("held-out", "brain", 2),
-        ("held-out", "shuffle", 1),
-        ("taught", "brain", 2),
+def test_summarise_brain_similarity_means_over_seeds_and_sorts_by_layer(tmp_path):
+    runs = {
+        "brain": [
+            make_run(tmp_path / f"brain{k}", make_record(value, "train"), make_record(value / 2))
+            for k, value in enumerate((0.2, 0.4))
+        ],
+        "shuffle": [make_run(tmp_path / "shuffle", make_record(0.1))],
+        "baseline": [make_run(tmp_path / "baseline")],
+    }
+    summaries = summarise_brain_similarity(runs)
+    assert [(s.stimuli, s.method, s.runs) for s in summaries] == [
+        ("heldout", "brain", 2),
+        ("heldout", "shuffle", 1),
+        ("train", "brain", 2),
     ]
-    held, alone, taught = found
-    assert held.spearman == pytest.approx(0.15) and held.sd == pytest.approx(
-        statistics.stdev([0.1, 0.2])
-    )
-    assert (alone.sd, alone.subjects, alone.lower, alone.upper) == (None, 0.1, 0.3, 0.5)
-    assert taught.spearman == pytest.approx(0.3)
+    heldout, control, train = summaries
+    assert heldout.spearman == pytest.approx(0.15)
+    assert heldout.sd == pytest.approx(statistics.stdev([0.1, 0.2]))
+    assert (control.sd, control.mean_subject_spearman) == (None, 0.1)
+    assert (control.noise_ceiling_lower, control.noise_ceiling_upper) == (0.3, 0.5)
+    assert train.spearman == pytest.approx(0.3)
 
 
-def test_a_region_without_subjects_has_no_ceiling(tmp_path):
-    (found,) = summarise_brain_similarity(
-        {"brain": [run(tmp_path / "brain", row(0.2, subjects=None))]}
-    )
-    assert (found.subjects, found.lower, found.upper) == (None, None, None)
+def test_summarise_brain_similarity_has_no_ceiling_without_subjects(tmp_path):
+    run = make_run(tmp_path / "brain", make_record(0.2, mean_subject_spearman=None))
+    (summary,) = summarise_brain_similarity({"brain": [run]})
+    assert summary.mean_subject_spearman is None
+    assert (summary.noise_ceiling_lower, summary.noise_ceiling_upper) == (None, None)
