@@ -1,4 +1,4 @@
-"""What the rooms' tests share: a tiny teacher with its stores, runs in this process and in one that may be killed."""
+"""Fixtures of all tests: a tiny teacher with its store and student, and code in a process that may be killed."""
 
 import csv
 import multiprocessing
@@ -9,7 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import h5py
+import jaxtyping
 import pytest
+
+# the shapes in the signatures of rsa are checked at every call, in the tests only
+jaxtyping.install_import_hook("rdl_cli.rsa", "beartype.beartype")
 
 LAYERS = "pool1,pool2,fc"
 TINY: dict[str, Any] = {
@@ -21,7 +25,7 @@ TINY: dict[str, Any] = {
 
 
 def same_runs(one: Path, other: Path) -> bool:
-    """Whether two runs ended alike to the bit: weights, metrics (columns in their order), everything they say of the test pictures."""
+    """Return True if weights, metrics and predictions of two runs are equal to the bit."""
     return (
         (one / "model.safetensors").read_bytes() == (other / "model.safetensors").read_bytes()
         and (one / "metrics.csv").read_text() == (other / "metrics.csv").read_text()
@@ -30,22 +34,26 @@ def same_runs(one: Path, other: Path) -> bool:
 
 
 def same_arrays(one: Path, other: Path) -> bool:
+    """Return True if two HDF5 files hold equal arrays under equal names."""
     return arrays(one) == arrays(other)
 
 
 def arrays(path: Path) -> dict[str, tuple]:
-    """Every array of an HDF5 file, as type, shape and bytes; without the digest of its provenance, which tells commands and times."""
-    found = {}
+    """Return every array of an HDF5 file as type, shape and bytes.
+
+    The digest of the provenance, which holds commands and times, is left out.
+    """
+    contents: dict[str, tuple] = {}
     with h5py.File(path) as file:
         file.visititems(
             lambda name, item: (
-                found.update({name: (str(item.dtype), item.shape, item[()].tobytes())})
+                contents.update({name: (str(item.dtype), item.shape, item[()].tobytes())})
                 if isinstance(item, h5py.Dataset)
                 else None
             )
         )
-    found.pop("sha256", None)
-    return found
+    contents.pop("sha256", None)
+    return contents
 
 
 def metrics(run: Path) -> list[dict[str, float]]:
@@ -55,7 +63,10 @@ def metrics(run: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="session")
 def tiny() -> SimpleNamespace:
-    """Short words for short runs; every setting can be changed by its name. Bit-identical is promised for equal threads: one."""
+    """Return functions for short runs; every setting can be changed by its name.
+
+    One thread: bit-identical results need equal threads.
+    """
     torch = pytest.importorskip("torch")
     torch.set_num_threads(1)
     from rdl_cli.commands.export_rdms.export_rdms import export_rdms
@@ -85,34 +96,34 @@ def tiny() -> SimpleNamespace:
 
 @pytest.fixture(scope="session")
 def teacher(tiny: SimpleNamespace, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run that has learnt something: about 5 % error."""
+    """Return a finished run with about 5 % error."""
     return tiny.train(tmp_path_factory.mktemp("teacher") / "teacher", seed=5, epochs=15, lr=0.1)
 
 
 @pytest.fixture(scope="session")
 def store(tiny: SimpleNamespace, teacher: Path) -> Path:
-    """The teacher's three layers over the training images, as activations in float32."""
+    """Return a store of the teacher's three layers over the training images, float32."""
     return tiny.export(teacher, teacher.parent / "store.h5")
 
 
 @pytest.fixture(scope="session")
 def follow(store: Path) -> dict[str, Any]:
-    """The settings that make a student follow the store."""
+    """Return the settings of a student that follows the store."""
     return {"targets": str(store), "match": [LAYERS]}
 
 
 @pytest.fixture(scope="session")
 def student(tiny: SimpleNamespace, store: Path, follow: dict[str, Any]) -> Path:
-    """A student of the store that was never interrupted; 500 of the 4,950 pairs of each batch."""
+    """Return an uninterrupted student of the store; 500 of the 4,950 pairs of each batch."""
     return tiny.train(store.parent / "student", objective=["rdl:pairs=500"], **follow)
 
 
 @pytest.fixture(scope="session")
 def elsewhere() -> Any:
-    """`elsewhere(code, **names)`: the exit code of Python code in a process of its own, negative where a signal ended it.
+    """Return `run(code, **names)`: run Python code in a process, return its exit code.
 
-    The processes are forked from one that has imported torch and computed nothing, so each costs a tenth of a second.
-    `wait=False` gives the process itself.
+    The code is negative after a signal. Processes are forked from one that has imported torch
+    and computed nothing: each costs 0.1 s. `wait=False` returns the process itself.
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(

@@ -1,4 +1,4 @@
-"""What a person types, and what a wrong word gets back: one error, one hint, exit code 2, and nothing written."""
+"""Commands as typed; a wrong word gives one error, one hint, exit code 2, and no file."""
 
 import json
 import subprocess
@@ -33,8 +33,8 @@ def rdl(capsys, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["rdl", *words.split()])
         with pytest.raises(SystemExit) as end:
             cli.main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
+        captured = capsys.readouterr()
+        return end.value.code or 0, captured.out, captured.err
 
     return run
 
@@ -46,7 +46,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_help_and_typing_errors_import_nothing_heavy():
+def test_main_imports_nothing_heavy_for_help_and_typing_errors():
     code = f"""
 import sys
 from rdl_cli.cli.main import main
@@ -58,18 +58,18 @@ for words in (["--help"], ["train-student", "--help"], ["trian"], ["train-teache
         assert end.code == (0 if "--help" in words else 2), (words, end.code)
 print("IMPORTED", sorted({HEAVY!r} & sys.modules.keys()))
 """
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True
     )
-    assert found.stdout.endswith("IMPORTED []\n"), found.stdout
+    assert result.stdout.endswith("IMPORTED []\n"), result.stdout
     assert (
-        "train-student" in found.stdout
-        and "--targets" in found.stdout
-        and "--no-download" in found.stdout
+        "train-student" in result.stdout
+        and "--targets" in result.stdout
+        and "--no-download" in result.stdout
     )
 
 
-def test_training_by_command_is_training_by_function(rdl, here, student, follow):
+def test_train_student_equals_the_function(rdl, here, student, follow):
     code, out, err = rdl(
         f"train-student out {TRAIN} --targets {follow['targets']} --match pool1=pool1 --match pool2,fc --objective rdl:pairs=500"
     )
@@ -81,7 +81,7 @@ def test_training_by_command_is_training_by_function(rdl, here, student, follow)
     assert "train-student out" in Run(here / "out").provenance["command"]
 
 
-def test_a_resolved_config_reruns_the_run_and_flags_win(rdl, here, student):
+def test_config_reruns_the_run_and_flags_win(rdl, here, student):
     assert rdl(f"train-student again --config {student}/config.toml")[0] == 0
     assert (here / "again/model.safetensors").read_bytes() == (
         student / "model.safetensors"
@@ -92,15 +92,15 @@ def test_a_resolved_config_reruns_the_run_and_flags_win(rdl, here, student):
         )[0]
         == 0
     )
-    kept = tomllib.loads((here / "other/config.toml").read_text())
-    assert (kept["seed"], kept["epochs"], kept["objective"]) == (7, 1, ["rdl:weight=2"]) and kept[
-        "match"
-    ] == ["pool1,pool2,fc"]
+    config = tomllib.loads((here / "other/config.toml").read_text())
+    assert (config["seed"], config["epochs"], config["objective"]) == (
+        7,
+        1,
+        ["rdl:weight=2"],
+    ) and config["match"] == ["pool1,pool2,fc"]
 
 
-def test_a_teachers_config_serves_export_and_a_store_is_made_by_command(
-    rdl, here, teacher, store, tiny
-):
+def test_export_rdms_reads_a_config_and_makes_the_store(rdl, here, teacher, store, tiny):
     (here / "export.toml").write_text(
         'layers = ["pool1", "pool2,fc"]\nbatch-size = 100\ndevice = "cpu"\nas = "activations"\n'
     )
@@ -117,7 +117,7 @@ def test_a_teachers_config_serves_export_and_a_store_is_made_by_command(
     )
 
 
-def test_compare_and_show_read_what_training_wrote(rdl, here, teacher, student):
+def test_compare_and_show_read_a_finished_run(rdl, here, teacher, student):
     code, out, _ = rdl(f"compare {teacher} {student} --json")
     assert code == 0 and len(json.loads(out)["runs"]) == 2
     code, out, _ = rdl(f"show {student}")
@@ -199,7 +199,7 @@ def test_compare_and_show_read_what_training_wrote(rdl, here, teacher, student):
         (f"train-teacher out {TRAIN} --config nowhere.toml", "nowhere.toml could not be read"),
     ],
 )
-def test_a_wrong_word_is_one_error_and_a_hint(words, fact, rdl, here):
+def test_main_gives_one_error_and_a_hint(words, fact, rdl, here):
     code, out, err = rdl(words)
     assert code == 2 and out == "" and not list(here.iterdir()), err
     lines = err.splitlines()
@@ -227,17 +227,17 @@ def test_a_wrong_word_is_one_error_and_a_hint(words, fact, rdl, here):
         ("config = 'other.toml'", "no option `config`"),
     ],
 )
-def test_a_wrong_config_is_one_error(toml, fact, rdl, here):
+def test_config_errors_are_one_line(toml, fact, rdl, here):
     (here / "c.toml").write_text(toml)
     code, out, err = rdl(f"train-student out {TRAIN.replace(' --epochs 2', '')} --config c.toml")
     assert code == 2 and out == "" and {path.name for path in here.iterdir()} == {"c.toml"}
     assert fact in err and err.startswith("error: ") and "Traceback" not in err
 
 
-def test_what_exists_is_not_overwritten(rdl, here, store, teacher):
+def test_main_overwrites_nothing(rdl, here, store, teacher):
     (here / "out").mkdir()
-    (here / "out" / "mine.txt").write_text("mine")
-    (here / "store.h5").write_text("mine")
+    (here / "out" / "own.txt").write_text("own")
+    (here / "store.h5").write_text("own")
     for words in (
         f"train-teacher out {TRAIN}",
         f"train-teacher out {TRAIN} --resume",
@@ -245,17 +245,17 @@ def test_what_exists_is_not_overwritten(rdl, here, store, teacher):
     ):
         code, _, err = rdl(words)
         assert code == 2 and err.splitlines()[-2].startswith("error: ")
-    assert (here / "store.h5").read_text() == (here / "out/mine.txt").read_text() == "mine"
+    assert (here / "store.h5").read_text() == (here / "out/own.txt").read_text() == "own"
 
 
-def test_a_broken_promise_of_ours_is_not_hidden(rdl, here, monkeypatch):
+def test_main_shows_a_traceback_for_our_own_faults(rdl, here, monkeypatch):
     monkeypatch.setattr("rdl_cli.commands.train.train.train", lambda *_: 1 / 0)
     monkeypatch.setattr(sys, "argv", ["rdl", "train-teacher", "out"])
     with pytest.raises(ZeroDivisionError):
         cli.main()
 
 
-def test_an_interrupt_says_how_to_go_on(rdl, here, monkeypatch):
+def test_main_names_the_next_step_after_an_interrupt(rdl, here, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
@@ -264,6 +264,6 @@ def test_an_interrupt_says_how_to_go_on(rdl, here, monkeypatch):
     assert code == 130 and "--resume" in err and out == ""
 
 
-def test_help_names_every_kind_that_can_be_listed(rdl):
+def test_list_help_names_every_kind(rdl):
     code, out, _ = rdl("list --help")
     assert code == 0 and all(kind in out for kind in KINDS) and "controls" in out
