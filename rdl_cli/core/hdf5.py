@@ -79,7 +79,7 @@ def write_attributes(item: h5py.Group | h5py.Dataset, attributes: Mapping[str, A
     """Write numbers, texts and lists of texts; texts as UTF-8 of fixed length."""
     for name, value in attributes.items():
         if isinstance(value, str):
-            value = encode_texts([value])[0]
+            value = encode_texts([value]).reshape(())
         elif isinstance(value, Sequence):
             value = encode_texts(value)
         array = np.asarray(value)

@@ -1,4 +1,4 @@
-"""What a store will hold, told beforehand: which arrays, how large, and where they lie in the file."""
+"""What a store will hold, before it is written: which arrays, and how large."""
 
 import hashlib
 import json
@@ -8,31 +8,48 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-import h5py
 import numpy as np
-from h5py import h5d, h5f, h5g, h5p, h5s, h5t
 
-from rdl_cli.io.file_types import STORE_FORMAT
-from rdl_cli.store.format import DIGEST, VERSION
+from rdl_cli.core.checksum import EMPTY, format_manifest
+from rdl_cli.core.hdf5 import (
+    PAGE,
+    create_array,
+    create_file,
+    create_group,
+    encode_texts,
+    write_attributes,
+)
+from rdl_cli.store.format import STORE_FORMAT, VERSION
 from rdl_cli.store.store import Stimuli
-
-PAGE = 4096
 
 
 @dataclass(frozen=True)
 class ActivationSpec:
-    """A layer's activations to be stored: `shape` of one picture's, `dtype` float16 or float32, the views in order."""
+    """A layer's activations to be stored.
+
+    Args:
+        name: of the layer.
+        shape: of one image's activations.
+        dtype: float16 or float32.
+        views: of each image, in order.
+        distance: the distance to compare them by where none is named.
+        untrained: whether the layer's weights are random.
+        pool, project: how activations were reduced, "" if they were not.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
     views: tuple[str, ...]
-    attrs: Mapping[str, Any] = field(default_factory=dict)
+    distance: str = ""
+    untrained: bool = False
+    pool: str = ""
+    project: str = ""
 
 
 @dataclass(frozen=True)
 class RdmSpec:
-    """RDMs to be stored: `count` of them, in the float width of their source; of whom and when each is, where known."""
+    """`count` RDMs to be stored, in the float width of their source, each with its subject etc."""
 
     name: str
     count: int
@@ -43,25 +60,27 @@ class RdmSpec:
     subjects: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     times: tuple[float, ...] = ()
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
 class KernelSpec:
-    """A layer's inner products to be stored, those of activations of so many units; `distance` is noted for who makes distances of them."""
+    """A layer's inner products to be stored, sums over so many units."""
 
     name: str
     dtype: str
     distance: str
     units: int
+    untrained: bool = False
 
 
 class PlannedArray(NamedTuple):
-    """An array that the file will hold, by its path there; `values` where they are known from the start."""
+    """An array of the file, by its path there; `values` if they are known from the start."""
 
-    place: str
+    path: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    attrs: Mapping[str, Any]
+    attributes: Mapping[str, Any] = {}  # noqa: RUF012 (never changed)
     values: np.ndarray | None = None
 
     @property
@@ -69,173 +88,132 @@ class PlannedArray(NamedTuple):
         return int(np.prod(self.shape, dtype=object)) * self.dtype.itemsize
 
 
+@dataclass(frozen=True)
+class Plan:
+    """All arrays in the order in which they are in the file, and attributes by group."""
+
+    arrays: tuple[PlannedArray, ...]
+    groups: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes on disk at most. Each array begins on a page; so do HDF5's own parts."""
+        pages = sum(-(-array.nbytes // PAGE) + 8 for array in self.arrays)
+        return (pages + 8 * len(self.groups) + 64) * PAGE
+
+    def key(self, fingerprint: str) -> str:
+        """Return what must agree for an interrupted attempt to be resumed.
+
+        Images are known by their digests. The first attempt's provenance stays.
+        """
+        arrays = [array for array in self.arrays if "/" in array.path]
+        listed = [[a.path, a.shape, str(a.dtype), dict(a.attributes)] for a in arrays]
+        text = json.dumps([VERSION, fingerprint, listed, self.groups])
+        digest = hashlib.sha256(text.encode())
+        for array in arrays:
+            if array.values is not None and array.path != "stimuli/images":
+                digest.update(array.values.tobytes())
+        return digest.hexdigest()
+
+
 Spec = ActivationSpec | RdmSpec | KernelSpec
 Specs = Iterable[Spec]
 
 
 def store_size(stimuli: Stimuli, specs: Specs) -> int:
-    """Bytes that the store will take on disk at most; what HDF5 itself needs is a small part and generously counted."""
-    return planned_bytes(plan_arrays(stimuli, specs))
+    """Return the bytes that the store will take on disk at most."""
+    return plan_store(stimuli, specs, {}).nbytes
 
 
-def planned_bytes(plan: list[PlannedArray]) -> int:
-    """Every array begins on a page of its own, and HDF5's own parts take pages as well."""
-    return sum(-(-planned.nbytes // PAGE) * PAGE + 8 * PAGE for planned in plan) + 64 * PAGE
+def plan_store(stimuli: Stimuli, specs: Specs, provenance: Mapping[str, Any]) -> Plan:
+    """Return the plan of a store: its arrays, and the attributes of its groups."""
+    specs = list(specs)
+    groups: dict[str, Mapping[str, Any]] = {
+        "stimuli": {
+            "digest_kind": stimuli.digest_kind,
+            "decode": json.dumps(dict(stimuli.decode), sort_keys=True),
+            "preprocessing": stimuli.preprocessing,
+        }
+    }
+    arrays = _plan_stimuli(stimuli)
+    for spec in specs:
+        group = f"layers/{encode_name(spec.name)}"
+        groups[group] = {"name": spec.name, "untrained": int(spec.untrained)}
+        arrays += _plan_layer(group, spec, len(stimuli.digests))
+    checksums = format_manifest(dict.fromkeys(("provenance", "index", *groups), EMPTY))
+    for name, text in (("provenance", json.dumps(provenance)), ("checksums", checksums)):
+        values = encode_texts([text])
+        arrays.append(PlannedArray(name, (1,), values.dtype, {}, values))
+    assert len({array.path for array in arrays}) == len(arrays), "a layer was announced twice"
+    return Plan(tuple(arrays), groups)
 
 
-def plan_arrays(stimuli: Stimuli, specs: Specs) -> list[PlannedArray]:
-    """Every array of the store, in the order in which it lies there."""
-    n = len(stimuli.digests)
+def encode_name(name: str) -> str:
+    """Return a layer's name percent-encoded: "." and "/" have a meaning in HDF5."""
+    return quote(name, safe="").replace(".", "%2E")
+
+
+def write_empty(path: Path, plan: Plan) -> None:
+    """Write the HDF5 file with every array in its place, and no value."""
+    with create_file(str(path)) as file:
+        write_attributes(file, {"format": STORE_FORMAT, "version": VERSION})
+        create_group(file, "layers")
+        for name, attributes in plan.groups.items():
+            write_attributes(create_group(file, name), attributes)
+        for array in plan.arrays:
+            dataset = create_array(file, array.path, array.shape, array.dtype)
+            write_attributes(dataset, array.attributes)
+
+
+def _plan_stimuli(stimuli: Stimuli) -> list[PlannedArray]:
     columns = {"digest": stimuli.digests.astype("S64", copy=False)}
     if stimuli.names is not None:
-        columns["name"] = _text(stimuli.names)
+        columns["name"] = encode_texts(stimuli.names)
     if stimuli.labels is not None:
         columns["label"] = stimuli.labels.astype(np.int64, copy=False)
+    if stimuli.pixel_digests is not None:
+        columns["pixel_digest"] = stimuli.pixel_digests.astype("S64", copy=False)
     if stimuli.images is not None:
-        assert stimuli.images.dtype == np.uint8, (
-            f"stimuli are uint8 pictures, not {stimuli.images.dtype}"
-        )
+        kind = stimuli.images.dtype
+        assert kind == np.uint8, f"stimuli are uint8 images, not {kind}"
         columns["images"] = stimuli.images
     for name, column in columns.items():
+        n = len(stimuli.digests)
         assert len(column) == n, f"{len(column):,} rows of {name} for {n:,} stimuli"
-    plan = [
+    return [
         PlannedArray(f"stimuli/{name}", column.shape, column.dtype, {}, column)
         for name, column in columns.items()
     ]
-    for spec in specs:
-        plan += _arrays(spec, n)
-    groups = dict.fromkeys(planned.place.rpartition("/")[0] for planned in plan)
-    plan += [
-        PlannedArray(f"{group}/{DIGEST}".lstrip("/"), (1,), np.dtype("S64"), {}, np.zeros(1, "S64"))
-        for group in (*groups, "")
-    ]
-    assert len({planned.place for planned in plan}) == len(plan), "a layer was announced twice"
-    return plan
 
 
-def _arrays(spec: Spec, n: int) -> list[PlannedArray]:
-    match spec:
-        case ActivationSpec():
-            return _activations(spec, n)
-        case RdmSpec():
-            return _rdms(spec, n)
-        case KernelSpec():
-            noted = {"name": spec.name, "distance": spec.distance, "units": spec.units}
-            return [
-                PlannedArray(
-                    f"layers/{encode_name(spec.name)}/kernel",
-                    (n * (n + 1) // 2,),
-                    np.dtype(spec.dtype),
-                    noted,
-                )
-            ]
-
-
-def _activations(spec: ActivationSpec, n: int) -> list[PlannedArray]:
-    noted = {"name": spec.name, "views": list(spec.views), **spec.attrs}
-    return [
-        PlannedArray(
-            f"layers/{encode_name(spec.name)}/activations",
-            (len(spec.views), n, *spec.shape),
-            np.dtype(spec.dtype),
-            noted,
-        )
-    ]
-
-
-def _rdms(spec: RdmSpec, n: int) -> list[PlannedArray]:
-    group = f"layers/{encode_name(spec.name)}"
-    noted = {"name": spec.name, "distance": spec.distance, "region": spec.region, "unit": spec.unit}
+def _plan_layer(group: str, spec: Spec, n: int) -> list[PlannedArray]:
+    dtype = np.dtype(spec.dtype)
+    if isinstance(spec, ActivationSpec):
+        shape = (len(spec.views), n, *spec.shape)
+        attributes = {
+            "distance": spec.distance,
+            "views": list(spec.views),
+            "pool": spec.pool,
+            "project": spec.project,
+        }
+        return [PlannedArray(f"{group}/activations", shape, dtype, attributes)]
+    if isinstance(spec, KernelSpec):
+        attributes = {"distance": spec.distance, "units": spec.units}
+        return [PlannedArray(f"{group}/kernel", (n * (n + 1) // 2,), dtype, attributes)]
+    attributes = {"distance": spec.distance, "region": spec.region, "unit": spec.unit}
+    values = PlannedArray(f"{group}/rdm", (spec.count, n * (n - 1) // 2), dtype, attributes)
     columns = {
-        "subject": _text(spec.subjects),
-        "session": _text(spec.sessions),
+        "subject": encode_texts(spec.subjects) if spec.subjects else (),
+        "session": encode_texts(spec.sessions) if spec.sessions else (),
         "time": np.array(spec.times, np.float64),
     }
     for name, column in columns.items():
         assert len(column) in (0, spec.count), f"{len(column)} of {name} for {spec.count} RDMs"
-    values = PlannedArray(
-        f"{group}/rdm", (spec.count, n * (n - 1) // 2), np.dtype(spec.dtype), noted
-    )
     return [
         values,
         *(
-            PlannedArray(f"{group}/{name}", c.shape, c.dtype, {}, c)
-            for name, c in columns.items()
-            if len(c)
+            PlannedArray(f"{group}/{name}", column.shape, column.dtype, {}, column)
+            for name, column in columns.items()
+            if len(column)
         ),
     ]
-
-
-def _text(words: Iterable[str]) -> np.ndarray:
-    """Texts as bytes of one length, which lie in one piece; HDF5 knows them as UTF-8."""
-    raw = np.char.encode(np.asarray(words, dtype=str), "utf-8")
-    return raw.astype(h5py.string_dtype("utf-8", max(1, raw.dtype.itemsize)))
-
-
-def encode_name(name: str) -> str:
-    """A layer's name as HDF5 can bear it; urllib leaves ".", which alone would be the group itself."""
-    return quote(name, safe="").replace(".", "%2E")
-
-
-def resume_key(fingerprint: str, plan: list[PlannedArray]) -> str:
-    """What must agree for an interrupted attempt to be continued. Pictures are known by their digests."""
-    described = [[p.place, p.shape, str(p.dtype), dict(p.attrs)] for p in plan]
-    digest = hashlib.sha256(json.dumps([VERSION, fingerprint, described]).encode())
-    for planned in plan:
-        if planned.values is not None and planned.place != "stimuli/images":
-            digest.update(planned.values.tobytes())
-    return digest.hexdigest()
-
-
-def write_empty(path: Path, plan: list[PlannedArray], provenance: dict[str, Any]) -> None:
-    """The HDF5 file with every array in its place and no value in any: contiguous, allocated early, never filled.
-
-    HDF5's format of 2008 has checksums in its own parts. Of the older one, which h5py writes unasked, 1 of 100 flipped bits
-    is a segmentation fault for whoever opens it.
-    """
-    with _new_file(path) as file:
-        file.attrs.update(format=STORE_FORMAT, version=VERSION, provenance=json.dumps(provenance))
-        for planned in plan:
-            folder, _, name = planned.place.rpartition("/")
-            whole = h5p.create(h5p.DATASET_CREATE)
-            whole.set_layout(h5d.CONTIGUOUS)
-            whole.set_alloc_time(h5d.ALLOC_TIME_EARLY)
-            whole.set_fill_time(h5d.FILL_TIME_NEVER)
-            whole.set_obj_track_times(False)
-            kind = h5t.py_create(planned.dtype, logical=True)
-            made = h5d.create(
-                _folder(file, folder).id,
-                name.encode(),
-                kind,
-                h5s.create_simple(planned.shape),
-                whole,
-            )
-            h5py.Dataset(made).attrs.update(planned.attrs)
-
-
-def _new_file(path: Path) -> h5py.File:
-    """An empty file without times, so that equal stores are equal bytes: h5py writes some into it before version 3.14."""
-    how, access = h5p.create(h5p.FILE_CREATE), h5p.create(h5p.FILE_ACCESS)
-    how.set_obj_track_times(False)
-    access.set_libver_bounds(h5f.LIBVER_V18, h5f.LIBVER_V18)
-    access.set_alignment(1, PAGE)
-    access.set_file_locking(
-        False, True
-    )  # the writer has locks of its own, and some disks have none
-    file = h5py.File(h5f.create(str(path).encode(), h5f.ACC_TRUNC, how, access))
-    for name in ("stimuli", "layers"):
-        _folder(file, name)
-    return file
-
-
-def _folder(file: h5py.File, path: str) -> h5py.Group:
-    """The group at a path, made where there is none, with those above it; members keep the order in which they came."""
-    group = file["/"]
-    for name in filter(None, path.split("/")):
-        if name not in group:
-            ordered = h5p.create(h5p.GROUP_CREATE)
-            ordered.set_link_creation_order(h5p.CRT_ORDER_TRACKED | h5p.CRT_ORDER_INDEXED)
-            ordered.set_obj_track_times(False)
-            h5g.create(group.id, name.encode(), gcpl=ordered)
-        group = group[name]
-    return group

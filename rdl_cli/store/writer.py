@@ -1,48 +1,49 @@
-"""How a store comes to be: laid out at once, filled block by block, and given its name only when it is whole.
+"""Write a store: lay the file out, fill it block by block, rename it when it is whole.
 
-h5py does nothing but lay the empty file out. Through h5py a kill leaves "bad object header" and a full disk a
-segmentation fault at exit; through a memory map a full disk is a SIGBUS. So the room is taken first, blocks are written
-by seek and write to where HDF5 says that the array lies, and a sidecar notes how far the rows are durable.
+h5py only lays out the empty file. Through h5py a kill leaves "bad object header", and a full disk a
+segmentation fault at exit; through a memory map a full disk is a SIGBUS. So the room is reserved
+first, blocks are written by seek and write, and a sidecar records how many rows are durable.
 """
 
 import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from rdl_cli.core.checksum import format_manifest
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import cannot_write, commit, file_lock, in_use, make_folder, write_text
+from rdl_cli.core.files import (
+    DISK_FULL,
+    cannot_write,
+    commit,
+    file_lock,
+    in_use,
+    make_folder,
+    remove_partials,
+    write_text,
+)
 from rdl_cli.store.format import (
-    DIGEST,
     Extent,
     StoreIndex,
-    array_digest,
-    manifest_digest,
+    group_digest,
+    index_digest,
     read_index,
+    text_digest,
 )
-from rdl_cli.store.layout import (
-    PlannedArray,
-    Specs,
-    encode_name,
-    plan_arrays,
-    planned_bytes,
-    resume_key,
-    write_empty,
-)
+from rdl_cli.store.layout import Plan, Specs, encode_name, plan_store, write_empty
 from rdl_cli.store.store import Stimuli, partial
 
 BLOCK = 1 << 24  # bytes copied at a time
-DISK_FULL_HINT = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def free_bytes(path: Path) -> int:
-    """Free bytes on the disk where `path` would lie."""
+    """Return the free bytes on the disk of `path`, which need not exist."""
     folder = Path(path).absolute().parent
     while not folder.exists():
         folder = folder.parent
@@ -50,205 +51,210 @@ def free_bytes(path: Path) -> int:
 
 
 class Writer:
-    """Fills a store in any order. `rows` says how many stimuli an interrupted attempt has already made durable."""
+    """Fills a store in any order. The first `rows` stimuli are durable from an earlier attempt."""
 
-    def __init__(self, path: Path, need: int, key: str):
-        self.path, self.need, self.key, self.rows = path, need, key, 0
-        self.beside, self.sidecar = (
-            partial(path),
-            partial(path).with_name(f"{partial(path).name}.json"),
-        )
+    def __init__(self, path: Path, size: int, key: str):
+        self.path, self.size, self.key, self.rows = path, size, key, 0
+        self._partial = partial(path)
+        self._sidecar = self._partial.with_name(f"{self._partial.name}.json")
         self._file: BinaryIO | None = None
         self._unwritten = 0
-        self._contents = StoreIndex({}, {}, {}, {})
+        self._index: StoreIndex
 
     def write(self, layer: str, start: int, block: np.ndarray, view: int = 0) -> None:
-        """Activations of the rows from `start` on, seen in one view. UserError where float16 is too narrow for a value."""
-        extent = self._contents.layers[layer]["activations"]
+        """Write activations of the rows from `start` on, in one view.
+
+        UserError if a value is too large for float16.
+        """
+        extent = self._extent(layer, "activations")
         views, n, *shape = extent.shape
         assert list(block.shape[1:]) == shape, (
-            f"{layer} was announced as {shape} per picture, not {list(block.shape[1:])}"
+            f"{layer} was announced as {shape} per image, not {list(block.shape[1:])}"
         )
         assert start >= 0 and start + len(block) <= n and 0 <= view < views, (
-            f"rows {start}+{len(block)} of view {view} lie outside {layer}"
+            f"rows {start}+{len(block)} of view {view} are outside {layer}"
         )
-        self._put(
-            extent,
-            (view * n + start) * int(np.prod(shape, dtype=int)),
-            self._narrowed(layer, block, extent.dtype),
-        )
+        first = (view * n + start) * int(np.prod(shape, dtype=int))
+        self._put(extent, first, self._narrow(layer, block, extent.dtype))
 
     def write_rdm(self, layer: str, index: int, start: int, values: np.ndarray) -> None:
-        """Condensed distances of the `index`-th RDM, from position `start` on."""
-        extent = self._contents.layers[layer]["rdm"]
+        """Write condensed distances of the `index`-th RDM, from position `start` on."""
+        extent = self._extent(layer, "rdm")
         count, pairs = extent.shape
-        assert values.ndim == 1 and start >= 0 and start + len(values) <= pairs, (
-            f"{values.shape} from {start} on lies outside {layer}"
-        )
         assert 0 <= index < count, f"{layer} was announced with {count} RDMs; there is no {index}"
-        self._put(extent, index * pairs + start, self._narrowed(layer, values, extent.dtype))
+        assert values.ndim == 1 and start >= 0 and start + len(values) <= pairs, (
+            f"{values.shape} from {start} on is outside {layer}"
+        )
+        self._put(extent, index * pairs + start, self._narrow(layer, values, extent.dtype))
 
     def write_kernel(self, layer: str, start: int, values: np.ndarray) -> None:
-        """Inner products of the packed kernel, from position `start` on."""
-        extent = self._contents.layers[layer]["kernel"]
+        """Write inner products of the packed kernel, from position `start` on."""
+        extent = self._extent(layer, "kernel")
         assert values.ndim == 1 and start >= 0 and start + len(values) <= extent.shape[0], (
-            f"{values.shape} from {start} on lies outside {layer}"
+            f"{values.shape} from {start} on is outside {layer}"
         )
-        self._put(extent, start, self._narrowed(layer, values, extent.dtype))
+        self._put(extent, start, self._narrow(layer, values, extent.dtype))
 
     def checkpoint(self, rows: int) -> None:
-        """From here on the first `rows` stimuli survive a kill and a power cut."""
-        with self._or_abandon():
+        """Make the first `rows` stimuli durable: they survive a kill and a power cut."""
+        with self._discard_on_error():
             self._sync()
-            self._note(self.key, rows)
+            self._record(rows)
 
-    def _begin(self, plan: list[PlannedArray], provenance: dict[str, Any]) -> None:
-        """Go on with what an interrupted attempt of the same plan left, or lay the file out anew."""
-        with self._or_abandon():
-            self.beside.touch()
-            found = self._interrupted()
-            if found is None:
-                self.sidecar.unlink(
-                    missing_ok=True
-                )  # first: it speaks of what is now to be overwritten
-                os.truncate(self.beside, 0)
-                _reserve(
-                    self.beside, self.need
-                )  # a full disk is met here, where h5py is not yet involved
-                write_empty(self.beside, plan, provenance)
-                _reserve(self.beside, self.beside.stat().st_size)
-                found = read_index(self.beside)
-            self._file = self.beside.open("r+b")
-            self._contents = found
+    def discard(self) -> None:
+        """Remove what was written so far, so that no attempt resumes from it."""
+        self._close()
+        remove_partials(self._sidecar)
+        self._sidecar.unlink(missing_ok=True)
+        self._partial.unlink(missing_ok=True)
+
+    def _begin(self, plan: Plan) -> None:
+        """Resume an interrupted attempt of the same plan, or lay out the file anew."""
+        with self._discard_on_error():
+            index = self._read_interrupted()
+            if index is None:
+                # The sidecar goes first: it describes what is now overwritten.
+                self._sidecar.unlink(missing_ok=True)
+                os.truncate(self._partial, 0)
+                # A full disk shows here, before h5py is involved.
+                _reserve(self._partial, self.size)
+                write_empty(self._partial, plan)
+                _reserve(self._partial, self._partial.stat().st_size)
+                index = read_index(self._partial)
+                self._open(index)
+                for array in plan.arrays:
+                    self._copy(self._find(array.path), array.values)
+            else:
+                self._open(index)
             if not self.rows:
-                arrays = found.whole | {
-                    f"stimuli/{name}": extent for name, extent in found.stimuli.items()
-                }
-                arrays |= {
-                    f"layers/{encode_name(layer)}/{name}": e
-                    for layer, group in found.layers.items()
-                    for name, e in group.items()
-                }
-                for planned in plan:
-                    self._copy(arrays[planned.place], planned.values)
-                self._unwritten = sum(planned.nbytes for planned in plan if planned.values is None)
+                self._unwritten = sum(a.nbytes for a in plan.arrays if a.values is None)
             self.checkpoint(self.rows)
 
-    def _interrupted(self) -> StoreIndex | None:
+    def _open(self, index: StoreIndex) -> None:
+        self._index, self._file = index, self._partial.open("r+b")
+
+    def _read_interrupted(self) -> StoreIndex | None:
         try:
-            noted = json.loads(self.sidecar.read_text(encoding="utf-8"))
-            if noted["fingerprint"] != self.key:
+            record = json.loads(self._sidecar.read_text(encoding="utf-8"))
+            if record["key"] != self.key:
                 return None
-            found, self.rows = read_index(self.beside), int(noted["rows"])
+            index, self.rows = read_index(self._partial), int(record["rows"])
         except (OSError, ValueError, KeyError, TypeError, UserError):
             return None
-        return found
+        return index
 
     def _finish(self) -> None:
         assert self._unwritten <= 0, f"{self._unwritten:,} bytes of {self.path} were never written"
-        with self._or_abandon():
+        with self._discard_on_error():
             self._sync()
-            found = self._contents
-            for arrays in (
-                found.stimuli,
-                *found.layers.values(),
-            ):  # read once more: rows came view by view, some before a kill
-                self._put(arrays[DIGEST], 0, np.array([array_digest(self.beside, arrays)], "S64"))
-            self._put(found.whole[DIGEST], 0, np.array([manifest_digest(found)], "S64"))
-            self._sync()  # closing says nothing of a disk that fails
+            index = self._index
+            # Values are read once more: rows came view by view, some before a kill.
+            checksums = {
+                "provenance": text_digest(index.root.arrays["provenance"]),
+                "index": index_digest(index),
+            } | {name: group_digest(group) for name, group in index.groups.items()}
+            text = format_manifest(checksums).encode()
+            self._put(index.root.arrays["checksums"], 0, np.frombuffer(text, np.uint8))
+            self._sync()  # closing reports no error of the disk
             self._close()
-            commit(self.beside, self.path)
-            self.sidecar.unlink(missing_ok=True)
+            commit(self._partial, self.path)
+            self._sidecar.unlink(missing_ok=True)
 
     def _close(self) -> None:
         if self._file:
-            with suppress(
-                OSError
-            ):  # on a full disk the buffer can't be emptied, and that has been said
+            with suppress(OSError):  # a full disk has been reported already
                 self._file.close()
 
+    def _find(self, path: str) -> Extent:
+        folder, _, name = path.rpartition("/")
+        return (self._index.groups[folder] if folder else self._index.root).arrays[name]
+
+    def _extent(self, layer: str, kind: str) -> Extent:
+        return self._index.layers[encode_name(layer)].arrays[kind]
+
     def _copy(self, extent: Extent, values: np.ndarray | None) -> None:
-        """All of an array in blocks: the pictures may be a memory map that is larger than the memory."""
+        """Write a whole array in blocks: images may be a memory map larger than the memory."""
         if values is None or not values.size:
             return
         step = max(1, BLOCK * len(values) // values.nbytes)
         for start in range(0, len(values), step):
-            self._put(extent, start * (values.size // len(values)), values[start : start + step])
+            first = start * (values.size // len(values))
+            self._put(extent, first, values[start : start + step])
 
     def _put(self, extent: Extent, first: int, block: np.ndarray) -> None:
         assert self._file is not None, "a writer is used inside its with-block only"
         raw = np.ascontiguousarray(block).reshape(-1).view(np.uint8)
-        with self._or_abandon():
+        with self._discard_on_error():
             self._file.seek(extent.offset + first * extent.dtype.itemsize)
             self._file.write(raw.data)
         self._unwritten -= raw.nbytes
 
-    def _narrowed(self, layer: str, block: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    def _narrow(self, layer: str, block: np.ndarray, dtype: np.dtype) -> np.ndarray:
         try:
             with np.errstate(over="raise"):
                 return block.astype(dtype, copy=False)
         except FloatingPointError:
-            self._abandon()
-            largest = np.nanmax(np.abs(block[np.isfinite(block)]))
-            fact = f"layer `{layer}` holds a value of {largest:.6g}, and {dtype} ends at {np.finfo(dtype).max:.6g}"
-            raise UserError(fact, hint="store it as float32") from None
+            self.discard()
+            largest, limit = np.nanmax(np.abs(block[np.isfinite(block)])), np.finfo(dtype).max
+            raise UserError(
+                f"layer `{layer}` holds a value of {largest:.6g}, and {dtype} ends at {limit:.6g}",
+                hint="store it as float32",
+            ) from None
 
     def _sync(self) -> None:
         assert self._file is not None, "a writer is used inside its with-block only"
         self._file.flush()
         getattr(os, "fdatasync", os.fsync)(self._file.fileno())
 
-    def _note(self, key: str, rows: int) -> None:
-        write_text(self.sidecar, json.dumps({"fingerprint": key, "rows": rows}))
+    def _record(self, rows: int) -> None:
+        write_text(self._sidecar, json.dumps({"key": self.key, "rows": rows}))
 
     @contextmanager
-    def _or_abandon(self) -> Iterator[None]:
-        """A disk that refuses leaves nothing half-written behind, and is reported with the bytes needed and free."""
+    def _discard_on_error(self) -> Iterator[None]:
+        """Leave nothing half-written if the disk refuses; report the bytes needed and free."""
         try:
             yield
         except UserError:
-            self._abandon()
+            self.discard()
             raise
         except OSError as error:
-            self._abandon()
-            if error.errno not in DISK_FULL_HINT:
+            self.discard()
+            if error.errno not in DISK_FULL:
                 raise cannot_write(self.path, error) from error
-            fact = f"{self.path} needs {self.need:,} bytes; {free_bytes(self.path):,} are free ({error.strerror})"
-            hint = (
-                "free space, choose another disk, or store less: fewer layers, or --dtype float16"
-            )
-            raise UserError(fact, hint=hint) from error
+            raise UserError(
+                f"{self.path} needs {self.size:,} bytes; {free_bytes(self.path):,} are free"
+                f" ({error.strerror})",
+                hint="free space, choose another disk, or store less: fewer layers, or"
+                " --dtype float16",
+            ) from error
 
-    def _abandon(self) -> None:
-        self._close()
-        self.sidecar.unlink(missing_ok=True)
-        self.beside.unlink(missing_ok=True)
 
 
 @contextmanager
 def create_store(
     path: Path,
     stimuli: Stimuli,
-    provenance: dict[str, Any],
+    provenance: Mapping[str, Any],
     specs: Specs,
     fingerprint: str,
     overwrite: bool = False,
 ) -> Iterator[Writer]:
-    """A writer for the store at `path`, which exists when the block has ended well.
+    """Yield a writer for the store at `path`, which exists once the block has ended well.
 
-    After a kill or any exception in the block, what was written stays beside `path`, and the next attempt with the same
-    fingerprint, stimuli and specs goes on after `writer.rows` (keeping the first attempt's provenance); any other attempt
-    replaces it. UserError where the path exists, another process is writing it, or the disk is too small.
+    After a kill or an exception in the block, the written rows stay beside `path`. The next attempt
+    with the same fingerprint, stimuli and specs resumes after `writer.rows`, with the provenance of
+    the first; any other attempt replaces them. UserError if the path exists, if another process is
+    writing it, or if the disk is too small.
     """
     path = Path(path)
     if path.is_dir() or (path.exists() and not overwrite):
         raise UserError(f"{path} exists already", hint="choose another path, or remove it first")
-    plan = plan_arrays(stimuli, specs)
+    plan = plan_store(stimuli, specs, provenance)
     make_folder(path.parent)
-    with _alone(path):
-        writer = Writer(path, planned_bytes(plan), resume_key(fingerprint, plan))
+    with _locked_partial(path):
+        writer = Writer(path, plan.nbytes, plan.key(fingerprint))
         try:
-            writer._begin(plan, provenance)
+            writer._begin(plan)
             yield writer
             writer._finish()
         finally:
@@ -256,28 +262,31 @@ def create_store(
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """The partial file is this process's own as long as the block lasts."""
-    beside = partial(path)
+def _locked_partial(path: Path) -> Iterator[None]:
+    """Create the partial file if it is missing, and lock it for a block."""
     try:
-        held = beside.open("ab")
+        file = partial(path).open("ab")
     except OSError as error:
         raise cannot_write(path, error) from error
-    with held, file_lock(held.fileno(), path):
-        if not beside.exists() or not os.path.samestat(os.fstat(held.fileno()), beside.stat()):
+    with file, file_lock(file.fileno(), path):
+        here = partial(path)
+        if not here.exists() or not os.path.samestat(os.fstat(file.fileno()), here.stat()):
             raise in_use(path)  # its owner has just finished and renamed it
         yield
 
 
 def _reserve(path: Path, size: int) -> None:
-    """Take the room for `size` bytes where the system can, else look whether it is there. OSError where it is not."""
+    """Take room for `size` bytes where the system can, else check that it is free.
+
+    OSError if it is not.
+    """
     if hasattr(os, "posix_fallocate"):
         try:
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, size)
             return
         except OSError as error:
-            if error.errno in DISK_FULL_HINT:
+            if error.errno in DISK_FULL:
                 raise
     if free_bytes(path) < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

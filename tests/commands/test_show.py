@@ -16,7 +16,7 @@ from rdl_cli.commands.show import ProvenanceLink, RunSummary, StoreSummary, as_d
 from rdl_cli.core.checksum import OPEN
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
-from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.core.checksum import pixel_digests
 from rdl_cli.runs.run import Run
 from rdl_cli.store.layout import ActivationSpec, RdmSpec
 from rdl_cli.store.store import Stimuli, Store, store_fingerprint
@@ -61,7 +61,7 @@ def write_store(path: Path, parents: list[dict[str, str]], value: float = 1.0) -
     images = np.zeros((5, 1, 4, 4), np.uint8)
     stimuli = Stimuli(pixel_digests(images), None, np.arange(5), images)
     specs = [
-        ActivationSpec("pool1", (3, 2), "float16", ("identity", "hflip"), {"distance": "mse"}),
+        ActivationSpec("pool1", (3, 2), "float16", ("identity", "hflip"), "mse"),
         RdmSpec("V1", 2, "float32", "correlation", region="V1"),
     ]
     provenance = {

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.core.checksum import pixel_digests
 from rdl_cli.store.layout import ActivationSpec, RdmSpec, store_size
 from rdl_cli.store.store import Stimuli, Store, partial, store_fingerprint
 from rdl_cli.store.writer import create_store, free_bytes
@@ -56,7 +56,7 @@ def test_activations_come_back(path, dtype):
     values = np.random.default_rng(1).normal(size=(2, 7, 3, 2)).astype(dtype)
     values[0, 0, 0] = np.nan
     stimuli = made()
-    spec = ActivationSpec("pool1", (3, 2), dtype, ("identity", "hflip"), {"distance": "mse"})
+    spec = ActivationSpec("pool1", (3, 2), dtype, ("identity", "hflip"), "mse")
     store = write(
         path,
         stimuli,
@@ -266,7 +266,7 @@ def both(path):
     stimuli = made()._replace(digests=pixel_digests(made().images))
     values = np.random.default_rng(4).normal(size=(2, 7, 5)).astype("float32")
     specs = (
-        ActivationSpec("fc", (5,), "float32", ("identity", "hflip"), {"distance": "mse"}),
+        ActivationSpec("fc", (5,), "float32", ("identity", "hflip"), "mse"),
         RdmSpec("V1", 2, "float64", "mse", "V1", "", ("a", "b")),
     )
     return write(path, stimuli, [(specs[0], values)], [(specs[1], np.arange(42.0).reshape(2, 21))])

@@ -21,7 +21,7 @@ from rdl_cli.networks.weights import load_network
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.runs.run import Run
 from rdl_cli.store.layout import ActivationSpec
-from rdl_cli.store.store import Stimuli, Store, store_fingerprint
+from rdl_cli.store.store import Stimuli, Store
 from rdl_cli.store.writer import create_store
 
 
@@ -68,7 +68,7 @@ def export_over_brain_stimuli(
             hint=f"say --layers NAME,NAME; this network has: {', '.join(own)}",
         )
     layers = select_names(settings.layer_names(), list(own))
-    images, done = resize_to_network(torch.from_numpy(held.pictures()), takes)
+    images, done = resize_to_network(torch.from_numpy(held.images()), takes)
     ids = torch.arange(len(images))
     preprocess = PREPROCESSING.make(
         about.preprocessing, Split(images, torch.full_like(ids, UNLABELLED), ids, ())
@@ -90,7 +90,7 @@ def export_over_brain_stimuli(
         Parent(
             kind="store",
             path=str(brain),
-            fingerprint=store_fingerprint(held),
+            fingerprint=held.fingerprint(),
             layers=sorted(held.layers),
         ),
     ]
@@ -99,9 +99,8 @@ def export_over_brain_stimuli(
     )
     if "classes" in held.provenance:
         made["classes"] = held.provenance["classes"]
-    noted = {"distance": settings.distance}
     specs = [
-        ActivationSpec(layer, own[layer], settings.dtype, ("identity",), noted) for layer in layers
+        ActivationSpec(layer, own[layer], settings.dtype, ("identity",), settings.distance) for layer in layers
     ]
     with create_store(
         out,

@@ -8,6 +8,7 @@ from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.augmentation import Views
 from rdl_cli.store.layout import ActivationSpec, KernelSpec, RdmSpec, Spec
+from rdl_cli.store.layers import StoredLayer
 from rdl_cli.store.store import Store
 from rdl_cli.store.writer import Writer
 
@@ -31,80 +32,77 @@ def open_existing(out: Path, source: dict[str, Any]) -> Store | None:
 
 
 def has_layer(held: Store, layer: str, settings: ExportSettings, views: Views) -> bool:
-    """Whether the store has what the settings ask for of a layer."""
+    """Return whether the store has what the settings ask for of a layer."""
     if layer not in held.layers:
         return False
-    if settings.as_ == "rdm":
-        return (
-            held.has_rdm(layer)
-            and held.rdms(layer).distance == settings.distance
-            and held.rdms(layer).values.dtype == settings.dtype
-        )
-    if settings.as_ == "kernel":
-        return held.has_kernel(layer) and held.kernel(layer).distance == settings.distance
-    if not held.has_activations(layer) or held.attrs(layer).get("distance") != settings.distance:
+    stored = held.layer(layer)
+    same_width = stored.dtype == settings.dtype
+    if stored.distance != settings.distance:
         return False
-    return held.views(layer) == views.names and held.activations(layer).dtype == settings.dtype
+    if settings.as_ == "kernel":
+        return stored.has_kernel
+    if settings.as_ == "rdm":
+        return stored.has_rdms and same_width
+    return stored.has_activations and stored.views == views.names and same_width
 
 
 def layer_specs(held: Store, without: Sequence[str]) -> list[Spec]:
-    """What a store holds, as it would be announced, to be kept beside new layers."""
-    found: list[Spec] = []
-    for layer in held.layers:
-        if layer in without:
-            continue
-        if held.has_activations(layer):
-            values = held.activations(layer)
-            noted = {"distance": held.attrs(layer).get("distance", "")}
-            found.append(
-                ActivationSpec(layer, values.shape[2:], str(values.dtype), held.views(layer), noted)
-            )
-        elif held.has_kernel(layer):
-            kernel = held.kernel(layer)
-            found.append(KernelSpec(layer, str(kernel.values.dtype), kernel.distance, kernel.units))
-        else:
-            rdms = held.rdms(layer)
-            found.append(
-                RdmSpec(
-                    layer,
-                    len(rdms),
-                    str(rdms.values.dtype),
-                    rdms.distance,
-                    rdms.region,
-                    rdms.unit,
-                )
-            )
-    return found
+    """Return the specs of the stored layers that are kept beside new layers."""
+    return [to_spec(held.layer(name)) for name in held.layers if name not in without]
+
+
+def to_spec(layer: StoredLayer) -> Spec:
+    """Return the spec by which a stored layer is announced to another store."""
+    width, untrained = str(layer.dtype), layer.untrained
+    if layer.shape is not None:
+        reduced = {key: layer.attributes.get(key, "") for key in ("pool", "project")}
+        return ActivationSpec(
+            layer.name, layer.shape, width, layer.views, layer.distance, untrained, **reduced
+        )
+    if layer.units is not None:
+        return KernelSpec(layer.name, width, layer.distance, layer.units, untrained)
+    rdms = layer.rdms()
+    labels = {key: getattr(rdms, key) for key in ("subjects", "sessions")}
+    return RdmSpec(
+        layer.name,
+        len(rdms),
+        width,
+        rdms.distance,
+        rdms.region,
+        rdms.unit,
+        **{key: names if any(names) else () for key, names in labels.items()},
+        times=rdms.times if rdms.time_points else (),
+        untrained=untrained,
+    )
 
 
 def list_exports(held: Store, without: Sequence[str]) -> list[dict[str, Any]]:
-    """How each layer of a store that is to be kept came to be there."""
-    only = {"layers": list(held.layers)} | {
-        key: held.provenance.get(key) for key in EXPORT
-    }  # of a store from before exports were kept
+    """Return how each layer that is kept was exported: its layers and the values of EXPORT."""
+    only = {"layers": list(held.layers)} | {key: held.provenance.get(key) for key in EXPORT}
     exports = [
-        each | {"layers": [layer for layer in each["layers"] if layer not in without]}
-        for each in held.provenance.get("exports", [only])
+        export | {"layers": [layer for layer in export["layers"] if layer not in without]}
+        for export in held.provenance.get("exports", [only])
     ]
-    return [each for each in exports if each["layers"]]
+    return [export for export in exports if export["layers"]]
 
 
 def copy_layers(
     writer: Writer, held: Store | None, kept: Sequence[Spec], block: int = 1 << 22
 ) -> None:
-    """What a store holds already, array by array, in blocks of so many numbers."""
+    """Copy stored layers, array by array, in blocks of so many numbers."""
     for spec in kept:
-        assert held is not None, "what is kept was held"
+        assert held is not None, "kept layers come from a store"
+        layer = held.layer(spec.name)
         if isinstance(spec, RdmSpec):
-            for index, values in enumerate(held.rdms(spec.name).values):
+            for index, values in enumerate(layer.rdms().values):
                 for start in range(0, len(values), block):
                     writer.write_rdm(spec.name, index, start, values[start : start + block])
         elif isinstance(spec, KernelSpec):
-            values = held.kernel(spec.name).values
-            for start in range(0, len(values), block):
-                writer.write_kernel(spec.name, start, values[start : start + block])
+            packed = layer.kernel()
+            for start in range(0, len(packed), block):
+                writer.write_kernel(spec.name, start, packed[start : start + block])
         else:
-            for view, values in enumerate(held.activations(spec.name)):
+            for view, values in enumerate(layer.activations()):
                 rows = max(1, block * len(values) // max(1, values.size))
                 for start in range(0, len(values), rows):
                     writer.write(spec.name, start, values[start : start + rows], view)

@@ -1,11 +1,9 @@
 """A teacher network, run once: its activations, RDMs or kernels over a set of pictures become a store."""
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +26,7 @@ from rdl_cli.commands.image_data import join_splits, load_splits, resolve_datase
 from rdl_cli.commands.options import to_config
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import PARTIAL
 from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.core.tensor_types import Reps
@@ -128,7 +127,7 @@ def export_rdms(
     stimuli = teacher.stimuli()
     specs = [plan_layer(layer, teacher.shapes[layer], teacher.views, settings) for layer in missing]
     kept = layer_specs(held, without=missing) if held else []
-    scratch = out.with_name(f".{out.name}.activations") if settings.as_ != "activations" else None
+    scratch = out.with_name(f".{out.name}.activations{PARTIAL}") if settings.as_ != "activations" else None
     scratch_specs: list[Spec] = (
         [ActivationSpec(m, teacher.shapes[m], "float32", teacher.views.names) for m in missing]
         if scratch
@@ -162,17 +161,18 @@ def export_rdms(
             with create_store(scratch, stimuli, made, scratch_specs, key, overwrite=True) as writer:
                 _write_activations(writer, teacher, missing)
         activations = Store.open(scratch)
-        with (
-            create_store(
-                out, stimuli, made, [*kept, *specs], key, overwrite=held is not None
-            ) as writer,
-            _remove_if_failed(out),
-        ):
-            copy_layers(writer, held, kept)
-            for layer in missing:
-                write_pairwise(
-                    writer, layer, activations.activations(layer)[0], settings, teacher.device
-                )
+        with create_store(
+            out, stimuli, made, [*kept, *specs], key, overwrite=held is not None
+        ) as writer:
+            try:
+                copy_layers(writer, held, kept)
+                for layer in missing:
+                    reps = activations.layer(layer).activations()[0]
+                    write_pairwise(writer, layer, reps, settings, teacher.device)
+            except UserError:  # refused: nothing to resume from, as there is after a kill
+                writer.discard()
+                scratch.unlink(missing_ok=True)
+                raise
         scratch.unlink()
     else:
         with create_store(
@@ -291,17 +291,6 @@ def _check_views(scratch: Path, teacher: ActivationReader, layers: Sequence[str]
     return left.provenance.get("source") == teacher.source and set(layers) <= set(left.layers)
 
 
-@contextmanager
-def _remove_if_failed(out: Path) -> Iterator[None]:
-    """Whom an RDM is refused, finds no scratch beside the store; whom a kill stops, finds what the next attempt goes on from."""
-    try:
-        yield
-    except UserError:
-        for left in out.parent.glob(f".{escape(out.name)}.*"):
-            left.unlink()
-        raise
-
-
 def plan_layer(layer: str, shape: tuple[int, ...], views: Views, settings: ExportSettings) -> Spec:
     """What the store is to hold of a layer of this shape."""
     if settings.as_ == "kernel":
@@ -309,7 +298,7 @@ def plan_layer(layer: str, shape: tuple[int, ...], views: Views, settings: Expor
     if settings.as_ == "rdm":
         return RdmSpec(layer, 1, settings.dtype, settings.distance)
     return ActivationSpec(
-        layer, shape, settings.dtype, views.names, {"distance": settings.distance}
+        layer, shape, settings.dtype, views.names, settings.distance
     )
 
 

@@ -14,7 +14,7 @@ from rdl_cli.commands.compare_rdms import sources
 from rdl_cli.commands.compare_rdms.sources import open_sources, select_layers
 from rdl_cli.commands.export_rdms.export_rdms import ActivationReader
 from rdl_cli.commands.settings import CompareRdmsSettings
-from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.core.checksum import pixel_digests
 from rdl_cli.datasets.base import load_dataset
 from rdl_cli.runs.run import Run
 from rdl_cli.store.layout import RdmSpec
