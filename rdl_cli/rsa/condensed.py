@@ -5,7 +5,7 @@ same). Indices are int64, exact for any number of stimuli that fits on a disk.
 """
 
 import torch
-from jaxtyping import Int, Num
+from jaxtyping import Int, Integer, Num
 from torch import Tensor
 
 from rdl_cli.rsa.rdms import n_from_pairs
@@ -32,11 +32,11 @@ def condensed_pairs(
     return i, j
 
 
-def pair_index(i: Int[Tensor, "*pairs"], j: Int[Tensor, "*pairs"], n: int) -> Int[Tensor, "*pairs"]:
+def pair_index(i: Integer[Tensor, "..."], j: Integer[Tensor, "..."], n: int) -> Int[Tensor, "..."]:
     """Return the positions of the pairs {i, j} of n stimuli in condensed order.
 
     Args:
-        i, j: stimuli in either order, never equal: (i, i) has no position.
+        i, j: stimuli in either order, broadcast; never equal: (i, i) has no position.
         n: the number of stimuli.
 
     Example:

@@ -1,28 +1,47 @@
-"""How far apart two representations are: one function per distance, `(n d) x (m d) -> (n m)`.
+"""Distances between representations: one function per distance, `(n d) × (m d) -> (n m)`.
 
-Batches, sampled pairs and whole RDMs are all cut from these functions. Every member flattens `n ...`, computes in float32 at
-least (float64 stays float64) with autocast off, is zero for identical rows, and has finite gradients everywhere, identical rows
-and rows without a direction (all zeros, all one value) included.
+Batches, sampled pairs and whole RDMs are all cut from these functions. Each one flattens its
+stimuli's units and computes in float32 at least (float64 stays float64), with autocast off. It is
+zero for identical rows. Its gradients are finite everywhere, also for identical rows and for rows
+without a direction (all zeros, all one value).
 """
 
 import math
 
 import torch
+from jaxtyping import Float, Num
 from torch import Tensor
 
 from rdl_cli.core.registry import Registry
-from rdl_cli.core.tensor_types import Distances, Reps
 
 DISTANCES = Registry("distance", home="rdl_cli.rsa.distances")
-"""A member is `function(a: Reps, b: Reps) -> Distances`; it may be handed the same tensor twice, or `b` without a gradient."""
+"""Members are `function(a, b) -> distances`.
+
+The two arguments may be the same tensor, and b may have no gradient."""
 
 
 @DISTANCES.register("sqeuclidean")
-def sqeuclidean(a: Reps, b: Reps) -> Distances:
-    """Sum of squared differences (convention A: the factor 8 of Eq. 3 of McClure & Kriegeskorte 2016)."""
-    x, y = _rows(a, b)
+def sqeuclidean(a: Num[Tensor, "n *units"], b: Num[Tensor, "m *units"]) -> Float[Tensor, "n m"]:
+    """Return the sum of squared differences: Σ_k (a_k - b_k)².
+
+    Convention A: the factor 8 of Eq. 3 of McClure & Kriegeskorte 2016 (arXiv 1511.03979).
+
+    Args:
+        a, b: representations of n and m stimuli.
+
+    Returns:
+        Distances of every stimulus of a to every stimulus of b.
+
+    Raises:
+        AssertionError: a and b have different units.
+
+    Example:
+        >>> sqeuclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0], [0.0, 0.0]])).tolist()
+        [[25.0, 0.0]]
+    """
+    x, y = _flatten_both(a, b)
     with torch.autocast(x.device.type, enabled=False):
-        # the same distances around any point; around 0 float32 is wrong by 9 x for features 50 ± 0.01
+        # same distances around any point; around 0 float32 is wrong by 9 x for features 50 ± 0.01
         shift = (x.mean(0) if x is y else (x.sum(0) + y.sum(0)) / (len(x) + len(y))).detach()
         x, y = (x - shift,) * 2 if x is y else (x - shift, y - shift)
         gram = x @ y.T
@@ -33,95 +52,158 @@ def sqeuclidean(a: Reps, b: Reps) -> Distances:
             norms = (x.square().sum(1)[:, None], y.square().sum(1)[None])
         total = norms[0] + norms[1]
         squares = total - 2 * gram
-        return torch.where(squares <= _rounding(x) * total.detach(), 0, squares)  # NaN stays NaN
+        noise = _gram_rounding(x) * total.detach()
+        return torch.where(squares <= noise, 0, squares)  # NaN stays NaN
 
 
 @DISTANCES.register("mse")
-def mse(a: Reps, b: Reps) -> Distances:
-    """Mean of squared differences: squared Euclidean over the number of units (convention B, the paper's and the default)."""
+def mse(a: Num[Tensor, "n *units"], b: Num[Tensor, "m *units"]) -> Float[Tensor, "n m"]:
+    """Return the mean of squared differences over the units: the paper's distance, the default.
+
+    Convention B: the gradient of Eq. 2 of McClure & Kriegeskorte 2016, without the 8 of Eq. 3.
+
+    Args:
+        a, b: representations of n and m stimuli.
+
+    Example:
+        >>> mse(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])).tolist()
+        [[12.5]]
+    """
     return sqeuclidean(a, b) / math.prod(a.shape[1:])
 
 
 @DISTANCES.register("euclidean")
-def euclidean(a: Reps, b: Reps) -> Distances:
-    """Euclidean distance, as in the RDMs of Fig. 3 of McClure & Kriegeskorte 2016."""
+def euclidean(a: Num[Tensor, "n *units"], b: Num[Tensor, "m *units"]) -> Float[Tensor, "n m"]:
+    """Return the Euclidean distance, as in the RDMs of Fig. 3 of McClure & Kriegeskorte 2016.
+
+    Args:
+        a, b: representations of n and m stimuli.
+
+    Example:
+        >>> euclidean(torch.tensor([[0.0, 0.0]]), torch.tensor([[3.0, 4.0]])).tolist()
+        [[5.0]]
+    """
     return safe_sqrt(sqeuclidean(a, b))
 
 
 @DISTANCES.register("cosine")
-def cosine(a: Reps, b: Reps) -> Distances:
-    """One minus the cosine of the angle between rows, as half the squared distance of the unit rows.
+def cosine(a: Num[Tensor, "n *units"], b: Num[Tensor, "m *units"]) -> Float[Tensor, "n m"]:
+    """Return one minus the cosine of the angle: half the squared distance of the unit rows.
 
-    A row of zeros (dead ReLUs) has no direction: it is 0 from another row of zeros and ½ from any other.
+    A row of zeros (dead ReLUs) has no direction: it is 0 from another row of zeros and ½ from any
+    other row.
+
+    Args:
+        a, b: representations of n and m stimuli.
+
+    Example:
+        >>> rows = torch.tensor([[1.0, 0.0], [3.0, 0.0], [0.0, 2.0]])
+        >>> cosine(rows[:1], rows).round().tolist()
+        [[0.0, 0.0, 1.0]]
     """
-    x, y = _rows(a, b)
-    units = [_unit(each) for each in ((x,) if x is y else (x, y))]
+    x, y = _flatten_both(a, b)
+    units = [_normalize_rows(side) for side in ((x,) if x is y else (x, y))]
     return sqeuclidean(units[0], units[-1]) / 2
 
 
 @DISTANCES.register("correlation")
-def correlation(a: Reps, b: Reps) -> Distances:
-    """One minus Pearson's r between rows: the cosine distance of rows without their means. A constant row counts as zeros."""
-    x, y = _rows(a, b)
-    centred = [center(each, 1) for each in ((x,) if x is y else (x, y))]
-    return cosine(centred[0], centred[-1])
+def correlation(a: Num[Tensor, "n *units"], b: Num[Tensor, "m *units"]) -> Float[Tensor, "n m"]:
+    """Return one minus Pearson's r: the cosine distance of rows minus their means.
+
+    A constant row counts as a row of zeros.
+
+    Args:
+        a, b: representations of n and m stimuli.
+
+    Example:
+        >>> rows = torch.tensor([[1.0, 2.0, 3.0], [3.0, 2.0, 1.0]], dtype=torch.float64)
+        >>> correlation(rows, rows).round(decimals=6).tolist()
+        [[0.0, 2.0], [2.0, 0.0]]
+    """
+    x, y = _flatten_both(a, b)
+    centered = [center(side, 1) for side in ((x,) if x is y else (x, y))]
+    return cosine(centered[0], centered[-1])
 
 
-def rows(reps: Reps) -> Tensor:
-    """Representations as `n d`, in float32 at least: half precision and integers are widened, float64 stays."""
+def flatten_rows(reps: Num[Tensor, "n *units"]) -> Float[Tensor, "n d"]:
+    """Return representations as `n d`, in float32 at least; float64 stays float64.
+
+    Example:
+        >>> flatten_rows(torch.ones(2, 3, 4, dtype=torch.float16)).shape
+        torch.Size([2, 12])
+    """
     return reps.reshape(len(reps), math.prod(reps.shape[1:])).to(
         torch.promote_types(reps.dtype, torch.float32)
     )
 
 
-def safe_sqrt(squares: Tensor) -> Tensor:
-    """The square root, with a gradient of 0 at 0; 0 for what rounding left below."""
+def safe_sqrt(squares: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return the square root, with gradient 0 at 0; negative rounding errors become 0.
+
+    Example:
+        >>> safe_sqrt(torch.tensor([4.0, 0.0, -1e-9])).tolist()
+        [2.0, 0.0, 0.0]
+    """
     positive = squares > 0
-    # a root of 0 has an infinite slope, and `where` after the root lets its NaN through: so none is taken
+    # the slope at 0 is infinite, and `where` after the root passes its NaN: take no root there
     return torch.where(positive, torch.where(positive, squares, 1).sqrt(), 0)
 
 
-def _rows(a: Reps, b: Reps) -> tuple[Tensor, Tensor]:
-    """Both sides as `n d` and `m d` of one dtype; the same tensor twice stays the same tensor twice."""
+def clamp_norms(squares: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Return squared lengths, none below a millionth of their mean, so that 1/length is bounded.
+
+    The largest entry of the vectors must be about 1.
+    """
+    return squares.clamp_min(1e-6 * squares.mean().detach().clamp_min(1e-12))
+
+
+def subtract_mean(x: Tensor, mean: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Return x minus a given mean; exactly 0 along `dim` if only rounding noise remains.
+
+    Otherwise a later division by the standard deviation would scale the noise up.
+    """
+    centered = x - mean
+    noise = 4 * torch.finfo(x.dtype).eps * x.detach().abs().amax(dim, keepdim=True)
+    return torch.where(centered.detach().abs().amax(dim, keepdim=True) > noise, centered, 0)
+
+
+def center(x: Tensor, dim: int) -> Tensor:
+    """Return x minus its mean along `dim`.
+
+    The mean is subtracted twice: in float32 that of 50 ± 0.01 is off by a thousandth of the 0.01.
+    """
+    centered = subtract_mean(x, x.mean(dim, keepdim=True), dim)
+    return centered - centered.mean(dim, keepdim=True)
+
+
+def _flatten_both(
+    a: Num[Tensor, "n *units"], b: Num[Tensor, "m *units"]
+) -> tuple[Float[Tensor, "n d"], Float[Tensor, "m d"]]:
+    """Return both sides flat and of one dtype; the same tensor twice stays the same twice."""
     assert a.shape[1:] == b.shape[1:], (
         f"representations of shapes {tuple(a.shape[1:])} and {tuple(b.shape[1:])} have no distance"
     )
-    x, y = (rows(a),) * 2 if a is b else (rows(a), rows(b))
+    x, y = (flatten_rows(a),) * 2 if a is b else (flatten_rows(a), flatten_rows(b))
     return (x, y) if x.dtype == y.dtype else (x.double(), y.double())
 
 
-def _rounding(x: Tensor) -> float:
-    """What |x|² + |y|² - 2xy of identical rows may be, over |x|² + |y|²: less than this is noise that ranks would read.
+def _gram_rounding(x: Float[Tensor, "n d"]) -> float:
+    """Return the largest rounding error of |x|² + |y|² - 2xy over |x|² + |y|².
 
-    Measured: up to 4.3 eps in float32 and 87 eps in float64, both at 30,000 units.
+    Smaller values are noise that ranks would read. Measured for identical rows of 30,000 units: up
+    to 4.3 eps in float32 and 87 eps in float64.
     """
     return torch.finfo(x.dtype).eps * (
         16 + (math.sqrt(x.shape[1]) if x.dtype == torch.float64 else 0)
     )
 
 
-def _unit(x: Tensor) -> Tensor:
-    """Rows of length one; a row shorter than a thousandth of the usual stays shorter, which bounds its gradient."""
+def _normalize_rows(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
+    """Return rows of length 1.
+
+    A row shorter than a thousandth of the usual stays shorter, which bounds its gradient.
+    """
     if len(x):
-        x = x / x.detach().abs().amax().clamp_min(
-            torch.finfo(x.dtype).tiny
-        )  # squares of 1e-13 tesla have no slope in float32
+        # squares of 1e-13 tesla have no slope in float32
+        x = x / x.detach().abs().amax().clamp_min(torch.finfo(x.dtype).tiny)
     return x * clamp_norms(x.square().sum(1, keepdim=True)).rsqrt()
-
-
-def clamp_norms(squares: Tensor) -> Tensor:
-    """Squared lengths, where the largest entry is about 1: none is below a millionth of their mean, so that one over it is bounded."""
-    return squares.clamp_min(1e-6 * squares.mean().detach().clamp_min(1e-12))
-
-
-def subtract_mean(x: Tensor, mean: Tensor, dim: int | tuple[int, ...]) -> Tensor:
-    """x minus a mean of its own; exactly zero along `dim` where nothing but rounding is left, so that nobody scales noise up."""
-    away = x - mean
-    noise = 4 * torch.finfo(x.dtype).eps * x.detach().abs().amax(dim, keepdim=True)
-    return torch.where(away.detach().abs().amax(dim, keepdim=True) > noise, away, 0)
-
-
-def center(x: Tensor, dim: int) -> Tensor:
-    """x minus its mean along `dim`, twice: in float32 the mean of 50 ± 0.01 is off by a thousandth of the 0.01."""
-    away = subtract_mean(x, x.mean(dim, keepdim=True), dim)
-    return away - away.mean(dim, keepdim=True)

@@ -9,9 +9,9 @@ import torch
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import UNLABELLED, Batch, Condensed, Distances, Ids, Images, Reps
 from rdl_cli.rsa.condensed import condensed_pairs, n_from_pairs, pair_index, to_square
-from rdl_cli.rsa.kernels import Centring, Kernel
+from rdl_cli.rsa.kernels import Centering, Kernel
 from rdl_cli.rsa.noise_ceiling import SubjectRdms
-from rdl_cli.rsa.reliability import reliability
+from rdl_cli.rsa.noise_ceiling import reliability
 
 LEAST = 4
 """Stimuli that RDMs must have to be compared: three have three distances, which chance orders alike one time in six."""
@@ -120,7 +120,7 @@ class BrainTarget:
             )
         return self._weights[layer][comparison_batch.ids[:, None], comparison_batch.ids]
 
-    def kernel(self, layer: str, comparison_batch: Batch, center: Centring) -> Kernel:
+    def kernel(self, layer: str, comparison_batch: Batch, center: Centering) -> Kernel:
         raise self._rdms_only(layer)
 
     def representations(self, layer: str, comparison_batch: Batch) -> Reps:

@@ -9,7 +9,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Batch, Condensed, Reps, Scalar
 from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.kernels import Centring, Kernel, inner_products
+from rdl_cli.rsa.kernels import Centering, Kernel, inner_products
 from rdl_cli.training.objective import LayerMatch, Objective, ObjectiveContext, StepContext, Term
 from rdl_cli.training.targets import Target
 
@@ -150,10 +150,10 @@ class KernelObjective(LayerObjective):
     least = 2
 
     def __init__(
-        self, family: str, setting: ObjectiveContext, weight: float, center: Centring = "none"
+        self, family: str, setting: ObjectiveContext, weight: float, center: Centering = "none"
     ):
         super().__init__(family, setting, weight)
-        self.center: Centring = center
+        self.center: Centering = center
         for match in self.matches:
             self.teacher.kernel(match.teacher, self.one, center)
 

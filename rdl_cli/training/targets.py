@@ -19,7 +19,7 @@ from rdl_cli.networks.hooks import read_layers
 from rdl_cli.rsa.condensed import pair_index
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.kernels import (
-    Centring,
+    Centering,
     Kernel,
     apply_centering,
     inner_products,
@@ -64,7 +64,7 @@ class Target(Protocol):
         """
         ...
 
-    def kernel(self, layer: str, comparison_batch: Batch, center: Centring) -> Kernel:
+    def kernel(self, layer: str, comparison_batch: Batch, center: Centering) -> Kernel:
         """Return the centred inner products; UserError if only RDMs are known."""
         ...
 
@@ -168,7 +168,7 @@ class StoreTarget:
         distances = torch.from_numpy(self._rdms[layer].values[0][positions]).float()
         return distances.masked_fill_(same, 0).to(self.device)
 
-    def kernel(self, layer: str, comparison_batch: Batch, center: Centring) -> Kernel:
+    def kernel(self, layer: str, comparison_batch: Batch, center: Centering) -> Kernel:
         if layer in self._activations:
             return inner_products(self.representations(layer, comparison_batch), center)
         if layer not in self._kernels:
@@ -228,7 +228,7 @@ class LiveTarget:
     def fix_distance(self, layer: str, distance: str | None) -> TeacherDistances:
         return measure_activations(self, layer, distance or DEFAULT_DISTANCE)
 
-    def kernel(self, layer: str, comparison_batch: Batch, center: Centring) -> Kernel:
+    def kernel(self, layer: str, comparison_batch: Batch, center: Centering) -> Kernel:
         return inner_products(self.representations(layer, comparison_batch), center)
 
     def representations(self, layer: str, comparison_batch: Batch) -> Reps:

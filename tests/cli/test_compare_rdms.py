@@ -66,7 +66,7 @@ def test_a_person_reads_what_is_known_of_a_representation(tmp_path):
     x = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
     specs = [
         KernelSpec("sums", "float32", "mse", 5),
-        ActivationSpec("patterns", (5,), "float32", ("identity",), {"distance": "mse"}),
+        ActivationSpec("patterns", (5,), "float32", ("identity",), "mse"),
     ]
     with create_store(
         tmp_path / "s.h5", Stimuli(np.array([f"{k:064x}" for k in range(N)], "S64")), {}, specs, "f"
@@ -160,7 +160,7 @@ def test_the_self_check_passes_and_says_so(path):
 
 
 def test_a_failed_self_check_is_an_exit_code(path, monkeypatch):
-    monkeypatch.setattr("rdl_cli.commands.compare_rdms.self_check.same", lambda *_: 0.5)
+    monkeypatch.setattr("rdl_cli.commands.compare_rdms.self_check.compare_with_copy", lambda *_: 0.5)
     found = run(path, "--self-check")
     assert found.exit_code == 1 and "FAIL" in found.stdout and "Not every" in found.stdout
 

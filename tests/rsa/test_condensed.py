@@ -10,7 +10,7 @@ from rdl_cli.rsa.condensed import condensed_pairs, n_from_pairs, pair_index, to_
 from rdl_cli.rsa.distances import DISTANCES
 
 
-def test_a_distance_at_the_upper_triangle_is_scipys_pdist():
+def test_condensed_pairs_give_scipys_pdist():
     a = torch.randn(11, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     values = DISTANCES.find("euclidean")(a, a)[condensed_pairs(11)]
     np.testing.assert_allclose(values, pdist(a.numpy()), rtol=1e-12)
@@ -18,7 +18,7 @@ def test_a_distance_at_the_upper_triangle_is_scipys_pdist():
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 5, 17, 92])
-def test_every_pair_has_its_place(n):
+def test_pair_index_inverts_condensed_pairs(n):
     i, j = condensed_pairs(n)
     places = torch.arange(n * (n - 1) // 2)
     assert torch.equal(pair_index(i, j, n), places)
@@ -27,7 +27,7 @@ def test_every_pair_has_its_place(n):
 
 
 @pytest.mark.parametrize("n", [50_000, 94_906_267, 1_000_000_007])
-def test_places_are_exact_where_floats_are_not(n):
+def test_pair_index_is_exact_where_floats_are_not(n):
     """From n = 94,906,267 on, 8k + 1 is no longer a float64."""
     pairs = n * (n - 1) // 2
     rows = [0, 1, 2, n // 3, n // 2, n - 3, n - 2]
@@ -44,17 +44,17 @@ def test_places_are_exact_where_floats_are_not(n):
 
 
 @pytest.mark.parametrize("pairs", [0, 2, 4, 4185, 4187])
-def test_a_number_that_is_no_triangle_is_refused(pairs):
+def test_n_from_pairs_refuses_a_number_that_is_no_triangle(pairs):
     with pytest.raises(UserError, match="are no RDM"):
         n_from_pairs(pairs)
 
 
-def test_small_integers_do_not_overflow():
+def test_pair_index_of_small_integers_does_not_overflow():
     i, j = torch.tensor([70, 90], dtype=torch.uint8), torch.tensor([80, 2], dtype=torch.uint8)
     assert pair_index(i, j, 92).tolist() == [70 * 113 // 2 + 9, 2 * 181 // 2 + 87]
 
 
-def test_square_keeps_gradients_and_batches():
+def test_to_square_keeps_gradients_and_batches():
     values = torch.rand(2, 3, 6, dtype=torch.float64, requires_grad=True)
     assert to_square(values).shape == (2, 3, 4, 4)
     assert torch.equal(to_square(values)[1, 2], to_square(values[1, 2]))

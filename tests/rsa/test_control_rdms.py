@@ -1,4 +1,4 @@
-"""What each control keeps of an RDM, and what it destroys."""
+"""What item control keeps of an RDM, and what it destroys."""
 
 import pytest
 import torch
@@ -7,7 +7,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.condensed import condensed_pairs, to_square
 from rdl_cli.rsa.control_rdms import CONTROLS, participation_ratio
 from rdl_cli.rsa.distances import sqeuclidean
-from rdl_cli.rsa.kernels import kernel_of_rdm
+from rdl_cli.rsa.kernels import kernel_from_rdm
 from rdl_cli.rsa.measures import spearman
 
 torch.set_num_threads(1)
@@ -36,11 +36,11 @@ def gappy(rdm):
 
 
 def eigenvalues(values):
-    return torch.linalg.eigvalsh(kernel_of_rdm(values))
+    return torch.linalg.eigvalsh(kernel_from_rdm(values))
 
 
 @pytest.mark.parametrize("name", CONTROLS.names())
-def test_every_control_destroys_the_geometry_and_can_be_made_again(name, rdm):
+def test_controls_destroy_the_geometry_and_are_reproducible(name, rdm):
     control = CONTROLS.find(name)
     one = control(rdm, LABELS, rng())
     assert one.shape == rdm.shape and one.dtype == rdm.dtype and one.isfinite().all()
@@ -57,28 +57,28 @@ def test_every_control_destroys_the_geometry_and_can_be_made_again(name, rdm):
 
 
 @pytest.mark.parametrize("name", ["shuffle", "random"])
-def test_the_distribution_of_distances_is_kept(name, rdm):
+def test_shuffle_and_random_keep_the_distribution_of_distances(name, rdm):
     assert torch.equal(CONTROLS.find(name)(rdm, None, rng()).sort().values, rdm.sort().values)
 
 
-def test_shuffling_only_renames_stimuli(rdm):
-    found = CONTROLS.find("shuffle")(rdm, None, rng())
+def test_shuffle_permutes_stimuli(rdm):
+    control = CONTROLS.find("shuffle")(rdm, None, rng())
     order = torch.randperm(N, generator=rng())
-    assert torch.equal(to_square(found), to_square(rdm)[order][:, order])
-    torch.testing.assert_close(eigenvalues(found), eigenvalues(rdm))
+    assert torch.equal(to_square(control), to_square(rdm)[order][:, order])
+    torch.testing.assert_close(eigenvalues(control), eigenvalues(rdm))
 
 
-def test_spectrum_keeps_eigenvalues_and_the_mean_and_not_the_distribution(rdm):
-    found = CONTROLS.find("spectrum")(rdm, None, rng())
-    torch.testing.assert_close(eigenvalues(found), eigenvalues(rdm), rtol=1e-9, atol=1e-9)
-    torch.testing.assert_close(found.mean(), rdm.mean())
+def test_spectrum_keeps_eigenvalues_and_the_mean_but_no_clusters(rdm):
+    control = CONTROLS.find("spectrum")(rdm, None, rng())
+    torch.testing.assert_close(eigenvalues(control), eigenvalues(rdm), rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(control.mean(), rdm.mean())
     i, j = condensed_pairs(N)
     within = LABELS[i] == LABELS[j]
-    assert 0.9 < found[within].mean() / found[~within].mean() < 1.1, "clusters are gone"
-    assert (found.sort().values - rdm.sort().values).abs().max() > 1
+    assert 0.9 < control[within].mean() / control[~within].mean() < 1.1, "clusters are gone"
+    assert (control.sort().values - rdm.sort().values).abs().max() > 1
 
 
-def test_spectrum_keeps_eigenvalues_below_zero():
+def test_spectrum_keeps_negative_eigenvalues():
     """As correlation distances, roots of distances and crossnobis may have."""
     points = torch.randn(N, 5, generator=rng(1), dtype=torch.float64)
     rdm = sqeuclidean(points, points)[condensed_pairs(N)].square()
@@ -88,44 +88,44 @@ def test_spectrum_keeps_eigenvalues_below_zero():
     )
 
 
-def test_random_points_lie_in_as_many_dimensions_as_the_rdm(rdm):
+def test_random_points_have_the_dimensions_of_the_rdm(rdm):
     points = torch.randn(500, 4, generator=rng(), dtype=torch.float64)
     assert participation_ratio(sqeuclidean(points, points)[condensed_pairs(500)]) == 4
     assert participation_ratio(torch.zeros(10)) == 1
-    found = CONTROLS.find("random")(rdm, None, rng())
+    control = CONTROLS.find("random")(rdm, None, rng())
     i, j = condensed_pairs(N)
     within = LABELS[i] == LABELS[j]
     assert (
         rdm[within].mean() < 0.7 * rdm[~within].mean()
-        and 0.9 < found[within].mean() / found[~within].mean() < 1.1
+        and 0.9 < control[within].mean() / control[~within].mean() < 1.1
     )
 
 
-def test_categories_are_all_that_is_left(rdm):
-    found = to_square(CONTROLS.find("category")(rdm, LABELS, rng()))
-    assert torch.equal(found, (LABELS[:, None] != LABELS[None]).double())
+def test_category_is_0_within_and_1_between(rdm):
+    control = to_square(CONTROLS.find("category")(rdm, LABELS, rng()))
+    assert torch.equal(control, (LABELS[:, None] != LABELS[None]).double())
 
 
 @pytest.mark.parametrize("name", sorted(set(CONTROLS.names()) - {"spectrum"}))
-def test_what_was_not_measured_stays_so(name, gappy):
-    found = CONTROLS.find(name)(gappy, LABELS, rng())
-    assert int(found.isnan().sum()) == int(gappy.isnan().sum())
+def test_controls_keep_nan(name, gappy):
+    control = CONTROLS.find(name)(gappy, LABELS, rng())
+    assert int(control.isnan().sum()) == int(gappy.isnan().sum())
     if name == "shuffle":
-        assert not torch.equal(found.isnan(), gappy.isnan())
+        assert not torch.equal(control.isnan(), gappy.isnan())
     else:
-        assert torch.equal(found.isnan(), gappy.isnan())
+        assert torch.equal(control.isnan(), gappy.isnan())
     assert name == "category" or torch.equal(
-        found.sort().values.nan_to_num(-1), gappy.sort().values.nan_to_num(-1)
+        control.sort().values.nan_to_num(-1), gappy.sort().values.nan_to_num(-1)
     )
 
 
-def test_errors_say_what_is_needed(gappy, rdm):
+def test_controls_name_what_they_need(gappy, rdm):
     with pytest.raises(UserError, match="63 of 435 pairs were not measured"):
         CONTROLS.find("spectrum")(gappy, None, rng())
     with pytest.raises(UserError, match="needs categories") as met:
         CONTROLS.find("category")(rdm, None, rng())
     assert "--labels" in met.value.hint
-    for labels in (torch.zeros(N), torch.arange(N)):
+    for labels in (torch.zeros(N, dtype=torch.long), torch.arange(N)):
         with pytest.raises(UserError, match="several categories"):
             CONTROLS.find("category")(rdm, labels, rng())
     with pytest.raises(UserError, match="did you mean `shuffle`"):

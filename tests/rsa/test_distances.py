@@ -37,11 +37,11 @@ def distance(name):
     return DISTANCES.find(name)
 
 
-def test_every_distance_has_a_reference():
+def test_distances_all_have_a_reference():
     assert set(NAMES) == set(SCIPY) == set(HOMOGENEOUS)
 
 
-def test_agrees_with_scipy(name, distance):
+def test_distances_are_scipys(name, distance):
     a, b = reps(7, 12), reps(5, 12, seed=1) + 0.3
     torch.testing.assert_close(
         distance(a, b), torch.from_numpy(SCIPY[name](a.numpy(), b.numpy())), rtol=1e-12, atol=1e-13
@@ -52,18 +52,18 @@ def test_agrees_with_scipy(name, distance):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
-def test_is_symmetric_with_a_zero_diagonal_and_never_negative(distance, dtype):
+def test_distances_are_symmetric_with_a_zero_diagonal_and_never_negative(distance, dtype):
     a = reps(40, 3, 5, 7).to(dtype)
     for b in (a, a.detach(), a.clone()):
-        found = distance(a, b)
-        assert found.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
-        assert (found.diagonal() == 0).all()
-        assert (found >= 0).all() and (found[~torch.eye(40, dtype=torch.bool)] > 0).all()
+        distances = distance(a, b)
+        assert distances.dtype == (torch.float64 if dtype == torch.float64 else torch.float32)
+        assert (distances.diagonal() == 0).all()
+        assert (distances >= 0).all() and (distances[~torch.eye(40, dtype=torch.bool)] > 0).all()
     assert torch.equal(distance(a, a), distance(a, a).T)
     torch.testing.assert_close(distance(a, a[:9]), distance(a[:9], a).T)
 
 
-def test_blocks_and_flattening_change_nothing(distance):
+def test_distances_of_blocks_and_flat_units_are_equal(distance):
     a = reps(9, 2, 3, 4)
     flat = a.flatten(1)
     assert torch.equal(distance(a, a), distance(flat, flat))
@@ -73,52 +73,52 @@ def test_blocks_and_flattening_change_nothing(distance):
 @pytest.mark.parametrize(
     "dtype,units", [(torch.float32, 30_000), (torch.float64, 30_000), (torch.float32, 3)]
 )
-def test_copies_of_a_row_are_exactly_zero_apart(distance, dtype, units):
+def test_distances_of_identical_rows_are_exactly_0(distance, dtype, units):
     a = reps(20, units, dtype=dtype).relu() + 3
     a[[3, 17, 12]] = a[5].clone()
-    found = distance(a, a)
-    assert (found[5, [3, 17, 12]] == 0).all() and (found[[3, 17], [17, 12]] == 0).all()
+    distances = distance(a, a)
+    assert (distances[5, [3, 17, 12]] == 0).all() and (distances[[3, 17], [17, 12]] == 0).all()
     assert (distance(a, a.flip(0)).flip(1).diagonal() == 0).all()
 
 
-def test_scaling_does_what_the_distance_says(name, distance):
+def test_distances_scale_by_their_degree(name, distance):
     a = reps(8, 10)
     torch.testing.assert_close(distance(3 * a, 3 * a), 3 ** HOMOGENEOUS[name] * distance(a, a))
 
 
-def test_tiny_units_are_as_good_as_any(name, distance):
-    """Magnetoencephalography in tesla, float32: squares of 1e-13 are far below 1, but no rounding."""
+def test_distances_of_tiny_units_are_exact(name, distance):
+    """Magnetoencephalography in tesla, float32: squares of 1e-13 are no rounding noise."""
     a = reps(8, 10, dtype=torch.float32)
     tiny = (1e-13 * a).requires_grad_()
-    found = distance(tiny, tiny)
+    distances = distance(tiny, tiny)
     torch.testing.assert_close(
-        found, 1e-13 ** HOMOGENEOUS[name] * distance(a, a), rtol=1e-4, atol=0
+        distances, 1e-13 ** HOMOGENEOUS[name] * distance(a, a), rtol=1e-4, atol=0
     )
-    found.sum().backward()
+    distances.sum().backward()
     assert torch.isfinite(tiny.grad).all()
 
 
-def test_a_rotation_changes_nothing_but_correlation(name, distance):
+def test_distances_but_correlation_are_invariant_to_rotation(name, distance):
     a = reps(8, 10) + 0.5
     turned = a @ rotation(10)
     same = torch.allclose(distance(turned, turned), distance(a, a))
     assert same == (name != "correlation")
 
 
-def test_a_common_offset_of_all_units_changes_nothing_but_cosine(name, distance):
+def test_distances_but_cosine_are_invariant_to_a_common_offset(name, distance):
     a = reps(8, 10)
     same = torch.allclose(distance(a + 2, a + 2), distance(a, a))
     assert same == (name != "cosine")
 
 
 @pytest.mark.parametrize("name", ["mse", "sqeuclidean", "euclidean"])
-def test_float32_survives_a_common_pattern(name):
-    """Features 50 ± 0.01: without the shift the relative error is 9 and half the entries are negative."""
+def test_distances_in_float32_survive_a_common_pattern(name):
+    """Features 50 ± 0.01: without the shift float32 is wrong by 9 x, half below 0."""
     a = (50 + 0.01 * reps(64, 200)).float()
     exact = DISTANCES.find(name)(a.double(), a.double())
-    found = DISTANCES.find(name)(a, a).double()
+    distances = DISTANCES.find(name)(a, a).double()
     off = ~torch.eye(64, dtype=torch.bool)
-    assert ((found - exact).abs() / exact)[off].max() < 2e-6
+    assert ((distances - exact).abs() / exact)[off].max() < 2e-6
     b = (50 + 0.01 * reps(30, 200, seed=4)).float()
     torch.testing.assert_close(
         DISTANCES.find(name)(a, b).double(),
@@ -129,7 +129,7 @@ def test_float32_survives_a_common_pattern(name):
 
 
 @pytest.mark.parametrize("name", ["cosine", "correlation"])
-def test_directions_survive_a_large_offset(name):
+def test_correlation_survives_a_large_offset(name):
     a = (1000 + reps(30, 50)).float()
     off = ~torch.eye(30, dtype=torch.bool)
     error = (
@@ -144,14 +144,14 @@ def test_directions_survive_a_large_offset(name):
     )  # the angles themselves are 1e-3 wide; r is not
 
 
-def test_autocast_changes_nothing(distance):
+def test_distances_ignore_autocast(distance):
     a = reps(16, 64, dtype=torch.float32)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         inside = distance(a, a)
     assert inside.dtype == torch.float32 and torch.equal(inside, distance(a, a))
 
 
-def test_gradients_are_those_of_the_formula(distance):
+def test_distances_have_the_gradients_of_their_formula(distance):
     a, b = reps(4, 6).requires_grad_(), reps(3, 6, seed=1).requires_grad_()
     assert torch.autograd.gradcheck(distance, (a, b))
     off = ~torch.eye(4, dtype=torch.bool)
@@ -159,8 +159,8 @@ def test_gradients_are_those_of_the_formula(distance):
     assert torch.autograd.gradcheck(lambda x: distance(x, b.detach()), (a,))
 
 
-def test_detaching_one_side_halves_the_gradient(distance):
-    """The surrogate of Eq. 4 relies on it: each pair occurs twice, once for either end."""
+def test_distances_with_one_side_detached_have_half_the_gradient(distance):
+    """The surrogate of Eq. 4 relies on it: item pair occurs twice, once for either end."""
     a, weights = reps(6, 5).requires_grad_(), reps(6, 6, seed=2)
     weights = weights + weights.T
     (both,) = torch.autograd.grad((weights * distance(a, a)).sum(), a)
@@ -194,29 +194,29 @@ def test_detaching_one_side_halves_the_gradient(distance):
         "one unit",
     ],
 )
-def test_degenerate_rows_give_finite_values_and_gradients(distance, rows, dtype):
+def test_distances_of_degenerate_rows_have_finite_values_and_gradients(distance, rows, dtype):
     for detached in (False, True):
         a = rows.to(dtype).clone().requires_grad_()
-        found = distance(a, a.detach() if detached else a)
-        ((found - 1) ** 2).sum().backward()
-        assert torch.isfinite(found).all() and (found.diagonal() == 0).all()
+        distances = distance(a, a.detach() if detached else a)
+        ((distances - 1) ** 2).sum().backward()
+        assert torch.isfinite(distances).all() and (distances.diagonal() == 0).all()
         assert torch.isfinite(a.grad).all()
 
 
-def test_the_gradient_of_a_nearly_dead_row_is_bounded():
+def test_distances_bound_the_gradient_of_a_nearly_dead_row():
     a = torch.cat([1e-12 * torch.eye(4), torch.eye(4)]).double().requires_grad_()
     DISTANCES.find("cosine")(a, a).sum().backward()
     assert 1 < a.grad.abs().max() < 1e5
 
 
-def test_rows_without_a_direction():
+def test_cosine_and_correlation_of_rows_without_a_direction_are_0_or_one_half():
     a = torch.tensor([[0.0, 0, 0], [0, 0, 0], [1, 2, 3]])
     expected = torch.tensor([[0, 0, 0.5], [0, 0, 0.5], [0.5, 0.5, 0]])
     torch.testing.assert_close(DISTANCES.find("cosine")(a, a), expected)
     torch.testing.assert_close(DISTANCES.find("correlation")(a + 0.1, a + 0.1), expected)
 
 
-def test_other_kinds_of_numbers_are_read(distance):
+def test_distances_take_integers_and_half_precision(distance):
     pictures = torch.randint(
         0, 256, (4, 1, 5, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -225,20 +225,20 @@ def test_other_kinds_of_numbers_are_read(distance):
     )
 
 
-def test_the_wider_dtype_of_two_counts(distance):
+def test_distances_have_the_wider_dtype(distance):
     a = reps(4, 6)
     assert distance(a.half(), a).dtype == distance(a, a.float()).dtype == torch.float64
     assert distance(a.half(), a.float()).dtype == torch.float32
 
 
-def test_no_rows_give_an_empty_matrix(distance):
+def test_distances_of_no_rows_are_empty(distance):
     assert distance(torch.zeros(3, 2, 2), torch.zeros(0, 2, 2)).shape == (3, 0)
 
 
-def test_a_wrong_name_teaches():
+def test_distances_suggest_the_nearest_name():
     with pytest.raises(UserError, match="did you mean `correlation`"):
         DISTANCES.find("corelation")
 
 
-def test_a_distance_of_the_users_own():
+def test_distances_include_a_users_own():
     assert DISTANCES.find("torch:cdist")(torch.eye(2), torch.eye(2)).shape == (2, 2)

@@ -11,7 +11,7 @@ from sklearn.manifold import smacof
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.mds import BETWEEN_RDMS, draw_samples, mds, mean_distances, procrustes_align
+from rdl_cli.rsa.mds import RDM_DISTANCES, draw_samples, mds, mean_distances, procrustes_align
 
 torch.set_num_threads(1)
 euclidean, mse = DISTANCES.find("euclidean"), DISTANCES.find("mse")
@@ -32,22 +32,22 @@ PLAIN = {
 }
 
 
-@pytest.mark.parametrize("name", BETWEEN_RDMS.names())
-def test_distances_between_rdms_are_their_formulas(name):
-    found, x = BETWEEN_RDMS.find(name)(rdms()), rdms().numpy()
+@pytest.mark.parametrize("name", RDM_DISTANCES.names())
+def test_rdm_distances_are_their_formulas(name):
+    distances, x = RDM_DISTANCES.find(name)(rdms()), rdms().numpy()
     expected = [[PLAIN[name](a, b) if a is not b else 0 for b in x] for a in x]
-    np.testing.assert_allclose(found, expected, atol=1e-12)
-    assert torch.equal(found, found.T) and (found.diagonal() == 0).all()
+    np.testing.assert_allclose(distances, expected, atol=1e-12)
+    assert torch.equal(distances, distances.T) and (distances.diagonal() == 0).all()
 
 
-@pytest.mark.parametrize("name", BETWEEN_RDMS.names())
-def test_rdms_that_do_not_vary_have_finite_distances(name):
+@pytest.mark.parametrize("name", RDM_DISTANCES.names())
+def test_rdm_distances_of_constant_rdms_are_finite(name):
     flat = torch.cat([torch.zeros(2, 45), torch.ones(2, 45), rdms(2).float()])
-    found = BETWEEN_RDMS.find(name)(flat)
-    assert torch.isfinite(found).all() and (found.diagonal() == 0).all()
+    distances = RDM_DISTANCES.find(name)(flat)
+    assert torch.isfinite(distances).all() and (distances.diagonal() == 0).all()
 
 
-def test_a_plane_is_found_again():
+def test_mds_recovers_a_plane():
     x = reps(15, 2)
     points, stress = mds(euclidean(x, x))
     assert stress < 1e-6
@@ -55,9 +55,9 @@ def test_a_plane_is_found_again():
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_no_start_of_scikit_learns_is_better(seed):
+def test_mds_is_as_good_as_scikit_learns_best_start(seed):
     x = reps(20, 8, seed)
-    d = BETWEEN_RDMS.find("correlation")(x) if seed % 2 else euclidean(x, x)
+    d = RDM_DISTANCES.find("correlation")(x) if seed % 2 else euclidean(x, x)
     stress = mds(d).stress
     starts = {
         "n_init": 8,
@@ -66,12 +66,12 @@ def test_no_start_of_scikit_learns_is_better(seed):
         "random_state": 0,
         "normalized_stress": False,
     }
-    theirs, _ = smacof(d.numpy(), **starts)
-    apart = np.linalg.norm(theirs[:, None] - theirs[None], axis=-1)
+    reference, _ = smacof(d.numpy(), **starts)
+    apart = np.linalg.norm(reference[:, None] - reference[None], axis=-1)
     assert stress <= 1.03 * math.sqrt(((apart - d.numpy()) ** 2).sum() / (apart**2).sum())
 
 
-def test_stress_is_kruskals():
+def test_mds_stress_is_kruskals():
     d = euclidean(reps(12, 6), reps(12, 6))
     d = (d + d.T).fill_diagonal_(0)
     points, stress = mds(d)
@@ -83,7 +83,7 @@ def test_stress_is_kruskals():
     assert points.mean(0).abs().max() < 1e-12
 
 
-def test_the_same_distances_give_the_same_map_in_any_order():
+def test_mds_is_the_same_in_any_order():
     x, order = reps(12, 6), torch.randperm(12, generator=torch.Generator().manual_seed(1))
     points = mds(euclidean(x, x)).points
     torch.testing.assert_close(
@@ -93,19 +93,19 @@ def test_the_same_distances_give_the_same_map_in_any_order():
 
 @pytest.mark.parametrize("n", [1, 2, 3, 6])
 @pytest.mark.parametrize("value", [0.0, 1.0])
-def test_few_and_equally_far_points(n, value):
+def test_mds_of_few_and_equidistant_points_is_finite(n, value):
     d = torch.full((n, n), value).fill_diagonal_(0)
     points, stress = mds(d)
     assert points.shape == (n, 2) and torch.isfinite(points).all() and math.isfinite(stress)
     assert stress < 1e-6 or n == 6
 
 
-def test_an_unmeasured_distance_is_our_own_mistake():
+def test_mds_asserts_that_all_is_measured():
     with pytest.raises(AssertionError, match="not measured"):
         mds(torch.tensor([[0, torch.nan], [torch.nan, 0]]))
 
 
-def test_procrustes_is_scipys():
+def test_procrustes_align_is_scipys():
     x, y = reps(9, 2), reps(9, 2, seed=1)
     turn, _ = orthogonal_procrustes((x - x.mean(0)).numpy(), (y - y.mean(0)).numpy())
     np.testing.assert_allclose(
@@ -115,25 +115,27 @@ def test_procrustes_is_scipys():
     torch.testing.assert_close(procrustes_align(mirrored, x), x)
 
 
-def test_samples_of_all_stimuli_are_all_stimuli():
+def test_mean_distances_over_complete_samples_are_exact():
     layers = [reps(30, 4), reps(30, 7, 1).reshape(30, 7, 1).float(), reps(30, 4, 2)]
-    between = BETWEEN_RDMS.find("correlation")
-    whole = between(torch.stack([mse(each, each)[condensed_pairs(30)].double() for each in layers]))
-    found = mean_distances(
+    between = RDM_DISTANCES.find("correlation")
+    whole = between(
+        torch.stack([mse(layer, layer)[condensed_pairs(30)].double() for layer in layers])
+    )
+    distances = mean_distances(
         iter(layers),
         mse,
         between,
         draw_samples(30, torch.Generator().manual_seed(0), samples=3, size=30),
     )
-    torch.testing.assert_close(found, whole, atol=1e-6, rtol=0)
+    torch.testing.assert_close(distances, whole, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("replace", [False, True])
-def test_a_mean_over_samples_is_near_the_whole(replace):
+def test_mean_distances_over_samples_are_near_the_exact_ones(replace):
     common = reps(300, 6)
     layers = [common + noise * reps(300, 6, seed) for seed, noise in enumerate((0.2, 0.5, 2))]
-    between = BETWEEN_RDMS.find("normalised")
-    whole = between(torch.stack([mse(each, each)[condensed_pairs(300)] for each in layers]))
+    between = RDM_DISTANCES.find("normalised")
+    whole = between(torch.stack([mse(layer, layer)[condensed_pairs(300)] for layer in layers]))
     draws = [
         mean_distances(
             layers,
@@ -147,6 +149,6 @@ def test_a_mean_over_samples_is_near_the_whole(replace):
     torch.testing.assert_close(draws[0], whole, atol=0.05, rtol=0)
 
 
-def test_a_sample_larger_than_the_data_is_refused():
+def test_draw_samples_refuses_a_sample_larger_than_the_data():
     with pytest.raises(UserError, match="takes 100 stimuli; there are 30"):
         draw_samples(30, torch.Generator())

@@ -1,4 +1,7 @@
-"""rsatoolbox and published numbers on real brains as the references of the noise ceiling."""
+"""rsatoolbox and published numbers on real brains as the references of the noise ceiling.
+
+Pairs on which subjects agree have a higher reliability.
+"""
 
 import warnings
 from pathlib import Path
@@ -14,7 +17,7 @@ from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.measures import MEASURES
-from rdl_cli.rsa.noise_ceiling import noise_ceiling
+from rdl_cli.rsa.noise_ceiling import noise_ceiling, reliability
 
 torch.set_num_threads(1)
 spearman = MEASURES.find("spearman")
@@ -46,9 +49,9 @@ def cichy(region):
 
 def kriegeskorte():
     """Human IT, 4 subjects, their two sessions averaged."""
-    found = scipy.io.loadmat(FOLDER / "krieg92/92_brainRDMs.mat")["RDMs"][0]["RDM"]
+    loaded = scipy.io.loadmat(FOLDER / "krieg92/92_brainRDMs.mat")["RDMs"][0]["RDM"]
     return condensed(
-        [np.mean([session.astype(float) for session in subject], 0) for subject in found]
+        [np.mean([session.astype(float) for session in subject], 0) for subject in loaded]
     )
 
 
@@ -59,15 +62,15 @@ def behaviour():
 
 
 def monkey():
-    found = scipy.io.loadmat(
+    loaded = scipy.io.loadmat(
         FOLDER / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat", simplify_cells=True
     )["RDMs_mIT_hIT_fig1"]
-    return torch.from_numpy(np.asarray(found[0]["RDM"], dtype=np.float64).ravel())
+    return torch.from_numpy(np.asarray(loaded[0]["RDM"], dtype=np.float64).ravel())
 
 
 def model(name):
-    found = scipy.io.loadmat(FOLDER / "krieg92/92_modelRDMs.mat", simplify_cells=True)["Models"]
-    return condensed([each["RDM"] for each in found if name in each["name"].lower()])[0]
+    loaded = scipy.io.loadmat(FOLDER / "krieg92/92_modelRDMs.mat", simplify_cells=True)["Models"]
+    return condensed([model["RDM"] for model in loaded if name in model["name"].lower()])[0]
 
 
 def subjects(s=5, n=9):
@@ -78,7 +81,7 @@ def subjects(s=5, n=9):
 
 
 @pytest.mark.parametrize("name", RSATOOLBOX)
-def test_rsatoolbox_agrees(name):
+def test_noise_ceiling_is_rsatoolboxs(name):
     rdms = subjects()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its own note that ranks are a heuristic for tau
@@ -99,14 +102,14 @@ def test_rsatoolbox_agrees(name):
     ],
     ids=["cichy IT", "cichy EVC", "kriegeskorte hIT", "behaviour"],
 )
-def test_ceilings_of_real_brains(read, lower, upper):
+def test_noise_ceiling_of_real_brains(read, lower, upper):
     assert noise_ceiling(spearman, read()) == pytest.approx((lower, upper), abs=6e-4)
 
 
 @needs_brains
-def test_similarities_of_real_brains():
+def test_spearman_of_real_brains():
     it, evc, human = cichy("IT").mean(0), cichy("EVC").mean(0), kriegeskorte().mean(0)
-    for mine, theirs, value in (
+    for first, second, value in (
         (it, human, 0.557),
         (it, monkey(), 0.486),
         (human, monkey(), 0.439),
@@ -114,22 +117,22 @@ def test_similarities_of_real_brains():
         (model("animacy"), human, 0.588),
         (evc, model("silhouette"), 0.509),
     ):
-        assert spearman(mine, theirs).item() == pytest.approx(value, abs=6e-4)
+        assert spearman(first, second).item() == pytest.approx(value, abs=6e-4)
 
 
-def test_subjects_who_agree_leave_no_room():
+def test_noise_ceiling_of_equal_subjects_is_1():
     rdms = subjects(1).expand(4, -1)
     assert noise_ceiling(spearman, rdms) == pytest.approx((1, 1))
 
 
-def test_the_lower_bound_leaves_the_subject_out():
+def test_noise_ceiling_lower_leaves_the_subject_out():
     """Subjects with nothing in common: 0 from below, 1/√S from above."""
     rdms = torch.from_numpy(np.random.default_rng(1).standard_normal((4, 7998)))
     lower, upper = noise_ceiling(MEASURES.find("pearson"), rdms)
     assert abs(lower) < 0.02 and upper == pytest.approx(0.5, abs=0.02)
 
 
-def test_what_is_not_measured_in_one_subject_is_left_to_the_others():
+def test_noise_ceiling_takes_nan_from_the_other_subjects():
     rdms = subjects()
     rdms[2, :5] = torch.nan
     lower, upper = noise_ceiling(spearman, rdms)
@@ -139,8 +142,65 @@ def test_what_is_not_measured_in_one_subject_is_left_to_the_others():
     )
 
 
-def test_one_subject_and_kernels_have_no_ceiling():
+def test_noise_ceiling_refuses_one_subject_and_kernels():
     with pytest.raises(UserError, match="at least 2 subjects; there is 1"):
         noise_ceiling(spearman, subjects(1))
     with pytest.raises(UserError, match="compares kernels"):
         noise_ceiling(MEASURES.find("cka"), subjects())
+
+
+def noisy_subjects(s=200, spread=(0.5, 1.0, 2.0), pairs=100):
+    """The same RDM with noise whose standard deviation differs between thirds of the pairs."""
+    rng = torch.Generator().manual_seed(0)
+    sd = torch.tensor(spread).repeat_interleave(pairs).double()
+    truth = torch.randn(len(sd), generator=rng, dtype=torch.float64) * 3
+    return truth + sd * torch.randn(s, len(sd), generator=rng, dtype=torch.float64)
+
+
+def test_reliability_is_one_over_the_variance():
+    weights = reliability(noisy_subjects())
+    noisy, usual, quiet = (weights[k : k + 100].mean() for k in (200, 100, 0))
+    assert quiet / usual == pytest.approx(4, rel=0.15) and usual / noisy == pytest.approx(
+        4, rel=0.15
+    )
+    assert weights.mean() == pytest.approx(1)
+
+
+def test_reliability_ignores_amplitudes():
+    rdms = noisy_subjects(8)
+    scale = torch.linspace(0.1, 50, 8)[:, None].double()
+    torch.testing.assert_close(reliability(rdms * scale + scale), reliability(rdms))
+
+
+def test_reliability_bounds_the_weight_of_a_pair():
+    rdms = noisy_subjects(4)
+    rdms[:, 7] = rdms[:, 7].mean()
+    assert reliability(rdms).max() < 20 and reliability(rdms)[7] == reliability(rdms).max()
+
+
+def test_reliability_is_0_for_pairs_of_fewer_than_two_noisy_subjects():
+    rdms = noisy_subjects(4)
+    rdms[:, 3] = torch.nan
+    rdms[1:, 4] = torch.nan
+    rdms[2:, 5] = torch.nan
+    weights = reliability(rdms)
+    assert weights.isfinite().all() and weights[3] == weights[4] == 0 < weights[5]
+
+
+def test_reliability_refuses_one_subject():
+    with pytest.raises(UserError, match="at least 2 subjects"):
+        reliability(noisy_subjects(1))
+
+
+def test_reliability_refuses_subjects_without_common_pairs():
+    rdms = noisy_subjects(2, pairs=3)
+    rdms[0, :4], rdms[1, 4:] = torch.nan, torch.nan
+    with pytest.raises(
+        UserError, match="none of the 9 pairs of stimuli was measured in 2 of the 2 subjects"
+    ) as error:
+        reliability(rdms)
+    assert "pairs=equal" in error.value.hint
+
+
+def test_reliability_of_equal_subjects_is_1():
+    assert reliability(noisy_subjects(1).expand(3, -1)).allclose(torch.ones(300).double())

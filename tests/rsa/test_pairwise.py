@@ -24,62 +24,60 @@ def compared(measure, count, seed):
     reps = [
         torch.randint(0, 3, (N, 4), generator=generator).double() for _ in range(count)
     ]  # ties among distances
-    return torch.stack([measure_input(measure, each, mse) for each in reps])
+    return torch.stack([measure_input(measure, rep, mse) for rep in reps])
 
 
-def test_is_the_measure_of_each_pair(measure):
-    mine, theirs = compared(measure, 3, 0), compared(measure, 2, 1)
-    found, own = pairwise_measure(measure, mine, theirs), pairwise_measure(measure, mine)
+def test_pairwise_measure_is_the_measure_of_each_pair(measure):
+    first, second = compared(measure, 3, 0), compared(measure, 2, 1)
+    crossed, own = pairwise_measure(measure, first, second), pairwise_measure(measure, first)
     for i in range(3):
         for j in range(2):
             torch.testing.assert_close(
-                found[i, j], measure(mine[i], theirs[j]).double(), rtol=1e-9, atol=1e-9
+                crossed[i, j], measure(first[i], second[j]).double(), rtol=1e-9, atol=1e-9
             )
-        for j in range(
-            i, 3
-        ):  # measures that draw differ from j to i by what chance leaves; the table is one triangle, mirrored
+        for j in range(i, 3):  # one triangle, mirrored: measures with draws differ from j to i
             torch.testing.assert_close(
-                own[i, j], measure(mine[i], mine[j]).double(), rtol=1e-9, atol=1e-9
+                own[i, j], measure(first[i], first[j]).double(), rtol=1e-9, atol=1e-9
             )
     torch.testing.assert_close(own, own.mT, rtol=0, atol=1e-15)
     assert (
-        len({round(v, 6) for v in pairwise_measure(measure, mine, theirs).flatten().tolist()}) > 3
+        len({round(v, 6) for v in pairwise_measure(measure, first, second).flatten().tolist()}) > 3
     )
 
 
-def test_rdms_with_gaps_are_compared_where_both_have_measurements(measure):
-    mine = compared(measure, 3, 0)
-    if measure_traits(measure).takes == "rdm":
-        mine[0, 2] = torch.nan
-        assert measure_features(measure, mine) is None
+def test_pairwise_measure_of_nan_uses_common_pairs(measure):
+    first = compared(measure, 3, 0)
+    if measure_traits(measure).input == "rdm":
+        first[0, 2] = torch.nan
+        assert measure_features(measure, first) is None
         torch.testing.assert_close(
-            pairwise_measure(measure, mine)[0, 1], measure(mine[0], mine[1]).double()
+            pairwise_measure(measure, first)[0, 1], measure(first[0], first[1]).double()
         )
 
 
 @pytest.mark.parametrize("name", sorted(FAST))
-def test_features_follow_the_order_of_the_stimuli(name):
+def test_measure_features_follow_the_order_of_the_stimuli(name):
     measure = MEASURES.find(name)
-    mine = compared(measure, 3, 0)
+    first = compared(measure, 3, 0)
     order = torch.randperm(N, generator=torch.Generator().manual_seed(5))
     i, j = condensed_pairs(N)
     where = pair_index(order[i], order[j], N)
     shuffled = [
-        x[:, where] if measure_traits(measure).takes == "rdm" else x[:, order][:, :, order]
-        for x in (mine, measure_features(measure, mine))
+        x[:, where] if measure_traits(measure).input == "rdm" else x[:, order][:, :, order]
+        for x in (first, measure_features(measure, first))
     ]
     torch.testing.assert_close(measure_features(measure, shuffled[0]), shuffled[1])
     torch.testing.assert_close(
-        feature_products(measure_features(measure, mine), shuffled[1]),
-        pairwise_measure(measure, mine, shuffled[0]),
+        feature_products(measure_features(measure, first), shuffled[1]),
+        pairwise_measure(measure, first, shuffled[0]),
     )
 
 
 @pytest.mark.parametrize("name", sorted(FAST))
-def test_where_nothing_varies_nothing_is_related(name):
+def test_pairwise_measure_of_constant_input_is_0(name):
     measure = MEASURES.find(name)
-    mine = compared(measure, 2, 0)
-    mine[0] = 0
+    first = compared(measure, 2, 0)
+    first[0] = 0
     torch.testing.assert_close(
-        pairwise_measure(measure, mine)[0], torch.zeros(2, dtype=torch.float64)
+        pairwise_measure(measure, first)[0], torch.zeros(2, dtype=torch.float64)
     )

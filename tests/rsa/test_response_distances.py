@@ -1,4 +1,4 @@
-"""RDMs of noisy responses against rsatoolbox, and on simulated responses whose true distances are known."""
+"""RDMs of noisy responses against rsatoolbox, and on simulated responses of known distances."""
 
 import numpy as np
 import pytest
@@ -41,9 +41,9 @@ def dataset(responses):
 def test_noise_covariance_is_rsatoolboxs(runs, channels):
     responses, *_ = simulated(runs, channels=channels)
     residuals = (responses - responses.mean(0)).reshape(-1, channels)
-    ours = noise_covariance(residuals, freedom=(runs - 1) * N)
-    theirs = cov_from_unbalanced(dataset(responses), "stimulus", method="shrinkage_diag")
-    assert np.allclose(ours, theirs, rtol=1e-10, atol=1e-12)
+    actual = noise_covariance(residuals, dof=(runs - 1) * N)
+    reference = cov_from_unbalanced(dataset(responses), "stimulus", method="shrinkage_diag")
+    assert np.allclose(actual, reference, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("runs,channels", [(2, 3), (4, 9), (3, 40)])
@@ -51,16 +51,16 @@ def test_noise_covariance_is_rsatoolboxs(runs, channels):
     "ignore:invalid value encountered in cast:RuntimeWarning"
 )  # in rsatoolbox's averaging
 @pytest.mark.parametrize("distance", RESPONSE_DISTANCES.names())
-def test_rdms_are_rsatoolboxs(distance, runs, channels):
+def test_response_distances_are_rsatoolboxs(distance, runs, channels):
     responses, *_ = simulated(runs, channels=channels)
     data = dataset(responses)
     precision = np.linalg.inv(cov_from_unbalanced(data, "stimulus", method="shrinkage_diag"))
     cross = {"cv_descriptor": "run"} if distance == "crossnobis" else {}
-    theirs = rsatoolbox.rdm.calc_rdm(
+    reference = rsatoolbox.rdm.calc_rdm(
         data, method=distance, descriptor="stimulus", noise=precision, **cross
     )
-    ours = RESPONSE_DISTANCES.make(distance, responses)
-    assert np.allclose(ours, theirs.dissimilarities[0], rtol=1e-9, atol=1e-12)
+    actual = RESPONSE_DISTANCES.make(distance, responses)
+    assert np.allclose(actual, reference.dissimilarities[0], rtol=1e-9, atol=1e-12)
 
 
 def test_crossnobis_is_unbiased_where_mahalanobis_is_not():
@@ -83,7 +83,7 @@ def test_crossnobis_is_unbiased_where_mahalanobis_is_not():
     assert (torch.stack(unbiased) < 0).any()
 
 
-def test_with_estimated_noise_crossnobis_of_no_signal_is_zero_on_average():
+def test_crossnobis_with_estimated_noise_is_0_on_average_without_signal():
     means = torch.tensor(
         [
             [
@@ -100,7 +100,7 @@ def test_with_estimated_noise_crossnobis_of_no_signal_is_zero_on_average():
 
 
 @pytest.mark.parametrize("distance", ["mahalanobis", "crossnobis"])
-def test_a_mixing_of_channels_changes_nothing(distance):
+def test_mahalanobis_and_crossnobis_ignore_a_mixing_of_channels(distance):
     responses, _, noise = simulated()
     mix = torch.randn(P, P, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     plain = RESPONSE_DISTANCES.find(distance)(responses, noise)
@@ -109,7 +109,7 @@ def test_a_mixing_of_channels_changes_nothing(distance):
 
 
 @pytest.mark.parametrize("distance", RESPONSE_DISTANCES.names())
-def test_runs_in_another_order_and_a_common_pattern_change_nothing(distance):
+def test_response_distances_ignore_the_order_of_runs_and_a_common_pattern(distance):
     responses, *_ = simulated()
     plain = RESPONSE_DISTANCES.make(distance, responses)
     assert torch.allclose(RESPONSE_DISTANCES.make(distance, responses[[2, 0, 3, 1]]), plain)
@@ -122,7 +122,6 @@ def test_runs_in_another_order_and_a_common_pattern_change_nothing(distance):
     [
         ("crossnobis", lambda r: r[:1], "1 run is not enough"),
         ("mahalanobis", lambda r: r[:1], "1 run is not enough"),
-        ("correlation", lambda r: r[0], "not 6 × 9"),
         (
             "crossnobis",
             lambda r: r.index_fill(2, torch.tensor([4]), 1.0),
@@ -140,13 +139,13 @@ def test_runs_in_another_order_and_a_common_pattern_change_nothing(distance):
         ),
     ],
 )
-def test_responses_that_have_no_rdm_say_why(distance, change, fact):
+def test_response_distances_refuse_unusable_responses(distance, change, fact):
     responses, *_ = simulated()
     with pytest.raises(UserError, match=fact):
         RESPONSE_DISTANCES.make(distance, change(responses))
 
 
-def test_what_one_run_allows_is_named_and_does():
+def test_mahalanobis_of_one_run_names_correlation():
     responses, *_ = simulated()
     with pytest.raises(UserError) as error:
         mahalanobis(responses[:1])
@@ -154,10 +153,8 @@ def test_what_one_run_allows_is_named_and_does():
     assert RESPONSE_DISTANCES.make("correlation", responses[:1]).shape == (15,)
 
 
-def test_one_run_has_a_mahalanobis_distance_where_the_noise_is_given():
+def test_mahalanobis_of_one_run_takes_a_given_noise():
     responses, _, noise = simulated()
     assert mahalanobis(responses[:1], noise).shape == (15,)
-    with pytest.raises(UserError, match="2 × 2; the responses have 9 channels"):
-        mahalanobis(responses, torch.eye(2))
-    with pytest.raises(UserError, match="can't be inverted"):
+    with pytest.raises(UserError, match="cannot be inverted"):
         mahalanobis(responses, torch.ones(P, P))

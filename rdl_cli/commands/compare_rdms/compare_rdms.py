@@ -25,10 +25,10 @@ from rdl_cli.commands.console import log
 from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.commands.settings import CompareRdmsSettings
 from rdl_cli.core.errors import UserError
-from rdl_cli.rsa.bayes import settings as bayes_settings
+from rdl_cli.rsa.bayes import describe_settings
 from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.kernels import apply_centering, kernel_distances, kernel_of_rdm
+from rdl_cli.rsa.kernels import apply_centering, kernel_distances, kernel_from_rdm
 from rdl_cli.rsa.measures import MEASURES, Measure, measure_input, measure_traits
 from rdl_cli.rsa.noise_ceiling import noise_ceiling
 from rdl_cli.statistics.multiplicity import holm
@@ -155,13 +155,13 @@ def prepare_input(
             measure, layer.reps.double(), DISTANCES.find(common_distance(layer, settings))
         )[None]
     if layer.kernel is not None:
-        if known.takes == "kernel":
-            return apply_centering(layer.kernel, known.center)[None]
+        if known.input == "kernel":
+            return apply_centering(layer.kernel, known.centering)[None]
         return kernel_distances(layer.kernel, common_distance(layer, settings), layer.units)[
             condensed_pairs(layer.n)
         ][None]
     assert layer.rdms is not None, "a layer has activations, RDMs or a kernel"
-    if known.takes == "rdm":
+    if known.input == "rdm":
         return layer.rdms
     power = SQUARED.get(layer.distance)
     if power is None or layer.rdms.isnan().any():
@@ -174,10 +174,10 @@ def prepare_input(
             f"only the RDM of `{layer.name}` is known, {why}; kernels come from squared Euclidean distances",
             hint="--measure whitened-cosine is CKA of RDMs in any distance; or store activations",
         )
-    if known.center != "stimuli":
-        fact = f"the kernel of the RDM `{layer.name}` is one around the mean stimulus; the measure is to centre `{known.center}`"
+    if known.centering != "stimuli":
+        fact = f"the kernel of the RDM `{layer.name}` is one around the mean stimulus; the measure is to centre `{known.centering}`"
         raise UserError(fact, hint="add the option center=stimuli to the measure")
-    kernels = kernel_of_rdm(layer.rdms**power)
+    kernels = kernel_from_rdm(layer.rdms**power)
     if known.bayesian:
         lowest, *_, highest = torch.linalg.eigvalsh(kernels).flatten().sort().values
         if lowest < -1e-6 * highest:
@@ -192,7 +192,7 @@ def prepare_input(
 def describe_measure(measure: Measure, n: int) -> dict[str, Any]:
     """What a value depends on beside the representations; of the Bayesian measures all that makes two values comparable."""
     return (
-        bayes_settings(measure, n)
+        describe_settings(measure, n)
         if measure_traits(measure).bayesian
         else {"n": n, **getattr(measure, "keywords", {})}
     )
@@ -211,7 +211,7 @@ def _table(
         prepare_input(measure, layer, settings).to(resolve_device(settings.device))
         for layer in layers
     ]
-    everything = ResampledMeasure(measure, torch.cat(inputs), known.takes == "rdm")
+    everything = ResampledMeasure(measure, torch.cat(inputs), known.input == "rdm")
     of = np.repeat(np.arange(len(layers)), [len(each) for each in inputs])
     between = list(combinations(range(len(layers)), 2))
     blocks = [
@@ -228,25 +228,25 @@ def _table(
         _warn_if_slow(spec, everything.seconds(settings.n_resamples), settings.n_resamples)
         found = bootstrap_intervals(blocks, everything, n, settings.n_resamples, settings.seed)
         p = permutation_p_values(
-            blocks, everything, n, settings.n_resamples, settings.seed, -1 if known.same == 0 else 1
+            blocks, everything, n, settings.n_resamples, settings.seed, -1 if known.identity_value == 0 else 1
         )
         tested = zip(pairs, found, p, holm(p).tolist(), strict=True)
         pairs = [
             replace(pair, low=i.low, high=i.high, p=own, holm=corrected)
             for pair, i, own, corrected in tested
         ]
-    values = np.full((len(layers), len(layers)), known.same)
+    values = np.full((len(layers), len(layers)), known.identity_value)
     for (i, j), pair in zip(between, pairs, strict=True):
         values[i, j] = values[j, i] = pair.value
     ceilings = []
     for layer, each in zip(layers, inputs, strict=True):
-        if len(each) > 1 and known.takes == "rdm":
+        if len(each) > 1 and known.input == "rdm":
             lower, upper = map(float, noise_ceiling(measure, each))
             ceilings.append(Ceiling(layer.name, len(each), lower, upper))
     return MeasureTable(
         spec,
         describe_measure(measure, n),
-        known.same,
+        known.identity_value,
         tuple(map(tuple, values.tolist())),
         tuple(pairs),
         tuple(ceilings),

@@ -15,8 +15,9 @@ from rdl_cli.commands.compare_rdms.compare_rdms import (
 from rdl_cli.commands.compare_rdms.sources import SourceLayer
 from rdl_cli.commands.settings import CompareRdmsSettings
 from rdl_cli.core.tensor_types import Condensed, Reps
-from rdl_cli.rsa.distances import rows
-from rdl_cli.rsa.measures import MEASURES, Measure, measure_traits, ranks
+from rdl_cli.rsa.distances import flatten_rows
+from rdl_cli.rsa.measures import MEASURES, Measure, measure_traits
+from rdl_cli.rsa.normalization import ranks
 
 SCHEMA = "rdl-self-check/1"
 TOLERANCE = 1e-6
@@ -120,7 +121,7 @@ def transformed_copies(layer: SourceLayer) -> dict[str, SourceLayer]:
         }  # the vector is a mixture of the patterns
         return {name: replace(layer, kernel=each) for name, each in kernels.items()}
     assert layer.reps is not None, "a layer has activations, RDMs or a kernel"
-    reps = rows(layer.reps).double()
+    reps = flatten_rows(layer.reps).double()
     offset = (
         torch.randn(reps.shape[1], generator=generator, dtype=reps.dtype)
         * reps.square().mean().sqrt()
@@ -151,10 +152,10 @@ def measure_invariances(name: str, measure: Measure, layer: SourceLayer, distanc
     known = measure_traits(measure)
     if name not in MEASURES.names():
         return set()
-    if known.takes == "kernel":
+    if known.input == "kernel":
         blind = {"scaled"}
-        blind |= {"rotated"} if known.center != "features" else set()
-        return blind | ({"offset"} if known.center == "stimuli" and layer.rdms is None else set())
+        blind |= {"rotated"} if known.centering != "features" else set()
+        return blind | ({"offset"} if known.centering == "stimuli" and layer.rdms is None else set())
     if layer.rdms is not None:
         return {"scaled"} | ({"offset"} if name in BLIND_TO_AN_OFFSET_OF_DISTANCES else set())
     return (
@@ -171,7 +172,7 @@ def compare_with_copy(spec: str, measure: Measure, values: Condensed) -> float:
     """
     power = {"rho-a": 3, "tau-a": 2}.get(spec.partition(":")[0])
     if power is None:
-        return measure_traits(measure).same
+        return measure_traits(measure).identity_value
     measured = values[~values.isnan()]
     t, m = ranks(measured).unique(return_counts=True)[1].double(), float(len(measured))
     return 1 - float((t**power - t).sum()) / (m**power - m)

@@ -18,8 +18,8 @@ from rdl_cli.core.patterns import match_names
 from rdl_cli.core.tensor_types import Images, Reps
 from rdl_cli.datasets.loader import number_occurrences
 from rdl_cli.networks.hooks import LOGITS
-from rdl_cli.rsa.condensed import n_from_pairs
-from rdl_cli.rsa.distances import rows as flat_rows
+from rdl_cli.rsa.rdms import n_from_pairs
+from rdl_cli.rsa.distances import flatten_rows
 from rdl_cli.rsa.kernels import Kernel, subset
 from rdl_cli.runs.run import Run, find_runs
 from rdl_cli.store.select import select
@@ -291,7 +291,7 @@ def _equal(one: SourceLayer, other: SourceLayer) -> bool:
     if one.reps is None or other.reps is None:  # a store may call an RDM `pixels`
         return False
     return one.reps[0].numel() == other.reps[0].numel() and torch.equal(
-        flat_rows(one.reps), flat_rows(other.reps)
+        flatten_rows(one.reps), flatten_rows(other.reps)
     )
 
 

@@ -10,7 +10,7 @@ from rdl_cli.commands.console import progress
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.rsa.condensed import pair_index
-from rdl_cli.rsa.distances import DISTANCES, rows
+from rdl_cli.rsa.distances import DISTANCES, flatten_rows
 from rdl_cli.rsa.kernels import Kernel
 from rdl_cli.store.writer import Writer
 
@@ -52,7 +52,7 @@ def write_kernel(writer: Writer, layer: str, reps: np.ndarray, device: torch.dev
     lengths, total = 0.0, 0.0
 
     def inner(a: Reps, b: Reps) -> Kernel:
-        return rows(a).double() @ rows(b).double().T
+        return flatten_rows(a).double() @ flatten_rows(b).double().T
 
     for top, block in _blocks(reps, inner, device, f"{layer}, kernel"):
         values = block[np.triu(np.ones(block.shape, bool))]

@@ -36,7 +36,7 @@ from rdl_cli.figures.learning_curves import Curve, draw_learning_curves
 from rdl_cli.figures.mds_map import LayerPath, draw_mds_map
 from rdl_cli.figures.rdm_heatmap import Panel, Row, draw_heatmaps
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.mds import BETWEEN_RDMS, draw_samples, mds, mean_distances, procrustes_align
+from rdl_cli.rsa.mds import RDM_DISTANCES, draw_samples, mds, mean_distances, procrustes_align
 from rdl_cli.runs.grouping import group_by_method
 from rdl_cli.runs.run import Run, find_runs
 
@@ -121,7 +121,7 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: MdsSettings
     method share a look. UserError for bad input, before anything is written.
     """
     check_output(out, settings)
-    between, distance = BETWEEN_RDMS.find(settings.rdm_distance), DISTANCES.find(settings.distance)
+    between, distance = RDM_DISTANCES.find(settings.rdm_distance), DISTANCES.find(settings.distance)
     by_method = group_by_method(find_runs(sources))
     runs = [run for several in by_method.values() for run in several]
     opened = ReaderCache(settings)

@@ -7,7 +7,7 @@ import torch
 from rdl_cli.core.tensor_types import Scalar
 from rdl_cli.rsa.bayes import (
     check_samples,
-    divergence,
+    jensen_shannon_divergence,
     log_ratios,
     log_scales,
     prior_variance,
@@ -15,7 +15,7 @@ from rdl_cli.rsa.bayes import (
     symmetric_kl,
     total_variation,
 )
-from rdl_cli.rsa.kernels import Centring, Kernel
+from rdl_cli.rsa.kernels import Centering, Kernel
 from rdl_cli.training.layer_objectives import KernelObjective
 from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext, StepContext, Term
 
@@ -37,7 +37,7 @@ class Bayes(KernelObjective):
         measure: Literal["jsd", "tv", "skl"] = "jsd",
         b: float = 0.1,
         a: float | None = None,
-        center: Centring = "none",
+        center: Centering = "none",
         samples: int = 256,
     ):
         super().__init__("bayes", setting, weight, center)
@@ -55,5 +55,5 @@ class Bayes(KernelObjective):
         scales = log_scales(p, q)
         if self.measure == "skl":
             return symmetric_kl(scales).to(mine.dtype)
-        of_draws = divergence if self.measure == "jsd" else total_variation
+        of_draws = jensen_shannon_divergence if self.measure == "jsd" else total_variation
         return of_draws(log_ratios(scales, self.samples, self.rng)).to(mine.dtype)

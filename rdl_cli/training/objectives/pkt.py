@@ -3,9 +3,9 @@
 from torch import Tensor
 
 from rdl_cli.core.tensor_types import Reps, Scalar
-from rdl_cli.rsa.distances import rows
+from rdl_cli.rsa.distances import flatten_rows
 from rdl_cli.rsa.kernels import inner_products
-from rdl_cli.rsa.measures import normalize
+from rdl_cli.rsa.normalization import normalize
 from rdl_cli.training.layer_objectives import ActivationObjective
 from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext
 
@@ -30,5 +30,5 @@ class Pkt(ActivationObjective):
 
 def similarities(reps: Reps) -> Tensor:
     """(1 + cosine) / 2 of all pairs, each row over its sum."""
-    shares = (inner_products(normalize(rows(reps))) + 1) / 2
+    shares = (inner_products(normalize(flatten_rows(reps))) + 1) / 2
     return shares / shares.sum(1, keepdim=True)

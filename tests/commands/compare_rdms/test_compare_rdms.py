@@ -14,7 +14,7 @@ from rdl_cli.commands.compare_rdms.self_check import BLIND_TO_AN_OFFSET_OF_DISTA
 from rdl_cli.commands.import_rdms import import_rdms
 from rdl_cli.commands.settings import CompareRdmsSettings, ImportSettings
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.pixels import pixel_digests
+from rdl_cli.core.checksum import pixel_digests
 from rdl_cli.rsa.kernels import inner_products
 from rdl_cli.rsa.measures import MEASURES, measure_traits
 from rdl_cli.store.layout import ActivationSpec, RdmSpec
@@ -48,7 +48,7 @@ def store(path, layers, about=None):
             specs.append(RdmSpec(name, len(value[0]), "float64", value[2], name, "", value[1]))
         else:
             specs.append(
-                ActivationSpec(name, value.shape[1:], "float32", ("identity",), {"distance": "mse"})
+                ActivationSpec(name, value.shape[1:], "float32", ("identity",), "mse")
             )
     with create_store(
         path, stimuli() if about is None else about, {"command": "test"}, specs, "f"
@@ -73,7 +73,7 @@ def subjects(count, seed, amount=1.0):
 
 def compare(*paths, **settings):
     return compare_rdms(
-        list(paths), CompareRdmsSettings(**{"draws": 0, "device": "cpu"} | settings)
+        list(paths), CompareRdmsSettings(**{"n_resamples": 0, "device": "cpu"} | settings)
     )
 
 
@@ -129,8 +129,8 @@ def test_values_are_those_of_the_measure(name, network):
     known = measure_traits(measure)
     inputs = [
         torch.from_numpy(pdist(r, "sqeuclidean") / 6)
-        if known.takes == "rdm"
-        else inner_products(r, known.center)
+        if known.input == "rdm"
+        else inner_products(r, known.centering)
         for r in reps
     ]
     assert found.tables[0].pairs[0].value == pytest.approx(float(measure(*inputs)), abs=1e-6)
@@ -365,9 +365,9 @@ def test_pairs_that_nobody_measured_are_left_out(tmp_path):
 
 def test_nothing_named_and_nonsense_are_refused(network, tmp_path):
     for settings, says in [
-        ({"draws": 5}, "--n-resamples 5"),
-        ({"draws": -1}, "--n-resamples is -1"),
-        ({"images": 3}, "--images is 3"),
+        ({"n_resamples": 5}, "--n-resamples 5"),
+        ({"n_resamples": -1}, "--n-resamples is -1"),
+        ({"max_stimuli": 3}, "--max-stimuli is 3"),
     ]:
         with pytest.raises(UserError, match=says):
             compare(network, **settings)
@@ -513,7 +513,7 @@ def test_ceilings_and_similarities_of_real_brains(tmp_path):
 def test_copies_give_what_theory_says(name, network, brain):
     spec = QUICK.get(name, name)
     sources = (
-        [network] if measure_traits(MEASURES.find(name)).takes == "kernel" else [network, brain]
+        [network] if measure_traits(MEASURES.find(name)).input == "kernel" else [network, brain]
     )
     for distance in ("mse", "correlation"):
         found = self_check(
@@ -524,7 +524,7 @@ def test_copies_give_what_theory_says(name, network, brain):
         assert all(checks["one", copy].expected is not None for copy in ("identical", "scaled"))
         if name in ("jsd", "skl"):
             assert checks["one", "offset"].expected is None and checks["one", "offset"].found > 0.01
-    if measure_traits(MEASURES.find(name)).takes == "rdm":
+    if measure_traits(MEASURES.find(name)).input == "rdm":
         assert (checks["V1", "offset"].expected is None) == (
             name not in BLIND_TO_AN_OFFSET_OF_DISTANCES
         )
@@ -536,7 +536,7 @@ def test_copies_give_what_theory_says(name, network, brain):
 
 def test_the_self_check_can_fail(network, monkeypatch):
     monkeypatch.setattr(
-        "rdl_cli.commands.compare_rdms.self_check.rotated",
+        "rdl_cli.commands.compare_rdms.self_check.rotate",
         lambda reps, generator: reps * torch.arange(1, reps.shape[1] + 1),
     )
     found = self_check([network], CompareRdmsSettings(measure=["cka"], device="cpu"))

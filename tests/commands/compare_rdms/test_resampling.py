@@ -39,7 +39,7 @@ def blocks():
 
 def compared(name="spearman"):
     measure = MEASURES.find(name)
-    if measure_traits(measure).takes == "rdm":
+    if measure_traits(measure).input == "rdm":
         return ResampledMeasure(measure, torch.from_numpy(rdms()), True)
     reps = [
         torch.randn(N, 5, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
@@ -144,7 +144,7 @@ def test_p_is_small_for_what_is_related_and_not_for_what_is_not(name, sign):
     once = ResampledMeasure(
         measure,
         torch.stack([measure_input(measure, each, mse) for each in reps]),
-        measure_traits(measure).takes == "rdm",
+        measure_traits(measure).input == "rdm",
     )
     ones = [np.array([k]) for k in range(3)]
     p = permutation_p_values(
