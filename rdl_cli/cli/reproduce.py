@@ -1,50 +1,114 @@
-"""`rdl reproduce`: an experiment from nothing to its tables and figures."""
+"""`rdl reproduce`: run a whole experiment, from its recipe to tables and figures."""
 
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rdl_cli.commands.reproduce.reproduce import ExperimentOptions
+
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="run so many runs at once, in processes of this machine [default: one after another]",
+        show_default=False,
+    ),
+]
+Cluster = Annotated[
+    str,
+    typer.Option(
+        metavar="ENGINE",
+        help="run on slurm:partition=NAME,time=2h,... or dask:ADDRESS (docs/cluster.md)",
+        show_default=False,
+    ),
+]
 
 
 def reproduce(
     recipe: Annotated[
         str,
-        typer.Argument(help="a recipe that comes with rdl, or a .toml file", show_default=False),
+        typer.Argument(help="a recipe of rdl (rdl list recipes), or a .toml file"),
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="folder for runs, store and results [default: the recipe's name]"),
+        typer.Option(help="folder for runs, stores and results [default: the recipe's name]"),
     ] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="the same at reduced size")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="run at the recipe's small size")] = False,
     data_root: Annotated[
-        str, typer.Option(help="where data sets lie [default: $RDL_DATA or data]")
+        str, typer.Option(help="folder of the data sets [default: $RDL_DATA or data]")
     ] = "",
     download: Annotated[
-        bool, typer.Option("--download", help="fetch data sets where they are missing")
+        bool, typer.Option("--download", help="download missing data sets")
+    ] = False,
+    workers: Workers = None,
+    cluster: Cluster = "",
+    list_runs: Annotated[
+        bool, typer.Option("--list", help="print one command for each run, and run nothing")
+    ] = False,
+    run: Annotated[
+        str, typer.Option(metavar="NAME", help="do only one run, by its name in --list")
+    ] = "",
+    predictions: Annotated[
+        bool,
+        typer.Option(
+            "--predictions", help="only write results/predictions.npz from the finished runs"
+        ),
     ] = False,
 ) -> None:
-    """Run a whole experiment, or go on with it where it stopped: teacher, store, every method, tables, figures."""
-    from rdl_cli.cli.render.comparison import console, to_csv, to_json, to_rich
+    """Run a whole experiment: teacher, store, every method, tables, figures. Resumes what exists.
+
+    Several commands may work on one folder at once.
+    """
+    from rdl_cli.commands.reproduce.reproduce import (
+        ExperimentOptions,
+        list_run_commands,
+        run_one_job,
+    )
+
+    folder = out or Path(Path(recipe).stem + ("-quick" if quick else ""))
+    options = ExperimentOptions(recipe, folder, quick, data_root, download)
+    if list_runs:
+        sys.stdout.write("".join(f"{command}\n" for command in list_run_commands(options)))
+    elif run:
+        run_one_job(options, run)
+    elif predictions:
+        from rdl_cli.commands.console import log
+        from rdl_cli.commands.reproduce.predictions import write_predictions
+
+        log(f"written: {write_predictions(options.read(), options.out)}")
+    else:
+        _run_all(options, workers, cluster)
+
+
+def _run_all(options: "ExperimentOptions", workers: int | None, cluster: str) -> None:
+    from rdl_cli.cli.render.comparison import to_csv, to_json, to_rich
     from rdl_cli.cli.render.report import render_results, render_trials
+    from rdl_cli.cli.render.tables import console
     from rdl_cli.commands.console import log
-    from rdl_cli.commands.reproduce.reproduce import draw_figures
+    from rdl_cli.commands.reproduce.engines import make_executor
+    from rdl_cli.commands.reproduce.figures import draw_figures
+    from rdl_cli.commands.reproduce.predictions import write_predictions
     from rdl_cli.commands.reproduce.reproduce import reproduce as job
     from rdl_cli.core.files import make_folder, write_text
 
-    place = out or Path(Path(recipe).stem + ("-quick" if quick else ""))
-    done = job(recipe, place, quick, data_root, download)
-    results = place / "results"
+    with make_executor(workers, cluster) as executor:
+        result = job(options, executor)
+    results = options.out / "results"
     make_folder(results)
     texts = {
-        "results.md": render_results(done),
-        "compare.csv": to_csv(done.final),
-        "compare.json": to_json(done.final),
+        "results.md": render_results(result),
+        "compare.csv": to_csv(result.final),
+        "compare.json": to_json(result.final),
+        "compare-best.csv": to_csv(result.best),
     }
-    texts |= {"compare-best.csv": to_csv(done.best)} | (
-        {"tuning.csv": render_trials(done.tried)} if done.tried else {}
-    )
+    if result.tried:
+        texts["tuning.csv"] = render_trials(result.tried)
     for name, text in texts.items():
         write_text(results / name, text)
-    figures = draw_figures(done.recipe, place, results)
-    console().print(to_rich(done.final))
-    log(f"written: {results}/{', '.join([*texts, *(figure.name for figure in figures)])}")
+    figures = draw_figures(result.recipe, options.out, results)
+    predictions = write_predictions(result.recipe, options.out)
+    console().print(to_rich(result.final))
+    names = [*texts, *(figure.name for figure in figures), predictions.name]
+    log(f"written: {results}/{', '.join(names)}")

@@ -1,4 +1,4 @@
-"""The page and the table that `rdl reproduce` leaves beside its figures."""
+"""Render the results of `rdl reproduce`: a Markdown page and the CSV of the tuning runs."""
 
 import csv
 import io
@@ -8,75 +8,84 @@ from typing import Any
 
 from rdl_cli.cli.render.comparison import (
     brain_similarity_to_markdown,
-    format_percent,
     legend,
-    markdown,
     to_list,
     to_markdown,
 )
-from rdl_cli.commands.reproduce.reproduce import ExperimentResult, Trial
+from rdl_cli.cli.render.tables import format_percent, markdown
+from rdl_cli.commands.reproduce.reproduce import ExperimentResult
+from rdl_cli.commands.reproduce.tuning import Trial
 
 
-def render_results(done: ExperimentResult) -> str:
-    """The comparison with the weights of the final epoch, that with those best on validation, and what was tried before."""
-    recipe = done.recipe
+def render_results(result: ExperimentResult) -> str:
+    """Return the page: errors at the final and the best epoch, method pairs, tuning runs."""
+    recipe = result.recipe
     parts = [
         f"# {recipe.title or recipe.name}",
-        f"Errors on {done.final.images:,} test images, with the weights of the final epoch and of the epoch that was best on validation "
-        "images.",
-        to_markdown(done.final, done.best, recipe.paper),
+        f"Errors on {result.final.images:,} test images, with the weights of the final epoch and "
+        "of the epoch with the lowest validation error.",
+        to_markdown(result.final, result.best, recipe.paper),
     ]
-    if done.final.brain_similarities:
-        parts += [
-            "## Brain similarity to the brain (Spearman's correlation of RDMs), after the final epoch",
-            brain_similarity_to_markdown(done.final),
-        ]
-    for found, which in (
-        (done.final, "after the final epoch"),
-        (done.best, "at the epoch that was best on validation images"),
-    ):
-        parts += [f"## Every two methods, {which}", to_list(found)] if found.method_pairs else []
-    if done.final.method_pairs:
-        parts.append(legend(done.final))
-    if done.tried:
-        said = ", ".join(
-            f"{name} = {_format_value(value)}" for name, value in recipe.tuning.items()
+    if recipe.primary:
+        one, other = recipe.primary
+        parts.append(
+            f"Primary comparison, declared in the recipe: {one} − {other}. All others are "
+            "exploratory."
         )
+    if result.final.brain_similarities:
         parts += [
-            "## What was tried, on validation images",
-            "The test images had no say in it: each run is judged by its error on validation images after its last epoch, "
-            "and the setting with the lowest is kept."
-            + (f" Tuning runs had {said}." if said else ""),
-            _table(done.tried),
+            "## Brain similarity (Spearman's correlation of RDMs) after the final epoch",
+            brain_similarity_to_markdown(result.final),
         ]
+    for comparison, epoch in (
+        (result.final, "after the final epoch"),
+        (result.best, "at the epoch with the lowest validation error"),
+    ):
+        if comparison.method_pairs:
+            parts += [f"## Pairs of methods, {epoch}", to_list(comparison)]
+    if result.final.method_pairs:
+        parts.append(legend(result.final))
+    if result.tried:
+        parts += ["## Tuning", _tuning_note(recipe.tuning), _trials_to_markdown(result.tried)]
     return "\n\n".join(parts) + "\n"
 
 
 def render_trials(trials: Sequence[Trial]) -> str:
-    """CSV: a row for each setting that was tried, a column for each option; `validation_error` is a share, not percent."""
+    """Return CSV: one row for each trial, one column for each option.
+
+    `validation_error` is a fraction, not percent.
+    """
     options = list(dict.fromkeys(name for trial in trials for name in trial.settings))
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text, ["method", *options, "validation_error", "chosen"], lineterminator="\n"
-    )
+    columns = ["method", *options, "validation_error", "chosen"]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     for trial in trials:
-        row = {name: _format_value(value) for name, value in trial.settings.items()}
-        writer.writerow(
-            row | {"method": trial.method, "validation_error": trial.error, "chosen": trial.chosen}
-        )
+        row: dict[str, Any] = {k: _format_value(value) for k, value in trial.settings.items()}
+        row |= {"method": trial.method, "validation_error": trial.error, "chosen": trial.chosen}
+        writer.writerow(row)
     return text.getvalue()
 
 
-def _table(trials: Sequence[Trial]) -> str:
-    rows = [["method", "tried", "validation error %", ""]]
+def _tuning_note(tuning: dict[str, Any]) -> str:
+    text = (
+        "The setting with the lowest validation error after the last epoch was chosen. Test images "
+        "were not used."
+    )
+    return text + (f" Tuning runs had {_format_settings(tuning)}." if tuning else "")
+
+
+def _trials_to_markdown(trials: Sequence[Trial]) -> str:
+    rows = [["method", "setting", "validation error %", ""]]
     for trial in trials:
-        settings = ", ".join(
-            f"{name} = {_format_value(value)}" for name, value in trial.settings.items()
-        )
         error = format_percent(trial.error) if isfinite(trial.error) else "diverged"
-        rows.append([trial.method, settings, error, "chosen" if trial.chosen else ""])
+        chosen = "chosen" if trial.chosen else ""
+        rows.append([trial.method, _format_settings(trial.settings), error, chosen])
     return markdown(rows)
+
+
+def _format_settings(settings: dict[str, Any]) -> str:
+    return ", ".join(f"{name} = {_format_value(value)}" for name, value in settings.items())
 
 
 def _format_value(value: Any) -> str:

@@ -1,9 +1,9 @@
-"""What can be known of a recipe before anything is trained: its data, devices and layers are there, and its objectives can use them."""
+"""Check a recipe before training: build its networks and objectives, check its layers."""
 
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -12,15 +12,19 @@ from rdl_cli.commands.export_rdms.existing_layers import has_layer
 from rdl_cli.commands.export_rdms.export_rdms import check_export, plan_layer, write_pairwise
 from rdl_cli.commands.image_data import load_splits
 from rdl_cli.commands.plot.plot_data import LayerSelection
-from rdl_cli.commands.reproduce.recipe import Recipe
+from rdl_cli.commands.reproduce.jobs import Job, recipe_jobs
+from rdl_cli.commands.reproduce.recipe import Recipe, store_path, teacher_path
+from rdl_cli.commands.reproduce.status import is_finished
+from rdl_cli.commands.reproduce.tuning import trial_settings
 from rdl_cli.commands.settings import (
     DataSettings,
     ExportSettings,
     StudentSettings,
     TrainingSettings,
 )
-from rdl_cli.commands.train.plan import TrainingPlan, count_steps
-from rdl_cli.commands.train.targets import build_objectives, parse_layer_matches, teacher_layers
+from rdl_cli.commands.train.layer_matches import parse_layer_matches, teacher_layers
+from rdl_cli.commands.train.setup import count_steps, plan_training
+from rdl_cli.commands.train.targets import build_objectives
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.patterns import select_names
 from rdl_cli.core.seeds import Seeds
@@ -30,143 +34,136 @@ from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.loader import image_digests
 from rdl_cli.networks.factory import InputShape, build_network
 from rdl_cli.networks.hooks import layer_shapes
-from rdl_cli.runs.run import Run
 from rdl_cli.store.store import Stimuli, Store
 from rdl_cli.store.writer import create_store
 from rdl_cli.training.objective import ObjectiveContext
-from rdl_cli.training.targets import StoreTarget, Target
+from rdl_cli.training.targets import StoreTarget
 
-FEW = 8
-"""Pictures in the store that objectives are tried on."""
+N_IMAGES = 8
+"""Images in the random stores on which objectives are built."""
 
 
 class DryNetwork(NamedTuple):
-    """What is known of a network before it is trained: its layers with their shapes, and the pictures that it is to learn from."""
+    """A network before training: its layers with their shapes, and its training images."""
 
     layers: dict[str, tuple[int, ...]]
     split: Split
 
 
 def dry_run(recipe: Recipe, out: Path) -> None:
-    """UserError for a data set, file or device that is not there, a layer that no network has, and what an objective can't work with.
+    """Raise UserError for a missing data set, file, device or layer, and for a wrong objective.
 
-    Objectives are made as in training, from a store of random numbers for a few pictures. Nothing is written below `out`. Where every
-    method is finished already, nothing is needed any more.
+    Objectives are built as in training, from stores of random numbers for a few images. Nothing is
+    written below `out`. A finished experiment needs nothing and is not checked.
     """
-    if all(_finished(out / name, settings) for name, settings in recipe.methods.items()):
+    jobs = recipe_jobs(recipe, out)
+    if all(is_finished(job) for job in jobs.values()):
         return
-    if (out / "results").is_file():
-        raise UserError(
-            f"{out / 'results'} is a file; the tables and figures need a folder there",
-            hint="choose another --out",
-        )
-    known = _networks(recipe)
-    stored: list[str] = []
-    if recipe.store:
-        check_export(recipe.store)
-        resolve_device(recipe.store.device)
-        stored = select_names(recipe.store.layer_names(), list(known["teacher"].layers))
-        _refuse_other_store(recipe.store, stored, out, recipe.methods)
-    for name, settings in recipe.methods.items():
-        for path in (settings.targets, settings.init):
-            if (
-                path
-                and Path(path) not in (out / "store.h5", out / "teacher")
-                and not Path(path).exists()
-            ):
-                raise UserError(
-                    f"[methods.{name}]: there is no {path}",
-                    hint="the recipe's header may say how it is made",
-                )
+    networks = _build_networks(recipe)
+    _check_files(recipe, out)
     with TemporaryDirectory() as folder:
         stores: dict[str, Store] = {}
-        if recipe.store:
-            stores[str(out / "store.h5")] = _make_random_store(
-                recipe.store, stored, known["teacher"], Path(folder) / "store.h5"
+        for section, store in recipe.stores.items():
+            check_export(store.settings)
+            resolve_device(store.settings.device)
+            if store.settings.dataset:
+                load_splits(store.settings)
+            teacher, path = networks[store.teacher], store_path(section, out)
+            layers = select_names(store.settings.layer_names(), list(teacher.layers))
+            _refuse_other_form(store.settings, layers, path, jobs)
+            stores[str(path)] = _write_random_store(
+                store.settings, layers, teacher, Path(folder) / f"{section}.h5"
             )
-        tried = [
-            (name, each)
-            for name, settings in recipe.methods.items()
-            for each in _variants(settings, recipe.tune[name], recipe.tuning)
+        variants = [
+            (method, variant)
+            for method, settings in recipe.methods.items()
+            for variant in _variants(recipe, method, settings)
         ]
-        live = str(out / "teacher")
-        if layers := {
-            match.teacher
-            for _, each in tried
-            if each.targets == live
-            for match in teacher_layers(each)
-        }:
-            there = [layer for layer in known["teacher"].layers if layer in layers]
-            stores[live] = _make_random_store(
-                ExportSettings(), there, known["teacher"], Path(folder) / "live.h5"
-            )
-        for (
-            name,
-            each,
-        ) in tried:  # for a teacher that runs along every view is a picture like any other
-            _check_method(
-                name,
-                replace(each, views="none") if each.targets == live else each,
-                known[name],
-                stores,
-            )
+        for section in recipe.teachers:  # those that run beside their students
+            live = str(teacher_path(section, out))
+            followed = {
+                layer
+                for _, settings in variants
+                if settings.targets == live
+                for layer in _followed_layers(settings)
+            }
+            if followed:
+                layers = [layer for layer in networks[section].layers if layer in followed]
+                stores[live] = _write_random_store(
+                    ExportSettings(), layers, networks[section], Path(folder) / f"{section}.h5"
+                )
+                variants = [
+                    # a live teacher sees every view as the student does
+                    (
+                        method,
+                        replace(settings, views="none") if settings.targets == live else settings,
+                    )
+                    for method, settings in variants
+                ]
+        for method, settings in variants:
+            _check_method(method, settings, networks[method], stores)
     if recipe.figures.layers:
-        drawn = LayerSelection(recipe.figures.layers)
-        for name in recipe.figures.methods or known:
-            drawn.of(list(known[name].layers), out / name)
-        drawn.check()
+        selection = LayerSelection(recipe.figures.layers)
+        for model in recipe.figures.methods or networks:
+            selection.of(list(networks[model].layers), out / model)
+        selection.check()
 
 
-def _networks(recipe: Recipe) -> dict[str, DryNetwork]:
-    """Those of the methods and the teacher, by name. UserError for data, a device or a network that there is not, and too few images."""
+def _build_networks(recipe: Recipe) -> dict[str, DryNetwork]:
+    """Return the networks of methods and teachers by name."""
     splits: dict[tuple, Split] = {}
 
-    def shown(data: DataSettings) -> Split:
-        which = data.dataset, data.data_root, data.image_size
-        if which not in splits:
-            splits[which] = load_splits(data).train
-        return splits[which]
+    def load(data: DataSettings) -> Split:
+        key = data.dataset, data.data_root, data.image_size
+        if key not in splits:
+            splits[key] = load_splits(data).train
+        return splits[key]
 
-    def network(settings: TrainingSettings) -> DryNetwork:
-        split = shown(settings)
+    def build(settings: TrainingSettings) -> DryNetwork:
+        split = load(settings)
         resolve_device(settings.device)
-        TrainingPlan.of(settings, split, Seeds(settings.seed))
-        pictures = InputShape(*split.images.shape[1:])
-        return DryNetwork(
-            layer_shapes(build_network(settings.network, pictures, len(split.classes)), pictures),
-            split,
-        )
+        plan_training(settings, split, Seeds(settings.seed))
+        shape = InputShape(*split.images.shape[1:])
+        network = build_network(settings.network, shape, len(split.classes))
+        return DryNetwork(layer_shapes(network, shape), split)
 
-    if recipe.store and recipe.store.dataset:
-        shown(recipe.store)
-    return {
-        name: network(settings)
-        for name, settings in (recipe.methods | {"teacher": recipe.teacher}).items()
-        if settings
-    }
+    return {name: build(s) for name, s in (*recipe.methods.items(), *recipe.teachers.items())}
 
 
-def _variants(
-    settings: StudentSettings, trials: list[dict[str, Any]] | str, tuning: dict[str, Any]
-) -> list[StudentSettings]:
-    """What training may be asked for: the settings with each of the trials, and where there is a choice the tuning runs."""
-    if isinstance(trials, str) or not trials:
+def _check_files(recipe: Recipe, out: Path) -> None:
+    """Raise UserError if a method names a file that is neither there nor made by the recipe."""
+    made = {store_path(section, out) for section in recipe.stores}
+    made |= {teacher_path(section, out) for section in recipe.teachers}
+    for method, settings in recipe.methods.items():
+        for path in map(Path, filter(None, (settings.targets, settings.init))):
+            if path not in made and not path.exists():
+                raise UserError(
+                    f"[methods.{method}]: there is no {path}",
+                    hint="see the recipe's header for how it is made",
+                )
+
+
+def _variants(recipe: Recipe, method: str, settings: StudentSettings) -> list[StudentSettings]:
+    """Return the settings of the method with each of its trials, and those of its tuning runs."""
+    if recipe.tuned_method(method) != method or not recipe.trials(method):
         return [settings]
-    tried = [replace(settings, **tuning | trial) for trial in trials] if len(trials) > 1 else []
-    return [replace(settings, **trial) for trial in trials] + tried
+    trials = recipe.trials(method)
+    tuning = [trial_settings(recipe, method, trial) for trial in trials] if len(trials) > 1 else []
+    return [replace(settings, **trial) for trial in trials] + tuning
 
 
-def _make_random_store(
+def _write_random_store(
     settings: ExportSettings, layers: list[str], teacher: DryNetwork, path: Path
 ) -> Store:
-    """A store in the form that the recipe's is to have, of random numbers for a few pictures."""
+    """Return a store in the form of the recipe's, of random numbers for a few images."""
     views: Views = VIEWS.make(settings.views)
-    stimuli = Stimuli(image_digests(teacher.split.read(slice(FEW))))
-    draw = Seeds(0)("rehearsal")
+    stimuli = Stimuli(image_digests(teacher.split.read(slice(N_IMAGES))))
+    rng = Seeds(0)("rehearsal")
     specs = [plan_layer(layer, teacher.layers[layer], views, settings) for layer in layers]
-    with create_store(path, stimuli, {}, specs, "rehearsal") as writer:
+    with create_store(path, stimuli, {}, specs, "dry run") as writer:
         for layer in layers:
-            reps = torch.randn(len(stimuli.digests), *teacher.layers[layer], generator=draw).numpy()
+            shape = len(stimuli.digests), *teacher.layers[layer]
+            reps = torch.randn(shape, generator=rng).numpy()
             if settings.as_ == "activations":
                 for view in range(len(views)):
                     writer.write(layer, 0, reps, view)
@@ -176,70 +173,70 @@ def _make_random_store(
 
 
 def _check_method(
-    name: str, settings: StudentSettings, student: DryNetwork, stores: dict[str, Store]
+    method: str, settings: StudentSettings, student: DryNetwork, stores: dict[str, Store]
 ) -> None:
-    """Make the method's objectives; UserError, with the method's name, where that is refused. What others left on disk is not asked."""
+    """Build the method's objectives. A store that the recipe does not make is not read."""
     store = stores.get(settings.targets)
     if settings.targets and not store:
         return
-    few = min(FEW, len(student.split))
-    zeros = torch.zeros(few, dtype=torch.long)
-    calibration = Batch(student.split.read(slice(few)), zeros, torch.arange(few), zeros)
+    n_images = min(N_IMAGES, len(student.split))
+    zeros, ids = torch.zeros(n_images, dtype=torch.long), torch.arange(n_images)
+    calibration = Batch(student.split.read(slice(n_images)), zeros, ids, zeros)
+    n_train = len(student.split)
+    n_labelled = n_train if settings.train_size is None else settings.train_size
+    n_unlabelled = n_train - n_labelled if settings.use_unlabelled else 0
+    epochs, *_ = count_steps(settings, max(n_labelled, n_unlabelled))
     try:
         matches = parse_layer_matches(settings.match)
-        select_names(
-            [match.student for match in matches], list(student.layers), "layer of the student"
+        select_names([m.student for m in matches], list(student.layers), "layer of the student")
+        context = ObjectiveContext(
+            matches,
+            _target(settings, store) if store else None,
+            student.layers,
+            len(student.split.classes),
+            calibration,
+            Seeds(0),
         )
-        target = _target(settings, store) if store else None
-        labelled = len(student.split) if settings.train_size is None else settings.train_size
-        epochs, *_ = count_steps(
-            settings, max(labelled, len(student.split) - labelled if settings.use_unlabelled else 0)
-        )
-        for objective in build_objectives(
-            settings,
-            ObjectiveContext(
-                matches, target, student.layers, len(student.split.classes), calibration, Seeds(0)
-            ),
-        ):
+        for objective in build_objectives(settings, context):
             objective.check(epochs, settings.batch_size)
     except UserError as error:
-        said = str(error).replace(str(store.path), settings.targets) if store else str(error)
-        raise UserError(f"[methods.{name}]: {said}", hint=error.hint) from error
+        fact = str(error).replace(str(store.path), settings.targets) if store else str(error)
+        raise UserError(f"[methods.{method}]: {fact}", hint=error.hint) from error
 
 
-def _target(settings: StudentSettings, store: Store) -> Target:
-    layers = [match.teacher for match in teacher_layers(settings)]
+def _followed_layers(settings: StudentSettings) -> list[str]:
+    return teacher_layers(settings.objective, parse_layer_matches(settings.match))
+
+
+def _target(settings: StudentSettings, store: Store) -> StoreTarget:
+    layers = _followed_layers(settings)
     select_names(layers, list(store.layers), "layer of the teacher")
     views: Views = VIEWS.make(settings.views)
-    return StoreTarget(store, layers, torch.arange(FEW), views.names, torch.device("cpu"))
+    return StoreTarget(store, layers, torch.arange(N_IMAGES), views.names, torch.device("cpu"))
 
 
-def _refuse_other_store(
-    settings: ExportSettings, layers: list[str], out: Path, methods: dict[str, StudentSettings]
+def _refuse_other_form(
+    settings: ExportSettings, layers: list[str], path: Path, jobs: dict[str, Job]
 ) -> None:
-    """UserError where a store would be made anew that students have learned from already."""
-    path = out / "store.h5"
-    held = Store.open(path) if path.is_file() else None
-    views: Views = VIEWS.make(settings.views)
-    other = [
+    """Raise UserError if a store that students have followed would be made in another form."""
+    if not path.is_file():
+        return
+    store, views = Store.open(path), VIEWS.make(settings.views)
+    changed = [
         layer
         for layer in layers
-        if held and layer in held.layers and not has_layer(held, layer, settings, views)
+        if layer in store.layers and not has_layer(store, layer, settings, views)
     ]
-    learned = [
-        name
-        for name, student in methods.items()
-        if student.targets == str(path) and (out / name).exists()
+    students = [
+        job.name
+        for job in jobs.values()
+        if isinstance(job.settings, StudentSettings)
+        and job.settings.targets == str(path)
+        and job.path.exists()
     ]
-    if other and learned:
+    if changed and students:
         raise UserError(
-            f"{path} holds `{other[0]}` in another form than [store] says now, and {learned[0]} learned from it",
-            hint="put [store] back as it was, or choose another --out",
+            f"{path} holds `{changed[0]}` in another form than the recipe, and {students[0]} "
+            "was trained with it",
+            hint="restore the recipe's options of the store, or choose another --out",
         )
-
-
-def _finished(out: Path, settings: TrainingSettings) -> bool:
-    return all(
-        Run(out / f"seed{seed}" if settings.seeds else out).finished
-        for seed in settings.seed_list()
-    )
