@@ -25,6 +25,9 @@ STORE_FORMAT = "rdl-store"
 
 VERSION = 2
 
+SUPERBLOCK = 48
+"""Bytes of HDF5's first block. h5py reads more than there is of a shorter file."""
+
 KINDS = {"activations": "activations", "kernel": "a kernel", "rdm": "RDMs"}
 """Arrays of a layer, and their names in messages."""
 
@@ -104,6 +107,8 @@ def read_index(path: Path) -> StoreIndex:
                     f"{path} is not an HDF5 file",
                     hint="rdl export-rdms and rdl import-rdms make stores",
                 )
+            if file.size < SUPERBLOCK:
+                raise ValueError("it ends within its first block")
             with h5py.File(raw, "r") as hdf5:
                 _check_version(path, hdf5)
                 return _read_groups(file, hdf5)

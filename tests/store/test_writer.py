@@ -45,7 +45,7 @@ def export(path, kill_at=None, kill_within="write", fingerprint="f", size=50, lo
                     writer._file.flush()
                     os.kill(os.getpid(), signal.SIGKILL)
             if start == kill_at and kill_within == "checkpoint":
-                writer._note = lambda key, rows: os.kill(os.getpid(), signal.SIGKILL)
+                writer._record = lambda rows: os.kill(os.getpid(), signal.SIGKILL)
             for i in range(start, start + 5):
                 writer.write_rdm("V1", 0, i * n - i * (i + 1) // 2, rdm[i, i + 1 :])
             writer.checkpoint(start + 5)
@@ -72,7 +72,7 @@ def test_a_killed_export_goes_on_and_ends_in_the_same_bytes(tmp_path, kill_at, r
     assert (
         in_a_process(f"export({str(path)!r}, {kill_at}, {within!r})").returncode == -signal.SIGKILL
     )
-    assert left(tmp_path) == [".killed.h5.partial", ".killed.h5.partial.json"]
+    assert left(tmp_path) == [".killed.h5.rdl-partial", ".killed.h5.rdl-partial.json"]
     export(path, log=(log := []))
     export(whole)
     assert log == [rows]
@@ -118,7 +118,7 @@ def test_a_leftover_of_another_export_is_replaced(tmp_path, other):
 def test_a_spoilt_leftover_is_replaced(tmp_path, spoil):
     path, whole = tmp_path / "t.h5", tmp_path / "whole.h5"
     in_a_process(f"export({str(path)!r}, 10)")
-    spoil(partial(path), tmp_path / ".t.h5.partial.json")
+    spoil(partial(path), tmp_path / ".t.h5.rdl-partial.json")
     export(path, log=(log := []))
     export(whole)
     assert log == [0] and path.read_bytes() == whole.read_bytes()
@@ -249,8 +249,8 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing(small_disk):
         write_empty = w.write_empty
         def meanwhile(*plan):
             write_empty(*plan)
-            (folder / "other").write_bytes(bytes(w.room(folder / "t.h5") - 40_000))
-            w.room = lambda path: 1 << 20
+            (folder / "other").write_bytes(bytes(w.free_bytes(folder / "t.h5") - 40_000))
+            w.free_bytes = lambda path: 1 << 20
         w.write_empty = meanwhile
         try:
             export(folder / "t.h5", size=1000)
@@ -315,10 +315,10 @@ def test_a_value_that_float16_can_not_hold_is_told(tmp_path):
     [
         (lambda w: None, "were never written"),
         (lambda w: w.write("fc", 0, np.ones((2, 3))), "was announced as"),
-        (lambda w: w.write("fc", 1, np.ones((2, 2))), "lie outside"),
-        (lambda w: w.write("fc", 0, np.ones((2, 2)), view=1), "lie outside"),
+        (lambda w: w.write("fc", 1, np.ones((2, 2))), "are outside"),
+        (lambda w: w.write("fc", 0, np.ones((2, 2)), view=1), "are outside"),
         (lambda w: w.write_rdm("V1", 1, 0, np.ones(1)), "there is no 1"),
-        (lambda w: w.write_rdm("V1", 0, 1, np.ones(1)), "lies outside"),
+        (lambda w: w.write_rdm("V1", 0, 1, np.ones(1)), "is outside"),
     ],
 )
 def test_a_broken_promise_is_caught(tmp_path, broken, said):
