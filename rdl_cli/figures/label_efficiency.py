@@ -1,4 +1,4 @@
-"""Error against the number of labelled images: with how few a method gets along."""
+"""Test error over the number of labelled images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,10 @@ LEFT, BELOW, ABOVE = 0.5, 0.62, 0.12
 
 @dataclass(frozen=True, eq=False)
 class Line:
-    """A method's test errors (shares, not percent): for each number of labelled images, ascending, those of its seeds."""
+    """A method's test error rates (not percent) of its seeds, by number of labelled images.
+
+    The numbers are in ascending order.
+    """
 
     name: str
     points: dict[int, np.ndarray]
@@ -31,7 +34,10 @@ class Line:
 
 @apply_style
 def draw_label_efficiency(lines: Sequence[Line]) -> Figure:
-    """Test error over labelled images, both logarithmic: a line through the means over seeds, every single seed a faint point."""
+    """Return a figure of test error over labelled images, both axes logarithmic.
+
+    A line goes through the means over seeds; every seed is a faint point.
+    """
     figure = Figure(figsize=(WIDTH, HEIGHT))
     right = WIDTH - 0.35 - LETTER * max(len(line.name) for line in lines)
     axes = figure.add_axes(
@@ -41,13 +47,13 @@ def draw_label_efficiency(lines: Sequence[Line]) -> Figure:
     format_error_axis(
         axes, np.concatenate([100 * errors for line in lines for errors in line.points.values()])
     )
-    for look, line in zip(line_styles(len(lines)), lines, strict=True):
+    for style, line in zip(line_styles(len(lines)), lines, strict=True):
         for count, errors in line.points.items():
             axes.plot(
                 [count] * len(errors),
                 100 * errors,
-                look.marker,
-                color=look.colour,
+                style.marker,
+                color=style.colour,
                 markersize=2.5,
                 alpha=0.4,
                 markeredgewidth=0,
@@ -56,8 +62,8 @@ def draw_label_efficiency(lines: Sequence[Line]) -> Figure:
         axes.plot(
             list(line.points),
             means,
-            f"{look.marker}-",
-            color=look.colour,
+            f"{style.marker}-",
+            color=style.colour,
             linewidth=1.2,
             markersize=4,
             clip_on=False,

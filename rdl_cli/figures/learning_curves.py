@@ -1,4 +1,4 @@
-"""Error through training, as in Figs. 2 and 5: the mean of each method over its seeds, and the range between them."""
+"""Error through training, as in Figs. 2 and 5: each method's mean over seeds and their range."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ LEFT, BELOW, ABOVE, BETWEEN = 0.5, 0.62, 0.25, 0.3
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """A method's error rates (shares, not percent) after each of its epochs, both (seeds, epochs)."""
+    """A method's error rates (not percent) after each epoch, both (seeds, epochs)."""
 
     name: str
     training: np.ndarray
@@ -34,29 +34,30 @@ class Curve:
 
 @apply_style
 def draw_learning_curves(methods: Sequence[Curve]) -> Figure:
-    """Training error beside validation error, each method named where its validation curve ends, with that value.
+    """Return a figure of training error beside validation error.
 
-    The axis is logarithmic down to the smallest error that occurs, and linear from there to 0. There is no test error here:
-    the test images are read once, after the last epoch.
+    Each method is named where its validation curve ends, with that value. The axis is logarithmic
+    down to the smallest error, and linear from there to 0. There is no test error: test images are
+    read once, after the last epoch.
     """
     figure = Figure(figsize=(WIDTH, HEIGHT))
-    names = [_name(each) for each in methods]
-    wide = (WIDTH - LEFT - BETWEEN - 0.45 - LETTER * max(map(len, names))) / 2
+    names = [_name_with_error(method) for method in methods]
+    width = (WIDTH - LEFT - BETWEEN - 0.45 - LETTER * max(map(len, names))) / 2
     box = {
         "bottom": BELOW / HEIGHT,
         "top": 1 - ABOVE / HEIGHT,
         "left": LEFT / WIDTH,
-        "right": (LEFT + BETWEEN + 2 * wide) / WIDTH,
+        "right": (LEFT + BETWEEN + 2 * width) / WIDTH,
     }
-    grid = figure.add_gridspec(1, 2, wspace=BETWEEN / wide, **box)
+    grid = figure.add_gridspec(1, 2, wspace=BETWEEN / width, **box)
     training = figure.add_subplot(grid[0])
     validation = figure.add_subplot(grid[1], sharey=training)
     validation.tick_params(labelleft=False)
-    values = [100 * part for each in methods for part in (each.training, each.validation)]
+    values = [100 * part for method in methods for part in (method.training, method.validation)]
     format_error_axis(training, np.concatenate([part.ravel() for part in values]))
-    for look, method in zip(line_styles(len(methods)), methods, strict=True):
-        _draw(training, 100 * method.training, look)
-        _draw(validation, 100 * method.validation, look)
+    for style, method in zip(line_styles(len(methods)), methods, strict=True):
+        _draw_curve(training, 100 * method.training, style)
+        _draw_curve(validation, 100 * method.validation, style)
     training.set_title("training, during each epoch", loc="left")
     validation.set_title("validation, after each epoch", loc="left")
     training.set_ylabel("error (%)")
@@ -65,37 +66,38 @@ def draw_learning_curves(methods: Sequence[Curve]) -> Figure:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         axes.set_axisbelow(True)
-    ends = [(each.validation.shape[1], 100 * each.validation[:, -1].mean()) for each in methods]
+    ends = [(m.validation.shape[1], 100 * m.validation[:, -1].mean()) for m in methods]
     label_line_ends(validation, names, ends, gap=LINE / (HEIGHT - BELOW - ABOVE))
-    seeds = max(len(each.validation) for each in methods)
+    seeds = max(len(method.validation) for method in methods)
     if seeds > 1:
-        said = f"Lines: mean of up to {seeds} seeds. Bands: lowest to highest. ±: standard deviation between seeds."
-        figure.text(LEFT / WIDTH, 0.08 / HEIGHT, said, color=GREY)
+        caption = (
+            f"Lines: mean of up to {seeds} seeds. Bands: lowest to highest."
+            " ±: standard deviation between seeds."
+        )
+        figure.text(LEFT / WIDTH, 0.08 / HEIGHT, caption, color=GREY)
     return figure
 
 
-def _draw(axes: Axes, percent: np.ndarray, look: LineStyle) -> None:
+def _draw_curve(axes: Axes, percent: np.ndarray, style: LineStyle) -> None:
     epochs = np.arange(1, percent.shape[1] + 1)
     mean = percent.mean(0)
     if len(percent) > 1:
-        axes.fill_between(
-            epochs, percent.min(0), percent.max(0), color=look.colour, alpha=0.15, linewidth=0
-        )
-    axes.plot(epochs, mean, color=look.colour, linewidth=1.2, solid_capstyle="round")
+        low, high = percent.min(0), percent.max(0)
+        axes.fill_between(epochs, low, high, color=style.colour, alpha=0.15, linewidth=0)
+    axes.plot(epochs, mean, color=style.colour, linewidth=1.2, solid_capstyle="round")
     axes.plot(
         epochs[-1:],
         mean[-1:],
-        look.marker,
-        color=look.colour,
+        style.marker,
+        color=style.colour,
         markersize=4,
         clip_on=False,
         zorder=3,
     )
 
 
-def _name(method: Curve) -> str:
-    """The method with its last validation error in percent."""
+def _name_with_error(method: Curve) -> str:
+    """Return the method's name and its last validation error in percent."""
     last = 100 * method.validation[:, -1]
-    return f"{method.name}  {last.mean():.2f}" + (
-        f" ± {last.std(ddof=1):.2f}" if len(last) > 1 else ""
-    )
+    spread = f" ± {last.std(ddof=1):.2f}" if len(last) > 1 else ""
+    return f"{method.name}  {last.mean():.2f}{spread}"

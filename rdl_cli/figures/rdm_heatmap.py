@@ -1,4 +1,4 @@
-"""RDMs as pictures, sorted by class: a row for each network, a column for each layer, as in Figs. 1 and 3."""
+"""RDM heatmaps sorted by class: a row per network, a column per layer, as in Figs. 1 and 3."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,19 +18,23 @@ from rdl_cli.figures.style import CLASS_COLOURS, GREY, MISSING, apply_style
 Scale = Literal["rank", "panel", "layer"]
 
 WIDTH = 7.0  # inches: two columns of a journal
-SMALLEST, LARGEST = 0.7, 2.4  # a panel's side
-NARROWEST = 3.2
+MIN_SIDE, MAX_SIDE = 0.7, 2.4  # of a panel
+MIN_WIDTH = 3.2
 GAP, NAME, TITLE, BAR = 0.12, 0.3, 0.2, 0.42
 LETTER, LINE = 0.058, 0.12
 STRIP = 0.035
-LEVELS = 64  # of shade: more are not told apart, and make a file a quarter larger
+LEVELS = 64  # of shade: more look the same and make a file a quarter larger
 
 
 @dataclass(frozen=True, eq=False)
 class Panel:
-    """One RDM: `values` (p,) in condensed order, NaN = not measured.
+    """One RDM to draw.
 
-    `classes` (n,) have equal ones side by side, or are empty; `distance` is in words, or empty where it needs none.
+    Args:
+        name: of the layer or region.
+        values: distances (p,) in condensed order; NaN is not measured.
+        classes: of the n stimuli, equal ones side by side; may be empty.
+        distance: in words; empty if it needs none.
     """
 
     name: str
@@ -49,87 +53,69 @@ class Row(NamedTuple):
 @apply_style
 def draw_heatmaps(
     rows: Sequence[Row],
-    before: Panel | None = None,
-    after: Panel | None = None,
+    pixels: Panel | None = None,
+    labels: Panel | None = None,
     scale: Scale = "rank",
-    about: str = "",
+    note: str = "",
 ) -> Figure:
-    """The RDMs of every row, layers from left to right; `before` (pixels) and `after` (labels) stand once, at the sides.
+    """Return a figure of the RDMs of every row, layers from left to right.
 
-    What the shades mean stands below them, and `about` behind that.
+    Dark is near, light is far, grey was not measured. The meaning of the shades is printed below.
 
-    Dark is near, light is far, grey was not measured. `rank` replaces each distance by its rank among those of its RDM, from
-    0 to 1, as is the custom of the field (Nili 2014): it shows order, not size. `panel` draws each RDM from 0 to its largest
-    distance; `layer` from 0 to the largest of its column, so that sizes can be compared between networks.
+    Args:
+        rows: networks and brains with their panels.
+        pixels, labels: RDMs that are drawn once, left and right of the rows.
+        scale: `rank` replaces each distance by its rank within its RDM, from 0 to 1, as is the
+            custom of the field (Nili et al. 2014): it shows order, not size. `panel` draws each RDM
+            from 0 to its largest distance, `layer` from 0 to the largest of its column, so that
+            sizes can be compared between networks.
+        note: printed behind the meaning of the shades.
     """
     columns = max(len(row.panels) for row in rows)
-    beside = [panel for panel in (before, after) if panel]
-    shown = [panel for row in rows for panel in row.panels]
-    ticks = 0.1 + LETTER * max(
-        len(name) for panel in shown + beside for name in (*panel.classes, "")
-    )
-    name = NAME if any(row.name for row in rows) else 0.0
-    fixed = name + ticks + GAP * (columns - 1) + len(beside) * (GAP + ticks) + GAP
-    side = min(max((WIDTH - fixed) / (columns + len(beside)), SMALLEST), LARGEST)
-    alike = len({tuple(panel.name for panel in row.panels) for row in rows}) == 1
+    sides = [panel for panel in (pixels, labels) if panel]
+    panels = [panel for row in rows for panel in row.panels] + sides
+    ticks = 0.1 + LETTER * max(len(name) for panel in panels for name in (*panel.classes, ""))
+    name_width = NAME if any(row.name for row in rows) else 0.0
+    fixed = name_width + ticks + GAP * (columns - 1) + len(sides) * (GAP + ticks) + GAP
+    side = min(max((WIDTH - fixed) / (columns + len(sides)), MIN_SIDE), MAX_SIDE)
+    same_layers = len({tuple(panel.name for panel in row.panels) for row in rows}) == 1
     same_classes = len({row.panels[0].classes for row in rows}) == 1
-    step = side + (GAP if alike else TITLE + 0.06) + (0 if same_classes else ticks)
-    width = max(fixed + side * (columns + len(beside)), NARROWEST)
-    said = fill(". ".join(filter(None, (_said(shown + beside, scale), about))), int(width / LETTER))
-    sheet = _Page(
-        width, TITLE + step * (len(rows) - 1) + side + ticks + BAR + LINE * (1 + said.count("\n"))
-    )
+    step = side + (GAP if same_layers else TITLE + 0.06) + (0 if same_classes else ticks)
+    width = max(fixed + side * (columns + len(sides)), MIN_WIDTH)
+    caption = ". ".join(filter(None, (_describe_shades(panels, scale), note)))
+    caption = fill(caption, int(width / LETTER))
+    lines = 1 + caption.count("\n")
+    page = _Page(width, TITLE + step * (len(rows) - 1) + side + ticks + BAR + LINE * lines)
 
-    highest = {id(panel): _highest(rows, panel, scale) for panel in shown + beside}
+    lightest = {id(panel): _lightest_distance(rows, panel, scale) for panel in panels}
     middle = TITLE + step * (len(rows) - 1) / 2
     x = ticks
-    if before:
-        _draw(
-            sheet.square(x, middle, side),
-            before,
-            before.name,
-            highest[id(before)],
-            left=True,
-            below=True,
-        )
+    if pixels:
+        _draw_panel(page.square(x, middle, side), pixels, pixels.name, lightest[id(pixels)])
         x += side + GAP + ticks
-    x += name
+    x += name_width
     for r, row in enumerate(rows):
         y = TITLE + r * step
-        sheet.write(
-            x - ticks - 0.04,
-            y + side / 2,
-            fill(row.name, max(8, int(side / LETTER))),
-            rotation=90,
-            ha="right",
-            va="center",
-        )
+        name = fill(row.name, max(8, int(side / LETTER)))
+        page.write(x - ticks - 0.04, y + side / 2, name, rotation=90, ha="right", va="center")
         for c, panel in enumerate(row.panels):
-            title = panel.name if r == 0 or not alike else ""
-            below = r == len(rows) - 1 or not same_classes
-            _draw(
-                sheet.square(x + c * (side + GAP), y, side),
+            _draw_panel(
+                page.square(x + c * (side + GAP), y, side),
                 panel,
-                title,
-                highest[id(panel)],
+                panel.name if r == 0 or not same_layers else "",
+                lightest[id(panel)],
                 left=c == 0,
-                below=below,
+                below=r == len(rows) - 1 or not same_classes,
             )
-    if after:
-        _draw(
-            sheet.square(x + columns * (side + GAP) + ticks, middle, side),
-            after,
-            after.name,
-            highest[id(after)],
-            left=True,
-            below=True,
-        )
-    _bar(sheet, said)
-    return sheet.figure
+    if labels:
+        right = x + columns * (side + GAP) + ticks
+        _draw_panel(page.square(right, middle, side), labels, labels.name, lightest[id(labels)])
+    _draw_colour_bar(page, caption)
+    return page.figure
 
 
 class _Page:
-    """A figure on which things are placed in inches from its upper left corner."""
+    """A figure whose parts are placed in inches from its upper left corner."""
 
     def __init__(self, width: float, height: float):
         self.width, self.height = width, height
@@ -139,56 +125,58 @@ class _Page:
         return self.box(x, y, side, side)
 
     def box(self, x: float, y: float, width: float, height: float) -> Axes:
+        bottom = 1 - (y + height) / self.height
         return self.figure.add_axes(
-            (
-                x / self.width,
-                1 - (y + height) / self.height,
-                width / self.width,
-                height / self.height,
-            )
+            (x / self.width, bottom, width / self.width, height / self.height)
         )
 
-    def write(self, x: float, y: float, text: str, **how: Any) -> None:
-        self.figure.text(x / self.width, 1 - y / self.height, text, **how)
+    def write(self, x: float, y: float, text: str, **options: Any) -> None:
+        self.figure.text(x / self.width, 1 - y / self.height, text, **options)
 
 
-def to_shades(values: np.ndarray, highest: float | None = None) -> np.ndarray:
-    """Distances (p,) as shades from 0 to 1: of 0 (or the lowest, where some are negative) to the highest, or by rank where that is None.
+def to_shades(values: np.ndarray, lightest: float | None = None) -> np.ndarray:
+    """Return distances (p,) as shades from 0 to 1.
 
-    Equal distances have equal ranks.
+    Args:
+        values: distances; NaN stays NaN.
+        lightest: the distance of shade 1; shade 0 is distance 0, or the lowest if some are
+            negative. None gives ranks; equal distances have equal ranks.
     """
-    if highest is None:
+    if lightest is None:
         values = rankdata(values, nan_policy="omit")
         low, high = np.nanmin(values, initial=np.inf), np.nanmax(values, initial=-np.inf)
     else:
-        low, high = min(0.0, np.nanmin(values, initial=0.0)), highest
+        low, high = min(0.0, np.nanmin(values, initial=0.0)), lightest
     return (values - low) / (high - low) if high > low else np.where(np.isnan(values), np.nan, 0.0)
 
 
-def _highest(rows: Sequence[Row], panel: Panel, scale: Scale) -> float | None:
-    """The distance that is drawn lightest in a panel; None where ranks are drawn."""
+def _lightest_distance(rows: Sequence[Row], panel: Panel, scale: Scale) -> float | None:
+    """Return the distance drawn lightest in a panel; None if ranks are drawn."""
     if scale == "rank":
         return None
-    columns = [
-        [row.panels[c] for row in rows if c < len(row.panels)]
-        for c in range(max(len(row.panels) for row in rows))
-    ]
-    sharing = (
-        next((column for column in columns if any(each is panel for each in column)), [panel])
-        if scale == "layer"
-        else [panel]
-    )
-    return float(np.nanmax(np.concatenate([each.values for each in sharing]), initial=0.0))
+    shared = [panel]
+    if scale == "layer":
+        for c in range(max(len(row.panels) for row in rows)):
+            column = [row.panels[c] for row in rows if c < len(row.panels)]
+            if any(other is panel for other in column):
+                shared = column
+                break
+    return float(np.nanmax(np.concatenate([other.values for other in shared]), initial=0.0))
 
 
-def _draw(
-    axes: Axes, panel: Panel, title: str, highest: float | None, left: bool, below: bool
+def _draw_panel(
+    axes: Axes,
+    panel: Panel,
+    title: str,
+    lightest: float | None,
+    left: bool = True,
+    below: bool = True,
 ) -> None:
-    square = squareform(to_shades(panel.values, highest), checks=False)
+    """Draw an RDM, with a strip of class colours at its left and below it."""
+    square = squareform(to_shades(panel.values, lightest), checks=False)
     colours = matplotlib.colormaps["viridis"].resampled(LEVELS).with_extremes(bad=MISSING)
-    axes.imshow(
-        square, cmap=colours, vmin=0, vmax=1, interpolation="none", aspect="auto"
-    )  # a pixel a distance in every file
+    # a pixel for each distance in every file
+    axes.imshow(square, cmap=colours, vmin=0, vmax=1, interpolation="none", aspect="auto")
     axes.set_title(title, pad=3)
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0, pad=2 + 72 * STRIP)
@@ -200,48 +188,42 @@ def _draw(
     inches = axes.get_position().height * axes.figure.get_figheight()  # type: ignore[union-attr]
     names = [name for name, _ in groups] if inches / len(groups) >= LINE * 0.75 else []
     middles = ((ends[1:] + ends[:-1]) / 2)[: len(names)]
-    away, thick = 0.02 / inches, STRIP / inches
+    offset, thickness = 0.02 / inches, STRIP / inches
     for i, (start, stop) in enumerate(pairwise(ends)):
-        look: dict[str, Any] = {
+        style: dict[str, Any] = {
             "color": CLASS_COLOURS[i % len(CLASS_COLOURS)],
             "clip_on": False,
             "linewidth": 0,
         }
         if left:
-            axes.axhspan(start, stop, -away - thick, -away, **look)
+            axes.axhspan(start, stop, -offset - thickness, -offset, **style)
         if below:
-            axes.axvspan(start, stop, -away - thick, -away, **look)
+            axes.axvspan(start, stop, -offset - thickness, -offset, **style)
     if left:
         axes.set_yticks(middles, names)
     if below:
         axes.set_xticks(middles, names, rotation=90 if max(map(len, names), default=0) > 2 else 0)
 
 
-def _bar(sheet: _Page, text: str) -> None:
-    length = min(2.6, sheet.width - 1)
-    axes = sheet.box(
-        (sheet.width - length) / 2,
-        sheet.height - BAR - LINE * (1 + text.count("\n")) + 0.14,
-        length,
-        0.08,
-    )
+def _draw_colour_bar(page: _Page, caption: str) -> None:
+    length = min(2.6, page.width - 1)
+    y = page.height - BAR - LINE * (1 + caption.count("\n")) + 0.14
+    axes = page.box((page.width - length) / 2, y, length, 0.08)
     axes.imshow(np.linspace(0, 1, 256)[None], cmap="viridis", aspect="auto", extent=(0, 1, 0, 1))
     axes.spines[:].set_visible(False)
     axes.set(xticks=[0, 1], yticks=[])
     axes.set_xticklabels(["0, near", "1, far"])
     axes.tick_params(length=0)
-    axes.set_xlabel(text, labelpad=1, color=GREY)
+    axes.set_xlabel(caption, labelpad=1, color=GREY)
 
 
-def _said(panels: Sequence[Panel], scale: Scale) -> str:
-    """What the shades mean."""
-    names = list(dict.fromkeys(panel.distance for panel in panels if panel.distance))
-    what = " or ".join(names)
-    how = {
-        "rank": f"rank of the {what} within each RDM",
-        "panel": f"{what} ÷ the largest of its RDM",
-        "layer": f"{what} ÷ the largest of its column",
+def _describe_shades(panels: Sequence[Panel], scale: Scale) -> str:
+    """Return the meaning of the shades."""
+    names = " or ".join(dict.fromkeys(panel.distance for panel in panels if panel.distance))
+    meaning = {
+        "rank": f"rank of the {names} within each RDM",
+        "panel": f"{names} ÷ the largest of its RDM",
+        "layer": f"{names} ÷ the largest of its column",
     }[scale]
-    return how + (
-        "; grey: not measured" if any(np.isnan(panel.values).any() for panel in panels) else ""
-    )
+    gaps = any(np.isnan(panel.values).any() for panel in panels)
+    return meaning + ("; grey: not measured" if gaps else "")

@@ -1,4 +1,4 @@
-"""How every figure looks: type for print, colours that differ in lightness too, and a marker for each."""
+"""The style of all figures: fonts for print, colours that differ in lightness too, markers."""
 
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -14,11 +14,11 @@ from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LETTER, LINE = 0.062, 0.13  # inches, of a name beside a curve
+LETTER, LINE = 0.062, 0.13  # inches of a name beside a curve
 TEXT, GREY, MISSING = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 
 STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",  # comes with matplotlib, so a figure is the same on every machine
+    "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
     "font.size": 7.5,
     "axes.labelsize": 7.5,
     "axes.titlesize": 8,
@@ -43,7 +43,9 @@ STYLE: dict[Any, Any] = {
 }
 
 COLOURS = ("#000000", "#d55e00", "#332288", "#56b4e9", "#009e73", "#e8b100", "#9b2f76", "#999999")
-"""Lightness (CIE L*) 0, 54, 22, 70, 58, 75, 38, 63: apart for every kind of colour vision, and on a grey printer."""
+"""Lightness (CIE L*) 0, 54, 22, 70, 58, 75, 38, 63.
+
+They differ for every kind of colour vision, and on a grey printer."""
 
 MARKERS = ("o", "s", "D", "^", "v", "p", "h", "P")
 
@@ -60,65 +62,70 @@ CLASS_COLOURS = (
     "#cc6677",
     "#dddddd",
 )
-"""Tol's muted scheme in an order that alternates between dark and light, so that neighbours differ on a grey printer as well."""
+"""Tol's muted scheme, alternating dark and light: neighbours differ on a grey printer too."""
 
 
 class LineStyle(NamedTuple):
+    """The colour and marker of one method."""
+
     colour: str
     marker: str
 
     @property
-    def on_it(self) -> str:
-        """The colour of writing on this one."""
+    def text_colour(self) -> str:
+        """Return the colour of text on this one."""
         return "black" if luminance(self.colour) > 0.3 else "white"
 
 
 def line_styles(count: int) -> list[LineStyle]:
-    """So many looks; from the ninth on a colour comes again, with another marker."""
-    turned = [MARKERS[(i + i // len(COLOURS)) % len(MARKERS)] for i in range(count)]
+    """Return styles; from the ninth on a colour is used again, with another marker."""
+    markers = [MARKERS[(i + i // len(COLOURS)) % len(MARKERS)] for i in range(count)]
     return [
         LineStyle(colour, marker)
-        for colour, marker in zip(islice(cycle(COLOURS), count), turned, strict=True)
+        for colour, marker in zip(islice(cycle(COLOURS), count), markers, strict=True)
     ]
 
 
 def luminance(colour: str) -> float:
-    """Relative luminance, 0 (black) to 1 (white), of an sRGB colour (IEC 61966-2-1)."""
+    """Return the relative luminance of an sRGB colour, 0 (black) to 1 (white); IEC 61966-2-1."""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in to_rgb(colour)]
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def apply_style(make: Callable[P, T]) -> Callable[P, T]:
-    """A figure's function, run under `STYLE`; a user's own settings come back afterwards."""
+def apply_style(draw: Callable[P, T]) -> Callable[P, T]:
+    """Return the function, run under `STYLE`; a user's own settings are restored afterwards."""
 
-    @wraps(make)
-    def made(*args: P.args, **kwargs: P.kwargs) -> T:
+    @wraps(draw)
+    def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> T:
         with matplotlib.rc_context(STYLE):
-            return make(*args, **kwargs)
+            return draw(*args, **kwargs)
 
-    return made
+    return draw_in_style
 
 
-def spread_labels(wanted: Sequence[float], gap: float) -> list[float]:
-    """Places as near as can be to those wanted, in their order, at least `gap` from each other: for labels beside curves."""
-    order = sorted(range(len(wanted)), key=wanted.__getitem__)
-    blocks: list[tuple[float, list[int]]] = []  # centre, members
+def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
+    """Return positions at least `gap` apart, in the same order and as near as possible.
+
+    For labels beside curves.
+    """
+    order = sorted(range(len(positions)), key=positions.__getitem__)
+    blocks: list[tuple[float, list[int]]] = []  # center, members
     for i in order:
-        centre, members = wanted[i], [i]
-        while blocks and centre - blocks[-1][0] < gap * (len(members) + len(blocks[-1][1])) / 2:
+        center, members = positions[i], [i]
+        while blocks and center - blocks[-1][0] < gap * (len(members) + len(blocks[-1][1])) / 2:
             before, others = blocks.pop()
             members = others + members
-            centre = (before * len(others) + centre * (len(members) - len(others))) / len(members)
-        blocks.append((centre, members))
-    found = [0.0] * len(wanted)
-    for centre, members in blocks:
-        for place, i in enumerate(members):
-            found[i] = centre + gap * (place - (len(members) - 1) / 2)
-    return found
+            center = (before * len(others) + center * (len(members) - len(others))) / len(members)
+        blocks.append((center, members))
+    spread = [0.0] * len(positions)
+    for center, members in blocks:
+        for rank, i in enumerate(members):
+            spread[i] = center + gap * (rank - (len(members) - 1) / 2)
+    return spread
 
 
 def format_error_axis(axes: Axes, percent: np.ndarray) -> None:
-    """Errors from bottom to top: logarithmic down to the smallest that occurs, and linear from there to 0."""
+    """Make an axis of errors logarithmic down to the smallest one, and linear from there to 0."""
     least = float(percent[percent > 0].min(initial=100))
     axes.set_yscale("symlog", linthresh=least, linscale=0.5)
     axes.set_ylim(0 if (percent <= 0).any() else least * 0.8, percent.max(initial=1) * 1.15)
@@ -130,14 +137,14 @@ def format_error_axis(axes: Axes, percent: np.ndarray) -> None:
 def label_line_ends(
     axes: Axes, names: Sequence[str], ends: Sequence[tuple[float, float]], gap: float
 ) -> None:
-    """The names beside the ends of their curves, moved apart where these end together, each with a dotted line to its own."""
+    """Write the names beside the ends of their curves, spread, with a dotted line to each end."""
     heights = axes.transAxes.inverted().transform(axes.transData.transform(ends))[:, 1]
-    for look, name, end, height in zip(
+    for style, name, end, height in zip(
         line_styles(len(names)), names, ends, spread_labels(heights.tolist(), gap), strict=True
     ):
         line = {
             "arrowstyle": "-",
-            "color": look.colour,
+            "color": style.colour,
             "linewidth": 0.8,
             "linestyle": ":",
             "shrinkA": 1,

@@ -1,4 +1,4 @@
-"""What every figure owes: nothing written on it is cut off, and nothing is written over something else."""
+"""The promise of every figure: no text is cut off or written over another."""
 
 from itertools import combinations
 
@@ -8,7 +8,7 @@ from matplotlib.text import Text
 
 
 def texts(figure: Figure) -> list[Text]:
-    """What can be read; an axis also keeps the labels of ticks beyond its ends, which are not drawn."""
+    """Return the visible texts, without the labels of ticks beyond the ends of an axis."""
     beyond = set()
     for axes in figure.axes:
         for axis in (axes.xaxis, axes.yaxis):
@@ -29,7 +29,7 @@ def texts(figure: Figure) -> list[Text]:
 @pytest.fixture
 def legible():
     def check(figure: Figure, apart: bool = True) -> list[str]:
-        """The words on the figure; `apart` says that no two may touch."""
+        """Return the words on the figure; with `apart` no two may touch."""
         figure.draw_without_rendering()
         shown = texts(figure)
         boxes = [
@@ -46,9 +46,7 @@ def legible():
             assert text.get_fontsize() >= 5, f"`{text.get_text()}` is too small to read"
         if apart:
             for (one, a), (other, b) in combinations(zip(shown, boxes, strict=True), 2):
-                assert not a.overlaps(b), (
-                    f"`{one.get_text()}` and `{other.get_text()}` lie on each other"
-                )
+                assert not a.overlaps(b), f"`{one.get_text()}` and `{other.get_text()}` overlap"
         return [text.get_text() for text in shown]
 
     return check

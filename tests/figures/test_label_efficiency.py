@@ -11,21 +11,21 @@ BASELINE = Line(
 )
 
 
-def test_the_line_goes_through_the_means_and_every_seed_is_a_point():
+def test_draw_label_efficiency_shows_means_and_every_seed():
     axes = draw_label_efficiency([RDL]).axes[0]
     *points, line = axes.lines
     assert line.get_xdata() == pytest.approx([100, 1000]) and line.get_ydata() == pytest.approx(
         [4, 2]
     )
-    assert sorted(float(y) for each in points for y in each.get_ydata()) == pytest.approx(
+    assert sorted(float(y) for dots in points for y in dots.get_ydata()) == pytest.approx(
         [2, 2, 3, 5]
     )
 
 
-def test_methods_are_named_and_the_axis_shows_the_numbers_that_were_tried(legible):
+def test_draw_label_efficiency_names_methods_and_numbers_of_labels(legible):
     words = legible(draw_label_efficiency([RDL, BASELINE]))
     assert {"rdl", "baseline", "100", "1,000", "50,000", "test error (%)"} <= set(words)
 
 
-def test_no_error_has_its_place_and_one_number_of_labels_is_enough(legible):
+def test_draw_label_efficiency_takes_no_error_and_one_number_of_labels(legible):
     legible(draw_label_efficiency([Line("kd", {100: np.array([0.0, 0.0])})]))

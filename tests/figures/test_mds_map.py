@@ -21,7 +21,7 @@ def track(
     return LayerPath(name, layers, course + RNG.normal(0, 0.02, (seeds, len(layers), 2)))
 
 
-def test_a_path_goes_through_the_layers_and_each_has_its_number(legible):
+def test_draw_mds_map_shows_paths_and_numbers_of_layers(legible):
     one = track("RDL")
     figure = draw_mds_map([one], LANDMARKS, "1 − r")
     (axes,) = figure.axes
@@ -36,22 +36,22 @@ def test_a_path_goes_through_the_layers_and_each_has_its_number(legible):
     )
 
 
-def test_seeds_are_faint_and_their_mean_is_marked(legible):
+def test_draw_mds_map_shows_faint_seeds_and_their_mean(legible):
     one = track("RDL", seeds=3)
-    figure = draw_mds_map([one, track("Baseline")], LANDMARKS, "said")
+    figure = draw_mds_map([one, track("Baseline")], LANDMARKS, "caption")
     lines = figure.axes[0].lines
     faint = [line for line in lines if line.get_alpha()]
     assert np.stack([line.get_xydata() for line in faint]) == pytest.approx(one.points)
     assert lines[2 + len(faint)].get_xydata() == pytest.approx(one.points.mean(0))
     assert all(same_color(line.get_color(), line_styles(1)[0].colour) for line in faint)
-    assert "said. Faint: single seeds" in legible(figure, apart=False)
+    assert "caption. Faint: single seeds" in legible(figure, apart=False)
 
 
 @pytest.mark.parametrize("stretch", [(1, 1), (1, 0.01), (0.01, 1), (1e-3, 1e-3), (40, 90)])
-def test_both_directions_have_one_scale_and_the_bar_measures_it(stretch, legible):
-    made = track("RDL")
+def test_draw_mds_map_has_one_scale_and_its_bar(stretch, legible):
+    path = track("RDL")
     marks = {name: point * stretch for name, point in LANDMARKS.items()}
-    figure = draw_mds_map([LayerPath("RDL", made.layers, made.points * stretch)], marks, "1 − r")
+    figure = draw_mds_map([LayerPath("RDL", path.layers, path.points * stretch)], marks, "1 − r")
     words = legible(figure, apart=False)
     (axes,) = figure.axes
     (x0, y0), (x1, y1), (x2, y2) = axes.transData.transform([(0, 0), (1, 0), (0, 1)]) / figure.dpi
@@ -62,7 +62,7 @@ def test_both_directions_have_one_scale_and_the_bar_measures_it(stretch, legible
     assert inches == pytest.approx(length * (x1 - x0)) and 0.2 < inches <= 0.81
 
 
-def test_networks_with_other_layers_share_the_key(legible):
+def test_draw_mds_map_has_one_key_for_all_layers(legible):
     words = legible(
         draw_mds_map([track("net"), track("resnet", ("fc", "layer4"))], LANDMARKS, ""), apart=False
     )
@@ -75,7 +75,7 @@ def test_networks_with_other_layers_share_the_key(legible):
     assert words.count("3") == 2 and words.count("4") == 1
 
 
-def test_ten_networks_and_points_in_one_place(legible):
+def test_draw_mds_map_takes_ten_networks_and_points_in_one_place(legible):
     legible(
         draw_mds_map([track(f"Method {k}", seeds=2) for k in range(10)], LANDMARKS, "word " * 40),
         apart=False,

@@ -1,4 +1,4 @@
-"""RDMs as pictures: the shades are the distances, and every RDM stands where its row and column say."""
+"""Heatmaps: the shades are the distances, and every RDM is in its row and column."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def panel(
 
 
 def pictures(figure) -> dict[str, np.ndarray]:
-    """What is drawn in each panel, by title; the colour bar is not among them."""
+    """What is drawn in one panel, by title; the colour bar is not among them."""
     drawn = [axes for axes in figure.axes if axes.images and axes.get_xlabel() == ""]
     return {
         axes.get_title() or str(k): np.ma.filled(axes.images[0].get_array(), np.nan)
@@ -32,7 +32,7 @@ def pictures(figure) -> dict[str, np.ndarray]:
     }
 
 
-def test_ranks_run_from_0_to_1_and_keep_ties():
+def test_to_shades_ranks_from_0_to_1_and_keeps_ties():
     values = np.array([3.0, 1, 1, 7, 5, 5])
     assert to_shades(values) == pytest.approx(np.array([1.5, 0, 0, 4.5, 3, 3]) / 4.5)
     many = RNG.gamma(2, size=190)
@@ -40,26 +40,26 @@ def test_ranks_run_from_0_to_1_and_keep_ties():
     assert to_shades(np.exp(many)) == pytest.approx(to_shades(many))
 
 
-def test_shades_of_sizes_are_shares_of_the_largest():
-    assert to_shades(np.array([0.0, 1, 4]), highest=4.0) == pytest.approx([0, 0.25, 1])
-    assert to_shades(np.array([2.0, 1, 4]), highest=8.0) == pytest.approx([0.25, 0.125, 0.5])
-    assert to_shades(np.array([-1.0, 0, 3]), highest=3.0) == pytest.approx(
+def test_to_shades_divides_by_the_largest():
+    assert to_shades(np.array([0.0, 1, 4]), lightest=4.0) == pytest.approx([0, 0.25, 1])
+    assert to_shades(np.array([2.0, 1, 4]), lightest=8.0) == pytest.approx([0.25, 0.125, 0.5])
+    assert to_shades(np.array([-1.0, 0, 3]), lightest=3.0) == pytest.approx(
         [0, 0.25, 1]
     )  # crossnobis distances may be negative
 
 
-@pytest.mark.parametrize("highest", [None, 2.0])
-def test_what_was_not_measured_has_no_shade(highest):
-    found = to_shades(np.array([1.0, np.nan, 2.0, 1.5, np.nan, 0.5]), highest)
+@pytest.mark.parametrize("lightest", [None, 2.0])
+def test_to_shades_keeps_nan(lightest):
+    shades = to_shades(np.array([1.0, np.nan, 2.0, 1.5, np.nan, 0.5]), lightest)
     assert (
-        np.isnan(found[[1, 4]]).all()
-        and np.isfinite(found[[0, 2, 3, 5]]).all()
-        and np.nanmax(found) == 1
+        np.isnan(shades[[1, 4]]).all()
+        and np.isfinite(shades[[0, 2, 3, 5]]).all()
+        and np.nanmax(shades) == 1
     )
 
 
 @pytest.mark.parametrize("values", [np.zeros(6), np.full(6, np.nan), np.full(6, 3.0)])
-def test_rdms_that_say_nothing_are_drawn(values):
+def test_draw_heatmaps_takes_constant_rdms(values):
     measured = np.where(np.isnan(squareform(values, checks=False)), np.nan, 0)
     largest = (
         np.where(measured + np.eye(4) == 0, 1.0, 0) if values[0] == 3 else measured
@@ -71,20 +71,20 @@ def test_rdms_that_say_nothing_are_drawn(values):
         np.testing.assert_array_equal(shades, expected)
 
 
-def test_every_rdm_stands_in_its_place(legible):
+def test_draw_heatmaps_puts_every_rdm_in_its_place(legible):
     layers = [panel("pool1"), panel("fc")]
-    before, after = panel("pixels"), panel("labels")
-    figure = draw_heatmaps([Row("RDL", tuple(layers))], before, after)
+    pixels, labels = panel("pixels"), panel("labels")
+    figure = draw_heatmaps([Row("RDL", tuple(layers))], pixels, labels)
     drawn = pictures(figure)
-    for each in (*layers, before, after):
-        assert drawn[each.name] == pytest.approx(squareform(to_shades(each.values), checks=False))
+    for one in (*layers, pixels, labels):
+        assert drawn[one.name] == pytest.approx(squareform(to_shades(one.values), checks=False))
     left = {axes.get_title(): axes.get_position().x0 for axes in figure.axes}
     assert left["pixels"] < left["pool1"] < left["fc"] < left["labels"]
     words = legible(figure)
     assert "rank of the Euclidean distance within each RDM" in words
 
 
-def test_rows_are_networks_and_a_scale_by_layer_is_shared_by_them(legible):
+def test_draw_heatmaps_scales_layers_over_networks(legible):
     small, large = (pdist(RNG.normal(size=(30, 3))) * size for size in (1, 10))
     rows = [Row("Baseline", (panel("fc", values=small),)), Row("RDL", (panel("fc", values=large),))]
     above, below = pictures(draw_heatmaps(rows, scale="layer")).values()
@@ -105,19 +105,19 @@ def test_rows_are_networks_and_a_scale_by_layer_is_shared_by_them(legible):
         ((), 2, 2, True),
     ],
 )
-def test_nothing_is_cut_off_or_written_over(classes, rows, columns, beside, legible):
+def test_draw_heatmaps_cuts_nothing_off(classes, rows, columns, beside, legible):
     sides = (panel("pixels", classes), panel("labels", classes)) if beside else ()
-    made = [
+    grid = [
         Row(
             f"Method {r}" if rows > 1 else "",
             tuple(panel(f"layer{c}", classes) for c in range(columns)),
         )
         for r in range(rows)
     ]
-    legible(draw_heatmaps(made, *sides))
+    legible(draw_heatmaps(grid, *sides))
 
 
-def test_classes_are_named_in_the_middle_of_their_blocks(legible):
+def test_draw_heatmaps_names_classes_beside_their_blocks(legible):
     figure = draw_heatmaps([Row("", (panel("IT", OBJECTS),))])
     axes = figure.axes[0]
     assert [tick.get_text() for tick in axes.get_yticklabels()] == [
@@ -128,12 +128,12 @@ def test_classes_are_named_in_the_middle_of_their_blocks(legible):
     assert list(axes.get_yticks()) == list(axes.get_xticks()) == [1.5, 5.5, 9.5]
 
 
-def test_a_hundred_classes_are_not_named():
+def test_draw_heatmaps_names_no_hundred_classes():
     classes = tuple(f"class {k}" for k in range(100) for _ in range(2))
     assert not len(draw_heatmaps([Row("", (panel("fc", classes),))]).axes[0].get_yticks())
 
 
-def test_rows_of_other_layers_and_classes_say_theirs(legible):
+def test_draw_heatmaps_names_layers_and_classes_of_each_row(legible):
     words = legible(
         draw_heatmaps(
             [Row("brain", (panel("IT", OBJECTS),)), Row("network", (panel("fc"), panel("logits")))]
@@ -142,7 +142,7 @@ def test_rows_of_other_layers_and_classes_say_theirs(legible):
     assert {"IT", "fc", "logits", "bird", "9"} <= set(words) and words.count("bird") == 2
 
 
-def test_missing_distances_are_grey_and_said(legible):
+def test_draw_heatmaps_shows_missing_distances_in_grey(legible):
     values = pdist(RNG.normal(size=(30, 2)))
     values[3] = np.nan
     figure = draw_heatmaps([Row("", (panel("IT", values=values),))])

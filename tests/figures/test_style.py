@@ -1,4 +1,4 @@
-"""Looks that stay apart without colour, and labels that stay apart beside curves."""
+"""Styles differ without colour, and labels beside curves do not overlap."""
 
 from itertools import combinations, pairwise
 
@@ -47,36 +47,36 @@ def test_colours_differ_on_a_grey_printer():
     )
 
 
-def test_no_two_looks_are_the_same():
+def test_line_styles_differ():
     many = line_styles(len(COLOURS) * len(MARKERS))
     assert len(set(many)) == len(many)
     assert (
-        len({look.marker for look in line_styles(8)})
-        == len({look.colour for look in line_styles(8)})
+        len({style.marker for style in line_styles(8)})
+        == len({style.colour for style in line_styles(8)})
         == 8
     )
 
 
-@pytest.mark.parametrize("look", line_styles(8))
-def test_writing_on_a_look_can_be_read(look):
+@pytest.mark.parametrize("style", line_styles(8))
+def test_line_styles_have_a_readable_text_colour(style):
     """Contrast as WCAG defines it, at least 3:1 as for large type."""
-    pair = sorted([luminance(look.colour), luminance(look.on_it)])
+    pair = sorted([luminance(style.colour), luminance(style.text_colour)])
     assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 3
 
 
 @settings(deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=8), st.floats(0.01, 0.3))
-def test_labels_move_apart_and_no_further_than_needed(wanted, gap):
-    found = spread_labels(wanted, gap)
-    order = np.argsort(wanted, kind="stable")
-    steps = np.diff(np.array(found)[order])
+def test_spread_labels_moves_no_further_than_needed(positions, gap):
+    spread = spread_labels(positions, gap)
+    order = np.argsort(positions, kind="stable")
+    steps = np.diff(np.array(spread)[order])
     assert (steps >= gap - 1e-9).all()
-    assert sum(found) == pytest.approx(sum(wanted))
-    if (np.diff(np.sort(wanted)) >= gap).all():
-        assert found == pytest.approx(wanted)
+    assert sum(spread) == pytest.approx(sum(positions))
+    if (np.diff(np.sort(positions)) >= gap).all():
+        assert spread == pytest.approx(positions)
 
 
-def test_a_styled_figure_leaves_the_settings_as_they_were():
+def test_apply_style_restores_the_settings():
     before = dict(matplotlib.rcParams)
     size = apply_style(lambda: Figure().text(0, 0, "x").get_fontsize())()
     assert (
