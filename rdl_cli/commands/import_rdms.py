@@ -20,11 +20,10 @@ from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, provenance
 from rdl_cli.datasets.image_files import find_images as pictures_in
 from rdl_cli.datasets.loader import image_digests
-from rdl_cli.io.categories import CategoryTable, read_categories
 from rdl_cli.io.file_types import read_text
 from rdl_cli.io.read import RESPONSE_DISTANCE_TEXTS, read_rdms
 from rdl_cli.io.responses import read_responses
-from rdl_cli.io.stimuli import StimulusSet, read_mat_stimuli
+from rdl_cli.io.stimuli import CategoryTable, StimulusSet, read_categories, read_mat_stimuli
 from rdl_cli.io.write import WRITERS, write_rdms
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.rdms import RDMs
@@ -193,7 +192,7 @@ def add_categories(bound: BoundRdms, categories: CategoryTable) -> BoundRdms:
     """The stimuli with these categories, by name or else in their order. UserError where one has none, or numbers disagree."""
     names = bound.stimuli.names
     assert names is not None, "what is bound has names, at the least numbers"
-    each = categories.each
+    each = categories.categories
     if categories.names:
         each = tuple(each[row] for row in _by_name(names.tolist(), categories.names, "category"))
     elif len(each) != len(names):

@@ -18,7 +18,7 @@ KINDS = {
     "schedules": ("rdl_cli.training.lr_schedule", "SCHEDULES"),
     "views": ("rdl_cli.datasets.augmentation", "VIEWS"),
     "preprocessing": ("rdl_cli.datasets.preprocessing", "PREPROCESSING"),
-    "formats": ("rdl_cli.io.read", "READERS"),
+    "formats": ("rdl_cli.io.raw_array", "READERS"),
 }
 
 

@@ -1,23 +1,25 @@
-"""Measured responses (stimuli × voxels, neurons or sensors, with runs) in files that people have, as the RDMs of their regions."""
+"""Measured responses (stimuli × voxels, neurons or sensors, with runs) as the RDMs of regions."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.io import matlab as matlab_files
 from rdl_cli.io.file_types import (
+    STORE_FORMAT,
     detect_container,
     find_separator,
-    parser_errors,
+    open_hdf5,
+    read_dataset,
     read_npz,
     read_text,
+    to_text,
+    unique_names,
 )
-from rdl_cli.io.read import RegionSelection
+from rdl_cli.io.raw_array import RawArray
 from rdl_cli.rsa.rdms import RDMs
-from rdl_cli.rsa.response_distances import RESPONSE_DISTANCES
 
 AXES = {2: ("stimulus", "channel"), 3: ("run", "stimulus", "channel")}
 
@@ -29,92 +31,116 @@ def read_responses(
     axes: Sequence[str] = (),
     regions: Sequence[str] = (),
 ) -> list[RDMs]:
-    """The RDMs of all arrays in the files, one region for each variable; where a region is in several files, each is a subject.
+    """Return the RDMs of all response arrays in the files, one region for each variable.
 
-    Arrays are runs × stimuli × channels, or stimuli × channels, unless `axes` names their axes in another order. `distance` is
-    one of geometry's RESPONSE_DISTANCES, `regions` chooses as for RDMs. UserError where an array is none of these, or does not
-    have `n` stimuli.
+    Args:
+        paths: the files. If several have a region, each is a subject.
+        distance: a name of `RESPONSE_DISTANCES`.
+        n: the number of stimuli, None where unknown.
+        axes: the axes in order; by default runs × stimuli × channels, or stimuli × channels.
+        regions: which regions, as for `read_rdms`.
+
+    Raises:
+        UserError: an array has other axes or another number of stimuli.
     """
+    import torch
+
+    from rdl_cli.io.child import read_file
+    from rdl_cli.io.read import RegionSelection
+    from rdl_cli.rsa.response_distances import RESPONSE_DISTANCES
+
     measure = RESPONSE_DISTANCES.find(distance)
-    chosen = RegionSelection(regions)
-    found: dict[str, list[tuple[Path, np.ndarray]]] = {}
+    selection = RegionSelection(regions)
+    by_region: dict[str, list[tuple[Path, np.ndarray]]] = {}
     for path in paths:
-        for region, array in _arrays(path).items():
-            if name := chosen.name(region):
-                found.setdefault(name, []).append((path, array))
-    chosen.check()
-    out = []
-    for region, arrays in found.items():
-        laid = [
-            (path, _arrange(array, f"{path.name}: {region}", n, axes)) for path, array in arrays
-        ]
-        if len(sizes := {array.shape[1] for _, array in laid}) > 1:
-            raise UserError(
-                f"{region} has responses to {' and '.join(map(str, sorted(sizes)))} stimuli in different files"
-            )
-        values = np.stack([measure(torch.from_numpy(array)).numpy() for _, array in laid])
-        subjects = tuple(path.stem for path, _ in laid) if len(laid) > 1 else ("",)
+        for raw in read_file("responses", path):
+            if name := selection.rename(raw.region):
+                array = _arrange(raw.array, f"{path.name}: {raw.region}", n, axes)
+                by_region.setdefault(name, []).append((path, array))
+    selection.check()
+    rdms = []
+    for region, responses in by_region.items():
+        if len(sizes := {array.shape[1] for _, array in responses}) > 1:
+            counts = " and ".join(map(str, sorted(sizes)))
+            raise UserError(f"{region} has responses to {counts} stimuli in different files")
         shapes = "; ".join(
-            f"{r} runs × {m} stimuli × {p} channels"
-            for r, m, p in dict.fromkeys(array.shape for _, array in laid)
+            f"{runs} runs × {stimuli} stimuli × {channels} channels"
+            for runs, stimuli, channels in dict.fromkeys(array.shape for _, array in responses)
         )
-        out.append(
+        several = len(responses) > 1
+        rdms.append(
             RDMs(
-                values,
+                np.stack([measure(torch.from_numpy(array)).numpy() for _, array in responses]),
                 distance,
                 region,
-                subjects=subjects,
+                subjects=tuple(path.stem for path, _ in responses) if several else (),
                 notes=(f"responses of {shapes}",),
             )
         )
-    return out
+    return rdms
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    container = detect_container(path)
-    held: dict[str, np.ndarray] = {}
-    if container in ("npy", "npz"):
-        held = read_npz(path, container)[0]
-    elif container == "matlab":
-        held = {
-            key: value
-            for key, value in matlab_files.read_variables(path).items()
-            if isinstance(value, np.ndarray)
-        }
-    elif container == "text":
-        with parser_errors(path, "a table of numbers"):
-            lines = read_text(path).splitlines()
-            held = {path.stem: np.loadtxt(lines, delimiter=find_separator(lines[0]), ndmin=2)}
+def read_response_arrays(path: Path) -> list[RawArray]:
+    """Return the arrays of a file that can be responses, in float64."""
     arrays = {
-        key: array
-        for key, array in held.items()
+        name: array
+        for name, array in _read_arrays(path).items()
         if array.dtype.kind in "fiu" and array.ndim in AXES and min(array.shape) > 0
     }
     if not arrays:
-        hint = "responses are runs × stimuli × channels, or stimuli × channels, in .npy, .npz, .mat or a table without names"
-        raise UserError(f"{path} holds no responses", hint=hint)
-    return {
-        path.stem if key == "arr_0" else key: array.astype(np.float64)
-        for key, array in arrays.items()
-    }
+        raise UserError(
+            f"{path} holds no responses",
+            hint="responses are runs × stimuli × channels, or stimuli × channels, in .npy, .npz,"
+            " .mat, .h5 or a table without names",
+        )
+    return [
+        RawArray(path.stem if name == "arr_0" else name, array.astype(np.float64))
+        for name, array in arrays.items()
+    ]
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    container = detect_container(path)
+    if container in ("npy", "npz"):
+        return read_npz(path, container)[0]
+    if container == "matlab":
+        leaves = dict(matlab_files.iterate_leaves(matlab_files.read_variables(path)))
+        variables = dict(zip(unique_names(leaves), leaves.values(), strict=True))
+        return {name: value for name, value in variables.items() if isinstance(value, np.ndarray)}
+    if container == "text":
+        lines = read_text(path).splitlines()
+        return {path.stem: np.loadtxt(lines, delimiter=find_separator(lines[0]), ndmin=2)}
+    if container == "hdf5":
+        from rdl_cli.io.formats.hdf5 import list_datasets
+
+        with open_hdf5(path) as file:
+            if to_text(file.attrs.get("format", "")) == STORE_FORMAT:
+                raise UserError(f"{path} is a store of our own, not a file of responses")
+            return {
+                name: read_dataset(dataset)
+                for name, dataset in list_datasets(file).items()
+                if dataset.dtype.kind in "fiu" and dataset.ndim in AXES and dataset.size
+            }
+    return {}
 
 
 def _arrange(array: np.ndarray, what: str, n: int | None, axes: Sequence[str]) -> np.ndarray:
-    shape, named = " × ".join(map(str, array.shape)), tuple(axes) or AXES[array.ndim]
-    for axis in named:
+    """Return responses as runs × stimuli × channels. UserError if they are not of n stimuli."""
+    shape, expected = " × ".join(map(str, array.shape)), AXES[array.ndim]
+    names = tuple(axes) or expected
+    for axis in names:
         if axis not in AXES[3]:
             raise unknown_name("axis of responses", axis, AXES[3])
-    if sorted(named) != sorted(AXES[array.ndim]):
+    if sorted(names) != sorted(expected):
         raise UserError(
-            f"{what} ({shape}) has {array.ndim} axes; {','.join(named)} are not theirs",
-            hint=f"name them: {','.join(AXES[array.ndim])}",
+            f"{what} ({shape}) has {array.ndim} axes; --axes names {','.join(names)}",
+            hint=f"name them: {','.join(expected)}",
         )
-    moved = array.transpose([named.index(axis) for axis in AXES[array.ndim]])
+    moved = array.transpose([names.index(axis) for axis in expected])
     moved = moved if array.ndim == 3 else moved[None]
     if n not in (None, moved.shape[1]):
-        hint = "say which axis is which, for example --axes stimulus,channel,run"
         raise UserError(
-            f"{what} ({shape}) read as {' × '.join(named)} has {moved.shape[1]} stimuli, and not {n}",
-            hint=hint,
+            f"{what} ({shape}) read as {' × '.join(names)} has {moved.shape[1]} stimuli, not {n}",
+            hint="name the axes in order, for example --axes stimulus,channel,run",
         )
     return np.ascontiguousarray(moved)

@@ -133,7 +133,7 @@ def test_pictures_come_from_the_published_file():
 
 
 def test_a_file_without_pictures_says_so():
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="holds no images"):
         read_mat_stimuli(FILES["hIT"])
 
 

@@ -39,8 +39,8 @@ def test_grey_pictures_have_one_channel_and_need_no_names(tmp_path):
 def test_sizes_that_differ_and_pictures_that_are_none(tmp_path):
     with pytest.raises(UserError, match=r"have 2 sizes, from \(3, 3, 5\) to \(3, 4, 5\)"):
         read_mat_stimuli(saved(tmp_path, [PICTURES[0], PICTURES[1][:3], PICTURES[2]]))
-    with pytest.raises(UserError, match="picture 1 of `stimuli` is 4 × 5 × 3 float64"):
+    with pytest.raises(UserError, match="image 1 of `stimuli` is 4 × 5 × 3 float64"):
         read_mat_stimuli(saved(tmp_path, PICTURES / 255))
     scipy.io.savemat(tmp_path / "y.mat", {"x": np.eye(3)})
-    with pytest.raises(UserError, match="holds no pictures"):
+    with pytest.raises(UserError, match="holds no images"):
         read_mat_stimuli(tmp_path / "y.mat")

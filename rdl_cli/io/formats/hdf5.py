@@ -1,4 +1,4 @@
-"""HDF5 that somebody wrote without a tool for RDMs: squares, stacks and upper triangles under any name, in groups or not."""
+"""HDF5 that no known tool wrote: squares, stacks and upper triangles under any name."""
 
 from pathlib import Path
 
@@ -14,12 +14,12 @@ from rdl_cli.io.file_types import (
     to_text,
     unique_names,
 )
-from rdl_cli.io.read import ANY, READERS, RawArray
+from rdl_cli.io.raw_array import FALLBACK, READERS, RawArray
 
 
-@READERS.register(ANY)
-def plain(path: Path, container: Container) -> list[RawArray] | None:
-    """A region for each dataset that is n × n, k × n × n or k × pairs; a list of n strings names the stimuli. Asked after all others.
+@READERS.register(FALLBACK)
+def read_hdf5(path: Path, container: Container) -> list[RawArray] | None:
+    """Read each dataset that is n × n, k × n × n or k × pairs; n strings name the stimuli.
 
     UserError for a store of our own, which needs no import.
     """
@@ -28,43 +28,49 @@ def plain(path: Path, container: Container) -> list[RawArray] | None:
     with open_hdf5(path) as file:
         if to_text(file.attrs.get("format", "")) == STORE_FORMAT:
             raise UserError(
-                f"{path} is a store already", hint="use it as it is; rdl show says what it holds"
+                f"{path} is a store already",
+                hint=f"use it as it is; rdl show {path} lists its layers",
             )
-        datasets: dict[tuple[str, ...], h5py.Dataset] = {}
-        file.visititems(
-            lambda name, item: datasets.update(
-                {tuple(name.split("/")): item} if isinstance(item, h5py.Dataset) else {}
-            )
-        )
-        names = dict(zip(unique_names(datasets), datasets.values(), strict=True))
+        datasets = list_datasets(file)
         texts = {
             name: tuple(map(to_text, read_dataset(dataset).ravel()))
-            for name, dataset in names.items()
+            for name, dataset in datasets.items()
             if (h5py.check_string_dtype(dataset.dtype) or dataset.dtype.kind == "S")
             and dataset.ndim == 1
         }
-        numbers = {
+        numeric = {
             name: dataset
-            for name, dataset in names.items()
+            for name, dataset in datasets.items()
             if dataset.dtype.kind in "fiub" and dataset.size
         }
-        other = ", ".join(
-            f"{name} {' × '.join(map(str, each.shape))}"
-            for name, each in numbers.items()
-            if not _fits(each.shape)
+        skipped = ", ".join(
+            f"{name} {' × '.join(map(str, dataset.shape))}"
+            for name, dataset in numeric.items()
+            if not _can_be_rdms(dataset.shape)
         )
-        notes = (f"not of a shape that RDMs have, skipped: {other}",) if other else ()
+        notes = (f"not of a shape that RDMs have, skipped: {skipped}",) if skipped else ()
         return [
-            RawArray(name, read_dataset(dataset), texts=texts, certain=False, notes=notes)
-            for name, dataset in numbers.items()
-            if _fits(dataset.shape)
+            RawArray(name, read_dataset(dataset), texts=texts, is_rdm=False, notes=notes)
+            for name, dataset in numeric.items()
+            if _can_be_rdms(dataset.shape)
         ] or None
 
 
-def _fits(shape: tuple[int, ...]) -> bool:
-    """Whether RDMs could have this shape."""
+def list_datasets(file: h5py.File) -> dict[str, h5py.Dataset]:
+    """Return all datasets of a file by unique names."""
+    datasets: dict[tuple[str, ...], h5py.Dataset] = {}
+
+    def add(name: str, item: h5py.Group | h5py.Dataset) -> None:
+        if isinstance(item, h5py.Dataset):
+            datasets[tuple(name.split("/"))] = item
+
+    file.visititems(add)
+    return dict(zip(unique_names(datasets), datasets.values(), strict=True))
+
+
+def _can_be_rdms(shape: tuple[int, ...]) -> bool:
+    """Return whether RDMs can have this shape."""
     lengths = [length for length in shape if length > 1]
-    twice = len(set(lengths)) < len(lengths)
-    return (twice and len(lengths) < 4) or (
-        len(lengths) in (1, 2) and any((n_from_pairs(length) or 0) > 2 for length in lengths)
-    )
+    has_square = len(set(lengths)) < len(lengths) < 4
+    has_pairs = any((n_from_pairs(length) or 0) > 2 for length in lengths)
+    return has_square or (len(lengths) in (1, 2) and has_pairs)

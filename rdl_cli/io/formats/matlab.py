@@ -1,7 +1,6 @@
-"""MATLAB files of every version: rsatoolbox_matlab's struct arrays with a field RDM, and bare matrices and stacks (Algonauts)."""
+"""MATLAB files of every version: struct arrays of rsatoolbox_matlab, matrices and stacks."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,148 +9,144 @@ import numpy as np
 from rdl_cli.core.errors import UserError
 from rdl_cli.io import matlab as matlab_files
 from rdl_cli.io.file_types import Container, unique_names
-from rdl_cli.io.read import READERS, RawArray, to_milliseconds
+from rdl_cli.io.matlab import Unread
+from rdl_cli.io.raw_array import READERS, RawArray, to_milliseconds
 
 TIME = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:e[-+]?\d+)?)\s*(?:ms)?")
 TIMES = ("t", "time", "times", "timepoints", "time_ms", "times_ms")
+NAMES = ("name", "measModelName", "reprName")
 
 
 @READERS.register("matlab")
-def matlab(path: Path, container: Container) -> list[RawArray] | None:
-    """A region for each mask or name of a struct array, and for each variable that is an RDM, a stack or a cell array of them.
+def read_matlab(path: Path, container: Container) -> list[RawArray] | None:
+    """Read MATLAB variables: RDMs, stacks, cells and struct arrays of RDMs.
 
-    A field of a struct counts as a variable. One called `time` (`times`, `t`, ...) names the time points; a cell of n strings names
-    the stimuli, a cell of n matrices holds those of n subjects.
+    A field of a struct counts as a variable. One called `time` (`times`, `t`, ...) has the time
+    points. A cell of n strings names the stimuli, a cell of n matrices has those of n subjects.
     """
-    if container != "matlab" or any(
-        name.startswith("rdmutv") for name in matlab_files.list_variables(path)
-    ):
+    if container != "matlab":
         return None
-    leaves = dict(_leaves(matlab_files.read_variables(path)))
+    content = matlab_files.read_variables(path)
+    if any(name.startswith("rdmutv") for name in content):
+        return None
+    leaves = dict(matlab_files.iterate_leaves(content))
     variables = dict(zip(unique_names(leaves), leaves.values(), strict=True))
     texts = {
-        key: strings
-        for key, value in variables.items()
+        name: strings
+        for name, value in variables.items()
         if (strings := matlab_files.to_strings(value))
     }
     times = next(
         (
-            to_milliseconds(np.ravel(variables[key]).tolist())
-            for key in TIMES
-            if _numbers(variables.get(key))
+            to_milliseconds(np.ravel(variables[name]).tolist())
+            for name in TIMES
+            if _is_numeric(variables.get(name))
         ),
         (),
     )
-    out: list[RawArray] = []
+    left_out = [
+        f"`{name}` ({value.kind})" for name, value in variables.items() if isinstance(value, Unread)
+    ]
+    notes = (f"left out, as they hold no plain numbers: {', '.join(left_out)}",) if left_out else ()
+    arrays: list[RawArray] = []
     for name, value in variables.items():
-        if matlab_files.to_structs(value) and "RDM" in value.flat[0]:
-            out += _structs(name, value, texts, path)
-        elif _numbers(value) and name.lower() not in TIMES:
-            out.append(RawArray(name, value, times=times, texts=texts, certain=False))
-        elif (stack := _stacked(value)) is not None:
-            out.append(
-                RawArray(
-                    name,
-                    stack,
-                    ("subject", *_axes(value.flat[0])),
-                    times=times,
-                    texts=texts,
-                    certain=False,
-                )
-            )
-    if not out:
+        if matlab_files.is_struct_array(value) and "RDM" in value.flat[0]:
+            arrays += _read_structs(name, value, texts, notes, path)
+            continue
+        axes: tuple[str, ...] = ()
+        if (stack := _stack_cell(value)) is not None:
+            axes, value = ("subject", *_axes(value.flat[0])), stack
+        elif not _is_numeric(value) or name.lower() in TIMES:
+            continue
+        arrays.append(
+            RawArray(name, value, axes, times=times, texts=texts, is_rdm=False, notes=notes)
+        )
+    if not arrays:
         raise UserError(
             f"{path} holds no RDM; its variables: {', '.join(variables)}",
-            hint="an RDM is a matrix, a vector, or a struct with a field RDM",
+            hint=". ".join([*notes, "an RDM is a matrix, a vector, or a struct with a field RDM"]),
         )
-    return out
+    return arrays
 
 
-def _leaves(
-    held: dict[str, Any], above: tuple[str, ...] = ()
-) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """The variables, and in place of each lone struct without RDM its fields, each with its place."""
-    for name, value in held.items():
-        if matlab_files.to_structs(value) and value.size == 1 and "RDM" not in value.flat[0]:
-            yield from _leaves(value.flat[0], (*above, name))
-        else:
-            yield (*above, name), value
-
-
-def _stacked(cell: Any) -> np.ndarray | None:
-    """The matrices or vectors of a cell array, one behind the other; None where they are of several sizes or something else."""
-    if (
-        not isinstance(cell, np.ndarray)
-        or cell.dtype != object
-        or cell.size < 2
-        or max(cell.shape) < cell.size
-    ):
+def _stack_cell(cell: Any) -> np.ndarray | None:
+    """Return the equal matrices or vectors of a cell array as one array; None for other cells."""
+    if not isinstance(cell, np.ndarray) or cell.dtype != object or cell.size < 2:
         return None
-    each = list(cell.flat)
-    if not all(map(_numbers, each)) or len({one.shape for one in each}) > 1 or not _axes(each[0]):
+    items = list(cell.flat)
+    if max(cell.shape) < cell.size or not all(map(_is_numeric, items)):
         return None
-    return np.stack(each)
+    if len({item.shape for item in items}) > 1 or not _axes(items[0]):
+        return None
+    return np.stack(items)
 
 
-def _numbers(value: Any) -> bool:
+def _is_numeric(value: Any) -> bool:
     return isinstance(value, np.ndarray) and value.dtype.kind in "fiub" and value.size > 1
 
 
-def _structs(
-    variable: str, array: np.ndarray, texts: dict[str, tuple[str, ...]], path: Path
+def _read_structs(
+    variable: str,
+    structs: np.ndarray,
+    texts: dict[str, tuple[str, ...]],
+    notes: tuple[str, ...],
+    path: Path,
 ) -> list[RawArray]:
-    """rsatoolbox_matlab's masks × subjects × sessions; a name is 'mask | subject | Session: k', or as much of it as there is.
+    """Return the RDMs of rsatoolbox_matlab's masks × subjects × sessions.
 
-    Where names are not enough to tell two entries apart, the place in the array numbers subject and session.
+    A name is 'mask | subject | Session: k', or a part of it. If names do not tell all entries
+    apart, the place in the array numbers subject and session.
     """
     entries = []
-    for at in np.ndindex(array.shape):
-        struct: dict[str, Any] = array.item(*at)
-        name = next(
-            (
-                str(struct[key])
-                for key in ("name", "measModelName", "reprName")
-                if isinstance(struct.get(key), str) and struct[key]
-            ),
-            variable,
-        )
-        entries.append((at, _read_variables(name), struct.get("RDM")))
-    unique = len({tuple(map(str, labels)) for _, labels, _ in entries}) == len(
-        entries
-    )  # NaN differs from itself
-    out = []
+    for at in np.ndindex(structs.shape):
+        struct: dict[str, Any] = structs.item(*at)
+        names = (struct[key] for key in NAMES if isinstance(struct.get(key), str))
+        label = next(filter(None, names), variable)
+        entries.append((at, _parse_label(label), struct.get("RDM")))
+    # as text, for NaN differs from itself
+    unique = len({tuple(map(str, labels)) for _, labels, _ in entries}) == len(entries)
+    arrays = []
     for at, (region, subject, session, time), rdm in entries:
-        if rdm is None or not _numbers(rdm):
+        if not _is_numeric(rdm):
             raise UserError(
                 f"{path}: `{variable}{list(np.add(at, 1))}` has no numbers in its field RDM",
                 hint="the file is damaged, or this entry was left empty",
             )
+        assert isinstance(rdm, np.ndarray)
         if not unique:
-            subject = subject or (str(at[1] + 1) if len(at) > 1 and array.shape[1] > 1 else "")
-            session = session or (str(at[2] + 1) if len(at) > 2 and array.shape[2] > 1 else "")
-        out.append(RawArray(region, rdm, _axes(rdm), (subject,), (session,), (time,), texts=texts))
-    return out
+            subject = subject or (str(at[1] + 1) if structs.shape[1:2] > (1,) else "")
+            session = session or (str(at[2] + 1) if structs.shape[2:3] > (1,) else "")
+        arrays.append(
+            RawArray(
+                region,
+                rdm,
+                _axes(rdm),
+                (subject,),
+                (session,),
+                (time,),
+                texts=texts,
+                notes=notes,
+            )
+        )
+    return arrays
 
 
 def _axes(rdm: np.ndarray) -> tuple[str, ...]:
-    return (
-        ("i", "j")
-        if rdm.ndim == 2 and rdm.shape[0] == rdm.shape[1]
-        else ("pair",)
-        if max(rdm.shape) == rdm.size
-        else ()
-    )
+    if rdm.ndim == 2 and rdm.shape[0] == rdm.shape[1]:
+        return ("i", "j")
+    return ("pair",) if max(rdm.shape) == rdm.size else ()
 
 
-def _read_variables(name: str) -> tuple[str, str, str, float]:
-    region, *parts = (part.strip() for part in name.split("|"))
+def _parse_label(label: str) -> tuple[str, str, str, float]:
+    """Return region, subject, session and time of 'IT | BE | Session: 1 | Time: 50 ms'."""
+    region, *parts = (part.strip() for part in label.split("|"))
     subject, session, time = "", "", float("nan")
     for part in parts:
         key, colon, value = (p.strip() for p in part.partition(":"))
         if colon and key.lower() == "session":
             session = value
-        elif colon and key.lower() == "time" and (found := TIME.fullmatch(value)):
-            time = float(found[1])
+        elif colon and key.lower() == "time" and (number := TIME.fullmatch(value)):
+            time = float(number[1])
         elif subject or (colon and key.lower() == "time"):
             session = " | ".join(filter(None, (session, part)))
         else:

@@ -1,64 +1,44 @@
 """Net2Brain's RDMs: one layer in one .npz or .pt, with the stimuli's names."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.file_types import CONVERT, Container, parser_errors, read_npz
-from rdl_cli.io.read import READERS, RawArray
+from rdl_cli.io.file_types import Container, read_npz
+from rdl_cli.io.raw_array import READERS, RawArray
+from rdl_cli.io.torch_files import read_tensors
 
 
 @READERS.register("net2brain")
-def net2brain(path: Path, container: Container) -> list[RawArray] | None:
-    """`rdm`, `stimuli_name` and `layer_name`. `meta` (the distance) is a pickled object in the .npz: it is skipped, and that is said."""
+def read_net2brain(path: Path, container: Container) -> list[RawArray] | None:
+    """Read `rdm`, `stimuli_name` and `layer_name`.
+
+    `meta` (the distance) is a pickled object in the .npz: it is skipped, with a note.
+    """
     objects: list[str] = []
     if container == "torch":
-        held = _tensors(path)
-        if "rdm" not in held:
+        content = read_tensors(path)
+        if "rdm" not in content:
             raise UserError(
-                f"{path} holds {', '.join(held) or 'nothing that is named'}, and no `rdm`",
+                f"{path} holds {', '.join(content) or 'nothing with a name'}, and no `rdm`",
                 hint="of .pt files only Net2Brain's RDMs are known",
             )
     elif container == "npz":
-        held, objects = read_npz(path, container)
-        if "rdm" not in held or not {"stimuli_name", "layer_name"} & held.keys():
+        content, objects = read_npz(path, container)
+        if "rdm" not in content or not {"stimuli_name", "layer_name"} & content.keys():
             return None
     else:
         return None
-    stimuli = (
-        tuple(map(str, np.asarray(held["stimuli_name"]).ravel()))
-        if "stimuli_name" in held
-        else None
-    )
-    layer = str(held.get("layer_name", path.stem))
-    meta = held.get("meta")
-    distance = str(meta.get("distance", "")) if isinstance(meta, dict) else ""
-    notes = (
-        (
-            f"pickled, so not read: {', '.join(objects)} (--distance says what Net2Brain's meta would)",
-        )
-        if objects
-        else ()
-    )
+    stimuli = content.get("stimuli_name")
+    meta = content.get("meta")
+    note = f"pickled, so not read: {', '.join(objects)} (pass --distance for Net2Brain's meta)"
     return [
-        RawArray(layer, np.asarray(held["rdm"]), distance=distance, stimuli=stimuli, notes=notes)
+        RawArray(
+            str(content.get("layer_name", path.stem)),
+            np.asarray(content["rdm"]),
+            distance=str(meta.get("distance", "")) if isinstance(meta, dict) else "",
+            stimuli=None if stimuli is None else tuple(map(str, np.asarray(stimuli).ravel())),
+            notes=(note,) if objects else (),
+        )
     ]
-
-
-def _tensors(path: Path) -> dict[str, Any]:
-    import torch
-
-    try:
-        held = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise UserError(
-            f"{path} can't be opened without running what is pickled in it, or it is damaged",
-            hint=CONVERT,
-        ) from error
-    with parser_errors(path, "a dictionary of tensors"):
-        return {
-            key: value.numpy() if isinstance(value, torch.Tensor) else value
-            for key, value in held.items()
-        }

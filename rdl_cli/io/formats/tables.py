@@ -9,7 +9,7 @@ import numpy as np
 from rdl_cli.core.errors import UserError
 from rdl_cli.io.axes import looks_like_rdms
 from rdl_cli.io.file_types import DAMAGED, Container, find_separator, read_text
-from rdl_cli.io.read import READERS, RawArray, to_milliseconds
+from rdl_cli.io.raw_array import READERS, RawArray, to_milliseconds
 
 VALUE = ("value", "dissimilarity", "distance", "rdm", "dist")
 SUBJECT = ("subject", "participant", "sub", "subj", "rdm_index")

@@ -7,7 +7,8 @@ import rsatoolbox
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.io.read import READERS, find_arrays, read_rdms
+from rdl_cli.io.raw_array import READERS, find_arrays
+from rdl_cli.io.read import read_rdms
 from rdl_cli.store.layout import RdmSpec
 from rdl_cli.store.store import Stimuli
 from rdl_cli.store.writer import create_store
@@ -76,9 +77,7 @@ def test_a_tools_own_reader_comes_first(tmp_path):
     )
     assert [each.region for each in read_rdms([tmp_path / "rdms.h5"])] == ["IT"]
     assert all(
-        each.certain
-        for name in ("rdms.h5", "brain.rdm.h5")
-        for each in find_arrays(tmp_path / name)
+        each.is_rdm for name in ("rdms.h5", "brain.rdm.h5") for each in find_arrays(tmp_path / name)
     )
 
 
