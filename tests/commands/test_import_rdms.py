@@ -10,10 +10,10 @@ from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.commands.import_rdms import export_to_file, import_rdms
-from rdl_cli.commands.plot.plot_data import LayerSelection, rdms_of_store
+from rdl_cli.commands.plot.plot_data import LayerSelection, read_store_rdms
 from rdl_cli.commands.settings import FORMATS, ExportSettings, HeatmapSettings, ImportSettings
 from rdl_cli.core.errors import UserError
-from rdl_cli.datasets.loader import image_digests
+from rdl_cli.datasets.digests import image_digests
 from rdl_cli.io.read import read_rdms
 from rdl_cli.io.write import WRITERS
 from rdl_cli.rsa.response_distances import crossnobis
@@ -196,7 +196,7 @@ def test_categories_are_bound_by_name_or_in_order(by, head, folder, tmp_path, ca
         "labels",
     ]
     assert "3 categories" in said(capfd)
-    drawn = rdms_of_store(tmp_path / "s.h5", HeatmapSettings(), LayerSelection([]))
+    drawn = read_store_rdms(tmp_path / "s.h5", HeatmapSettings(), LayerSelection([]))
     assert drawn.classes == ("plant", "body", "body", "object", "object"), (
         "a figure calls them by name"
     )

@@ -1,4 +1,4 @@
-"""The representations that a figure shows: layers of finished runs and of stores, for a choice of pictures."""
+"""The RDMs that a figure shows: layers of finished runs and of stores, over a choice of images."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -7,140 +7,145 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from rdl_cli.commands.activation_reader import ActivationReader
 from rdl_cli.commands.console import log
-from rdl_cli.commands.export_rdms.export_rdms import ActivationReader
 from rdl_cli.commands.options import split_commas
 from rdl_cli.commands.settings import HeatmapSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.patterns import match_names, select_names
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Images, Labels, Reps
-from rdl_cli.datasets.loader import image_digests
 from rdl_cli.datasets.subsets import Rows
 from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.kernels import kernel_distances, subset
+from rdl_cli.store.layers import StoredLayer
 from rdl_cli.store.store import Store
 
-PER_CLASS, WHOLE = 10, 200
+PER_CLASS = 10
+MAX_STIMULI = 200
+"""A store of up to this many stimuli is drawn with all of them."""
 
 
-class DrawnRdm(NamedTuple):
-    """An RDM in condensed order (p,), NaN = not measured, and the distance that it holds."""
+class NamedRdm(NamedTuple):
+    """An RDM in condensed order (p,), NaN = not measured, and its distance."""
 
     name: str
     values: np.ndarray
     distance: str
 
 
-class DrawnSource(NamedTuple):
-    """What a run or a store shows of n pictures, sorted by class. `classes` are empty and `images` None where they are not known."""
+class SourceRdms(NamedTuple):
+    """The RDMs of a run or a store over n images, sorted by class.
+
+    `classes` are empty and `images` None if they are unknown.
+    """
 
     name: str
-    layers: tuple[DrawnRdm, ...]
+    layers: tuple[NamedRdm, ...]
     digests: np.ndarray
     classes: tuple[str, ...]
     images: Images | None
 
 
 class LayerSelection:
-    """The layers asked for, over several sources: each gives those that it has, and every name or glob must fit one of them."""
+    """The layers to draw from several sources; every pattern must match a layer of one of them."""
 
     def __init__(self, layers: Iterable[str]):
         self.patterns = split_commas(layers)
         self._known: dict[str, None] = {}
 
-    def of(self, layers: Sequence[str], path: Path) -> tuple[str, ...]:
-        """Those of a source's layers that are wanted. UserError where there are none."""
+    def select(self, layers: Sequence[str], path: Path) -> tuple[str, ...]:
+        """Return the selected layers of a source. UserError if there are none."""
         if not self.patterns:
             raise UserError(
                 "no layers are named",
-                hint=f"say --layers NAME,NAME; {path} has: {', '.join(layers)}",
+                hint=f"pass --layers NAME,NAME; {path} has: {', '.join(layers)}",
             )
         self._known |= dict.fromkeys(layers)
-        fitting = [pattern for pattern in self.patterns if match_names(pattern, layers)]
-        return tuple(select_names(fitting or self.patterns, layers))
+        matching = [pattern for pattern in self.patterns if match_names(pattern, layers)]
+        return tuple(select_names(matching or self.patterns, layers))
 
     def check(self) -> None:
-        """UserError where a name or glob has fitted no source."""
+        """Raise UserError if a pattern has matched no layer of any source."""
         select_names(self.patterns, list(self._known))
 
 
-def rdms_of_run(
-    name: str, teacher: ActivationReader, settings: HeatmapSettings, wanted: LayerSelection
-) -> DrawnSource:
-    """The run's network on some pictures of every class."""
-    split = teacher.split
+def read_run_rdms(
+    name: str, reader: ActivationReader, settings: HeatmapSettings, selection: LayerSelection
+) -> SourceRdms:
+    """Return the RDMs of a run's network over some images of every class."""
+    split = reader.split
     rows = choose_exemplars(
         split.labels, settings.per_class or PER_CLASS, Seeds(settings.seed)("exemplars")
     )
-    reps = teacher.read(wanted.of(list(teacher.shapes), teacher.run.path), rows)
-    images = split.read(rows)
+    reps = reader.read(selection.select(list(reader.shapes), reader.run.path), rows)
     classes = tuple(split.classes[label] for label in split.labels[rows].tolist())
-    return DrawnSource(
+    return SourceRdms(
         name,
         tuple(compute_rdm(layer, reps[layer], settings.distance) for layer in reps),
-        image_digests(images),
+        split.at(rows).digests,
         classes,
-        images,
+        split.read(rows),
     )
 
 
-def rdms_of_store(path: Path, settings: HeatmapSettings, wanted: LayerSelection) -> DrawnSource:
-    """A store's layers: RDMs of what activations or kernels it holds, else its own RDMs, of several their mean where they were measured."""
+def read_store_rdms(path: Path, settings: HeatmapSettings, selection: LayerSelection) -> SourceRdms:
+    """Return the RDMs of a store's layers; a layer of several RDMs gives their mean.
+
+    Activations and kernels give an RDM of the settings' distance.
+    """
     store = Store.open(path)
-    stimuli, n = store.stimuli, len(store.stimuli.digests)
+    rows = _choose_stimuli(store, settings).numpy()
+    log(f"{path}: {len(rows):,} of {len(store.stimuli.digests):,} stimuli")
+    names = selection.select(store.layers, path) if selection.patterns else store.layers
+    stimuli = store.stimuli
+    classes: tuple[str, ...] = ()
     if stimuli.labels is not None:
-        per_class = settings.per_class or (n if n <= WHOLE else PER_CLASS)
-        rows = choose_exemplars(
-            torch.from_numpy(stimuli.labels).long(), per_class, Seeds(settings.seed)("exemplars")
-        )
-    elif n <= WHOLE:
-        rows = torch.arange(n)
-    else:
-        raise UserError(
-            f"the {n:,} stimuli of {path} have no labels to choose some by",
-            hint=f"up to {WHOLE} are drawn whole",
-        )
-    log(f"{path}: {len(rows):,} of {n:,} stimuli")
-    picked = rows.numpy()
-    layers = []
-    for layer in wanted.of(store.layers, path) if wanted.patterns else store.layers:
-        if store.has_activations(layer):
-            layers.append(
-                compute_rdm(
-                    layer, torch.from_numpy(store.activations(layer)[0, picked]), settings.distance
-                )
-            )
-            continue
-        if store.has_kernel(layer):
-            kernel = store.kernel(layer)
-            apart = kernel_distances(subset(kernel.values, rows), settings.distance, kernel.units)
-            layers.append(
-                DrawnRdm(layer, apart[condensed_pairs(len(rows))].numpy(), settings.distance)
-            )
-            continue
-        rdms = store.rdms(layer)
-        several = f", mean of {len(rdms)}" if len(rdms) > 1 else ""
-        layers.append(DrawnRdm(layer + several, rdms.subset(rows).mean().values[0], rdms.distance))
-    called = store.provenance.get("classes")
-    classes = (
-        ()
-        if stimuli.labels is None
-        else tuple(called[k] if called else str(k) for k in stimuli.labels[picked].tolist())
+        class_names = store.provenance.get("classes")
+        labels = stimuli.labels[rows].tolist()
+        classes = tuple(class_names[k] if class_names else str(k) for k in labels)
+    return SourceRdms(
+        path.stem,
+        tuple(_read_rdm(store.layer(name), rows, settings.distance) for name in names),
+        stimuli.digests[rows],
+        classes,
+        None if stimuli.images is None else torch.from_numpy(store.images(rows)),
     )
-    images = None if stimuli.images is None else torch.from_numpy(store.pictures(picked))
-    return DrawnSource(path.stem, tuple(layers), stimuli.digests[picked], classes, images)
 
 
-def compute_rdm(name: str, reps: Reps, distance: str) -> DrawnRdm:
-    values = DISTANCES.find(distance)(reps.double(), reps.double())[condensed_pairs(len(reps))]
-    return DrawnRdm(name, values.numpy(), distance)
+def compute_rdm(name: str, reps: Reps, distance: str) -> NamedRdm:
+    """Return the RDM of activations, in float64."""
+    reps = reps.double()
+    values = DISTANCES.find(distance)(reps, reps)[condensed_pairs(len(reps))]
+    return NamedRdm(name, values.numpy(), distance)
 
 
 def choose_exemplars(labels: Labels, per_class: int, generator: torch.Generator) -> Rows:
-    """Rows drawn at random, so many of every class (all of a class that has fewer), sorted by class."""
+    """Return random rows sorted by class: so many of every class, or all if it has fewer."""
     order = torch.randperm(len(labels), generator=generator)
     return torch.cat(
         [order[labels[order] == label][:per_class].sort().values for label in labels.unique()]
     )
+
+
+def _choose_stimuli(store: Store, settings: HeatmapSettings) -> Rows:
+    labels, n = store.stimuli.labels, len(store.stimuli.digests)
+    if labels is not None:
+        per_class = settings.per_class or (n if n <= MAX_STIMULI else PER_CLASS)
+        generator = Seeds(settings.seed)("exemplars")
+        return choose_exemplars(torch.from_numpy(labels).long(), per_class, generator)
+    if n > MAX_STIMULI:
+        raise UserError(
+            f"the {n:,} stimuli of {store.path} have no labels to choose some by",
+            hint=f"a store of up to {MAX_STIMULI} stimuli is drawn with all of them",
+        )
+    return torch.arange(n)
+
+
+def _read_rdm(layer: StoredLayer, rows: np.ndarray, distance: str) -> NamedRdm:
+    if layer.kind == "RDMs":
+        rdms = layer.rdms()
+        count = f", mean of {len(rdms)}" if len(rdms) > 1 else ""
+        return NamedRdm(layer.name + count, rdms.subset(rows).mean().values[0], rdms.distance)
+    matrix = layer.distances(distance, rows, dtype=torch.float64)
+    return NamedRdm(layer.name, matrix[condensed_pairs(len(rows))].numpy(), distance)

@@ -105,7 +105,7 @@ def dry_run(recipe: Recipe, out: Path) -> None:
     if recipe.figures.layers:
         selection = LayerSelection(recipe.figures.layers)
         for model in recipe.figures.methods or networks:
-            selection.of(list(networks[model].layers), out / model)
+            selection.select(list(networks[model].layers), out / model)
         selection.check()
 
 

@@ -13,7 +13,7 @@ from rdl_cli.commands import show
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
 from rdl_cli.commands.compare_rdms.self_check import self_check
 from rdl_cli.commands.export_rdms import blockwise as distances
-from rdl_cli.commands.plot.plot_data import LayerSelection, rdms_of_store
+from rdl_cli.commands.plot.plot_data import LayerSelection, read_store_rdms
 from rdl_cli.commands.settings import CompareRdmsSettings, HeatmapSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.measures import MEASURES
@@ -351,7 +351,7 @@ class TestCompared:
 
 def test_it_is_drawn_as_activations_are(store, kernels):
     drawn = [
-        rdms_of_store(
+        read_store_rdms(
             path,
             HeatmapSettings(layers=["fc"], per_class=3, distance="cosine"),
             LayerSelection(["fc"]),

@@ -1,4 +1,4 @@
-"""Figures of real runs and stores: what is drawn is what the networks do, and a rerun writes the same bytes."""
+"""Figures of real runs and stores show their RDMs and errors; a rerun writes equal bytes."""
 
 import base64
 import io
@@ -50,7 +50,7 @@ def words(figure) -> str:
 
 @pytest.fixture(scope="module")
 def brain(tmp_path_factory) -> Path:
-    """Two subjects' RDMs of nine stimuli in three classes, one pair measured in one of them and one in neither; no pictures."""
+    """Two subjects' RDMs of nine stimuli in three classes, with missing pairs, without images."""
     path = tmp_path_factory.mktemp("brain") / "brain.h5"
     labels = np.array([2, 0, 1] * 3)
     stimuli = Stimuli(np.full(9, b"", "S64"), np.array([f"object {k}" for k in range(9)]), labels)
@@ -66,7 +66,7 @@ def brain(tmp_path_factory) -> Path:
     return path
 
 
-def test_exemplars_are_so_many_of_each_class_in_its_order():
+def test_choose_exemplars_takes_so_many_of_each_class_in_order():
     labels = torch.randint(4, (200,), generator=torch.Generator().manual_seed(0))
     labels[labels == 3] = 1
     labels[7] = 3
@@ -78,8 +78,8 @@ def test_exemplars_are_so_many_of_each_class_in_its_order():
     assert not torch.equal(rows, choose_exemplars(labels, 5, torch.Generator().manual_seed(2)))
 
 
-def test_a_run_is_drawn_as_its_network_sees_the_test_pictures(teacher, tmp_path):
-    found = drawn(
+def test_plot_rdms_shows_a_networks_rdms_of_test_images(teacher, tmp_path):
+    panels = drawn(
         plot_rdms(
             [teacher],
             [tmp_path / "rdm.svg"],
@@ -91,20 +91,20 @@ def test_a_run_is_drawn_as_its_network_sees_the_test_pictures(teacher, tmp_path)
     network, _ = load_weights(Run(teacher).weights)
     with torch.no_grad():
         logits, taps = forward_with_layers(network, test.images[rows].float() / 255, ["pool2"])
-    assert list(found) == ["pixels", "pool2", "logits", "labels"]
+    assert list(panels) == ["pixels", "pool2", "logits", "labels"]
     for name, reps in (
         ("pixels", test.images[rows].double() / 255),
         ("pool2", taps["pool2"]),
         ("logits", logits),
     ):
-        assert found[name] == pytest.approx(
+        assert panels[name] == pytest.approx(
             squareform(to_shades(pdist(reps.flatten(1).numpy()))), abs=0.01
         )
     same = np.equal.outer(test.labels[rows].numpy(), test.labels[rows].numpy())
-    assert np.array_equal(found["labels"], np.where(same, 0, 1))
+    assert np.array_equal(panels["labels"], np.where(same, 0, 1))
 
 
-def test_a_store_of_the_same_pictures_shows_the_same(tiny, teacher, tmp_path):
+def test_plot_rdms_shows_the_same_for_a_store_of_the_same_images(tiny, teacher, tmp_path):
     store = tiny.export(teacher, tmp_path / "test.h5", split="test")
     assert len(Store.open(store).layers) == 3
     figure = plot_rdms(
@@ -121,64 +121,64 @@ def test_a_store_of_the_same_pictures_shows_the_same(tiny, teacher, tmp_path):
         assert of_store == pytest.approx(of_run, abs=0.01)
 
 
-def test_a_store_of_rdms_is_drawn_by_class_as_the_mean_of_its_subjects(brain, tmp_path):
+def test_plot_rdms_shows_the_mean_over_subjects_by_class(brain, tmp_path):
     figure = plot_rdms([brain], [tmp_path / "rdm.svg"], HeatmapSettings(scale="panel"))
-    found = drawn(figure)
+    panels = drawn(figure)
     stack = Store.open(brain).rdms("IT").values
     rows = torch.tensor([1, 4, 7, 2, 5, 8, 0, 3, 6])
     i, j = condensed_pairs(9)
     values = stack[:, pair_index(rows[i], rows[j], 9).numpy()]
     mean = np.ma.masked_invalid(values).mean(0).filled(np.nan)
-    assert list(found) == ["IT, mean of 2", "labels"]
+    assert list(panels) == ["IT, mean of 2", "labels"]
     expected = squareform(mean / np.nanmax(mean), checks=False)
-    np.testing.assert_allclose(found["IT, mean of 2"], expected)
+    np.testing.assert_allclose(panels["IT, mean of 2"], expected)
     assert np.isnan(expected).sum() == 2
     assert "correlation distance (1 − r) ÷ the largest of its RDM; grey: not measured" in words(
         figure
     ).replace("\n", " ")
 
 
-def test_sources_of_other_pictures_are_drawn_without_pixels(brain, teacher, tmp_path):
-    found = drawn(
+def test_plot_rdms_leaves_out_pixels_for_different_images(brain, teacher, tmp_path):
+    panels = drawn(
         plot_rdms(
             [teacher, brain],
             [tmp_path / "rdm.svg"],
             HeatmapSettings(layers=["fc", "IT"], device="cpu", per_class=2),
         )
     )
-    assert list(found) == ["IT, mean of 2", "fc"]
+    assert list(panels) == ["IT, mean of 2", "fc"]
 
 
-def test_every_layer_asked_for_must_be_somewhere():
-    wanted = LayerSelection(["fc,IT", "pool*"])
-    assert wanted.of(["pool1", "pool2", "fc"], Path("run")) == ("fc", "pool1", "pool2")
+def test_layer_selection_requires_every_layer_in_some_source():
+    selection = LayerSelection(["fc,IT", "pool*"])
+    assert selection.select(["pool1", "pool2", "fc"], Path("run")) == ("fc", "pool1", "pool2")
     with pytest.raises(UserError, match="no layer `IT`"):
-        wanted.check()
-    assert wanted.of(["EVC", "IT"], Path("store")) == ("IT",)
-    wanted.check()
+        selection.check()
+    assert selection.select(["EVC", "IT"], Path("store")) == ("IT",)
+    selection.check()
     with pytest.raises(UserError, match="no layer `fc`"):
-        wanted.of(["conv"], Path("other"))
+        selection.select(["conv"], Path("other"))
 
 
-def test_a_map_has_every_layer_of_every_run(teacher, student, tmp_path):
+def test_plot_mds_shows_every_layer_of_every_run(teacher, student, tmp_path):
     figure = plot_mds([teacher, student], [tmp_path / "map.svg"], MdsSettings(**SMALL))
     (axes,) = figure.axes
     numbers = [text.get_text() for text in axes.texts]
     assert numbers == ["pixels", "labels", "1", "2", "1", "2"]
-    places = {
+    positions = {
         name: np.array(text.xy) for name, text in zip(numbers[:2], axes.texts[:2], strict=True)
     }
-    assert places["pixels"][0] < places["labels"][0] and places["pixels"][1] == pytest.approx(
-        places["labels"][1], abs=0.01
-    )
-    assert np.mean([text.xy[1] for text in axes.texts[2:]]) > places["pixels"][1]
+    assert positions["pixels"][0] < positions["labels"][0] and positions["pixels"][
+        1
+    ] == pytest.approx(positions["labels"][1], abs=0.01)
+    assert np.mean([text.xy[1] for text in axes.texts[2:]]) > positions["pixels"][1]
     assert (
         "1 − Pearson r between RDMs (Euclidean distance), 3 samples of 20 test images. Stress-1 0."
         in words(figure).replace("\n", " ")
     )
 
 
-def test_the_same_network_twice_is_one_point(teacher, tmp_path):
+def test_plot_mds_puts_equal_networks_at_one_point(teacher, tmp_path):
     again = tmp_path / "again"
     shutil.copytree(teacher, again)
     (again / "config.toml").write_text((again / "config.toml").read_text() + 'label = "again"\n')
@@ -190,7 +190,7 @@ def test_the_same_network_twice_is_one_point(teacher, tmp_path):
         assert points[:2] == pytest.approx(points[2:], abs=1e-3)
 
 
-def test_curves_are_those_of_metrics(tiny, teacher, tmp_path):
+def test_plot_curves_shows_metrics(tiny, teacher, tmp_path):
     figure = plot_curves([teacher], [tmp_path / "curves.svg"])
     for axes, column in zip(figure.axes, ("train_error", "validation_error"), strict=True):
         assert axes.lines[0].get_ydata() == pytest.approx(
@@ -198,7 +198,7 @@ def test_curves_are_those_of_metrics(tiny, teacher, tmp_path):
         )
 
 
-def test_seeds_of_one_method_are_one_curve(tiny, teacher, tmp_path):
+def test_plot_curves_joins_seeds_of_one_method(tiny, teacher, tmp_path):
     for seed in (0, 1):
         shutil.copytree(teacher, tmp_path / f"baseline/seed{seed}")
         config = tmp_path / f"baseline/seed{seed}/config.toml"
@@ -224,12 +224,12 @@ def test_seeds_of_one_method_are_one_curve(tiny, teacher, tmp_path):
     assert not (tmp_path / "x.svg").exists()
 
 
-def test_pictures_in_an_svg_have_a_palette_and_the_shades_of_the_panels(teacher, tmp_path):
+def test_save_figure_gives_svg_images_a_palette_and_their_shades(teacher, tmp_path):
     figure = plot_rdms(
         [teacher], [tmp_path / "rdm.svg"], HeatmapSettings(layers=["fc"], per_class=2, device="cpu")
     )
     embedded = re.findall(r'data:image/png;base64,\s*([^"]+)"', (tmp_path / "rdm.svg").read_text())
-    pictures = [Image.open(io.BytesIO(base64.b64decode(each))) for each in embedded]
+    pictures = [Image.open(io.BytesIO(base64.b64decode(data))) for data in embedded]
     panels = [axes.images[0] for axes in figure.axes if axes.images]
     assert {picture.mode for picture in pictures} == {"P"} and len(pictures) == len(panels) == 4
     for picture, panel in zip(pictures[:3], panels[:3], strict=True):
@@ -239,7 +239,9 @@ def test_pictures_in_an_svg_have_a_palette_and_the_shades_of_the_panels(teacher,
         )
 
 
-def test_a_data_set_is_read_once_for_all_runs(teacher, student, tmp_path, monkeypatch):
+def test_plot_mds_and_rdms_read_a_data_set_once_for_all_runs(
+    teacher, student, tmp_path, monkeypatch
+):
     read = []
     monkeypatch.setattr(
         opened,
@@ -255,7 +257,7 @@ def test_a_data_set_is_read_once_for_all_runs(teacher, student, tmp_path, monkey
     assert read == ["digits"] * 2
 
 
-def test_figures_say_which_seed_they_show(tiny, teacher, tmp_path):
+def test_plot_rdms_and_mds_name_the_seed(tiny, teacher, tmp_path):
     several = [tmp_path / f"baseline/seed{seed}" for seed in (5, 6)]
     for path, seed in zip(several, (5, 6), strict=True):
         shutil.copytree(teacher, path)
@@ -271,7 +273,7 @@ def test_figures_say_which_seed_they_show(tiny, teacher, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".svg", ".png", ".pdf"])
-def test_a_rerun_writes_the_same_bytes(suffix, teacher, tmp_path):
+def test_save_figure_writes_equal_bytes_again(suffix, teacher, tmp_path):
     out = [tmp_path / f"{k}{suffix}" for k in range(2)]
     for path in out:
         plot_rdms([teacher], [path], HeatmapSettings(layers=["fc"], per_class=2, device="cpu"))
@@ -309,14 +311,16 @@ def test_a_rerun_writes_the_same_bytes(suffix, teacher, tmp_path):
         ),
     ],
 )
-def test_mistakes_are_said_and_nothing_is_written(settings, out, says, teacher, tmp_path):
+def test_plot_rdms_and_mds_refuse_mistakes_and_write_nothing(
+    settings, out, says, teacher, tmp_path
+):
     job = plot_rdms if isinstance(settings, HeatmapSettings) else plot_mds
     with pytest.raises(UserError, match=says):
         job([teacher], [tmp_path / out], settings)
     assert not list(tmp_path.iterdir())
 
 
-def test_runs_on_different_pictures_need_one_data_set(tiny, teacher, tmp_path):
+def test_plot_mds_needs_one_data_set_for_runs_on_different_images(tiny, teacher, tmp_path):
     other = tmp_path / "other"
     shutil.copytree(teacher, other)
     config = (other / "config.toml").read_text()
@@ -326,7 +330,7 @@ def test_runs_on_different_pictures_need_one_data_set(tiny, teacher, tmp_path):
     plot_mds([teacher, other], [tmp_path / "x.svg"], MdsSettings(**SMALL, dataset="digits"))
 
 
-def test_a_store_too_large_to_draw_whole_needs_labels(tmp_path):
+def test_plot_rdms_needs_labels_for_a_large_store(tmp_path):
     n = 300
     stimuli = Stimuli(np.array([f"{k:064x}" for k in range(n)], "S64"))
     with create_store(
@@ -337,8 +341,11 @@ def test_a_store_too_large_to_draw_whole_needs_labels(tmp_path):
         plot_rdms([tmp_path / "s.h5"], [tmp_path / "x.svg"], HeatmapSettings())
 
 
-def test_asking_for_help_loads_neither_torch_nor_matplotlib():
-    program = "import sys; import rdl_cli.cli.plot; sys.exit(bool({'torch', 'matplotlib', 'numpy'} & set(sys.modules)))"
+def test_plot_help_imports_neither_torch_nor_matplotlib():
+    program = (
+        "import sys; import rdl_cli.cli.plot;"
+        " sys.exit(bool({'torch', 'matplotlib', 'numpy'} & set(sys.modules)))"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", program], cwd=Path(__file__).parents[2], check=False
@@ -347,7 +354,7 @@ def test_asking_for_help_loads_neither_torch_nor_matplotlib():
     )
 
 
-def test_errors_over_labels_are_those_of_the_predictions(teacher, tmp_path):
+def test_plot_labels_shows_errors_of_the_predictions(teacher, tmp_path):
     for name, count in (("rdl-200", 200), ("rdl-50", 50)):
         shutil.copytree(teacher, tmp_path / name)
         config = re.sub(
@@ -357,8 +364,8 @@ def test_errors_over_labels_are_those_of_the_predictions(teacher, tmp_path):
             f'label = "{name}"\ntrain_size = {count}\n{config}'
         )
     figure = plot_labels([tmp_path / "rdl-200", tmp_path / "rdl-50"], [tmp_path / "labels.svg"])
-    found = Run(teacher).predictions()
-    error = 100 * float((found.predicted != found.labels).mean())
+    predictions = Run(teacher).predictions()
+    error = 100 * float((predictions.predicted != predictions.labels).mean())
     assert figure.axes[0].lines[-1].get_xdata() == pytest.approx([50, 200]), "one line, ascending"
     assert figure.axes[0].lines[-1].get_ydata() == pytest.approx([error, error])
     (tmp_path / "rdl-50" / "config.toml").write_text(
@@ -370,7 +377,7 @@ def test_errors_over_labels_are_those_of_the_predictions(teacher, tmp_path):
         plot_labels([tmp_path / "rdl-50"], [tmp_path / "x.svg"])
 
 
-def test_a_name_keeps_all_but_its_number_of_labels(teacher, tmp_path):
+def test_plot_labels_strips_only_the_number_of_labels_from_names(teacher, tmp_path):
     counts = {
         "small": 50,
         "resnet18": 100,
@@ -388,8 +395,8 @@ def test_a_name_keeps_all_but_its_number_of_labels(teacher, tmp_path):
             f'label = "{name}"\ntrain_size = {count}\n{config}'
         )
     figure = plot_labels([tmp_path / name for name in counts], [tmp_path / "labels.svg"])
-    said = words(figure)
+    text = words(figure)
     assert (
-        all(name in said for name in ("small", "resnet18", "resnet50", "rdl-2", "kd"))
-        and "kd-" not in said
+        all(name in text for name in ("small", "resnet18", "resnet50", "rdl-2", "kd"))
+        and "kd-" not in text
     )
