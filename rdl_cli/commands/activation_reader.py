@@ -1,26 +1,171 @@
-"""Finished runs, each opened with the pictures that it is to be shown; several on one data set share it."""
+"""Read a trained network's activations over the images of a data set."""
 
-from rdl_cli.commands.export_rdms.export_rdms import ActivationReader, add_stimuli, open_reader
-from rdl_cli.commands.image_data import load_splits
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from rdl_cli.commands.device import configure_backend, resolve_device
+from rdl_cli.commands.image_data import join_splits, load_splits
 from rdl_cli.commands.settings import CompareRdmsSettings, DrawingSettings, ExportSettings
-from rdl_cli.datasets.base import Splits
+from rdl_cli.core.errors import UserError
+from rdl_cli.core.tensor_types import Reps
+from rdl_cli.datasets.augmentation import VIEWS, Views
+from rdl_cli.datasets.base import Split, Splits
+from rdl_cli.datasets.digests import dataset_fingerprint
+from rdl_cli.datasets.image_files import DECODE
+from rdl_cli.datasets.loader import Batches
+from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
+from rdl_cli.datasets.subsets import Rows
+from rdl_cli.networks.factory import InputShape
+from rdl_cli.networks.hooks import layer_shapes, read_layers
+from rdl_cli.networks.weights import load_network
 from rdl_cli.runs.run import Run
+from rdl_cli.store.store import Stimuli
 
-OWN = ("dataset", "data_root", "image_size", "split", "device")
+
+@dataclass(frozen=True)
+class ActivationReader:
+    """A trained network and the split of images that it is read on."""
+
+    run: Run
+    network: nn.Module
+    shapes: dict[str, tuple[int, ...]]
+    splits: Splits
+    split_name: str
+    split: Split
+    preprocess: Preprocess
+    views: Views
+    device: torch.device
+    batch_size: int
+
+    @cached_property
+    def source(self) -> dict[str, Any]:
+        """Everything that is equal in two stores of the same teacher over the same images."""
+        return {
+            "teacher": self.run.fingerprint(),
+            "preprocessing": self.preprocess.spec,
+            "images": dataset_fingerprint(self.splits),
+            "split": self.split_name,
+        }
+
+    def stimuli(self) -> Stimuli:
+        """Return the images as a store lists them."""
+        split = self.split
+        return Stimuli(
+            split.digests,
+            None if split.names is None else np.array(split.names),
+            split.labels.numpy(),
+            digest_kind=split.digest_kind,
+            decode=DECODE if split.files is not None else {},
+            preprocessing=self.preprocess.spec,
+        )
+
+    @torch.no_grad()
+    def read(self, layers: Sequence[str], rows: Rows) -> dict[str, Reps]:
+        """Return some layers' activations over some of the images, without augmentation, on CPU."""
+        if not layers:
+            return {}
+        blocks = [
+            read_layers(self.network, batch.images, layers)
+            for batch in self._batches(self.split.at(rows)).in_order(0, self.batch_size)
+        ]
+        return {
+            layer: torch.cat([block[layer].float().cpu() for block in blocks]) for layer in layers
+        }
+
+    @cached_property
+    def batches(self) -> Batches:
+        """All images, in batches."""
+        return self._batches(self.split)
+
+    def batches_from(self, row: int) -> Batches:
+        """Return the images from a row on, in batches."""
+        if not row:
+            return self.batches
+        return self._batches(self.split.at(torch.arange(row, len(self.split))))
+
+    def _batches(self, split: Split) -> Batches:
+        return Batches(split, None, self.batch_size, self.views, self.preprocess, self.device)
+
+
+def open_reader(
+    run: Path, settings: ExportSettings, splits: Splits | None = None
+) -> ActivationReader:
+    """Open a finished run's network on the settings' split, preprocessed as in training.
+
+    Args:
+        run: folder of the run.
+        settings: data set, split, views, batch size and device.
+        splits: the splits of the settings' data set, if they are loaded already.
+
+    Raises:
+        UserError: the run is unfinished, or its network takes images of another shape.
+    """
+    trained = Run.open_finished(run)
+    network, metadata = load_network(trained.weights)
+    device = torch.device(resolve_device(settings.device))
+    configure_backend(device)
+    splits = splits or load_splits(settings)
+    split = join_splits(splits) if settings.split == "all" else getattr(splits, settings.split)
+    shape = InputShape.parse(metadata.input_shape)
+    image_shape = InputShape(*split.images.shape[1:])
+    if shape != image_shape:
+        raise UserError(
+            f"the teacher {run} takes {shape} images, those of `{settings.dataset}` are"
+            f" {image_shape}",
+            hint="choose another --dataset or --image-size",
+        )
+    shapes = layer_shapes(network, shape)
+    return ActivationReader(
+        trained,
+        network.to(device),
+        shapes,
+        splits,
+        settings.split,
+        split,
+        PREPROCESSING.make(metadata.preprocessing, splits.train),
+        VIEWS.make(settings.views),
+        device,
+        settings.batch_size,
+    )
+
+
+def complete_settings(run: Run, settings: ExportSettings) -> ExportSettings:
+    """Return the settings, completed by the run's own data set, folder and image size."""
+
+    def default(key: str) -> Any:
+        return getattr(settings, key) or run.config.get(key)
+
+    # another data set has images of its own size
+    other = settings.dataset not in ("", run.config.get("dataset"))
+    size = settings.image_size if other else default("image_size")
+    return replace(
+        settings,
+        dataset=default("dataset") or "",
+        data_root=default("data_root") or "",
+        image_size=size,
+    )
 
 
 class ReaderCache:
-    """`opened(run)`: its network with the pictures that the settings name, or those that it was trained on; a data set is read once."""
+    """Open runs on the data set of the settings, or on their own; load a data set once."""
 
     def __init__(self, settings: DrawingSettings | CompareRdmsSettings):
-        self._asked = ExportSettings(
-            **{name: getattr(settings, name) for name in OWN if hasattr(settings, name)}
-        )
-        self._known: dict[tuple, Splits] = {}
+        shared = {"dataset", "data_root", "image_size", "split", "device"}
+        names = shared & {field.name for field in fields(settings)}
+        self._settings = ExportSettings(**{name: getattr(settings, name) for name in names})
+        self._splits: dict[tuple, Splits] = {}
 
     def __call__(self, run: Run) -> ActivationReader:
-        asked = add_stimuli(run, self._asked)
-        which = asked.dataset, asked.data_root, asked.image_size
-        if which not in self._known:
-            self._known[which] = load_splits(asked)
-        return open_reader(run.path, asked, self._known[which])
+        """Return the reader of a finished run."""
+        settings = complete_settings(run, self._settings)
+        key = settings.dataset, settings.data_root, settings.image_size
+        if key not in self._splits:
+            self._splits[key] = load_splits(settings)
+        return open_reader(run.path, settings, self._splits[key])

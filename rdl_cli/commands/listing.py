@@ -72,12 +72,12 @@ def list_layers(network: str, pictures: str = "", classes: int = 10) -> list[Lay
                 f"the run {network} knows its pictures; --input-size {pictures} says otherwise",
                 hint="leave out --input-size",
             )
-        model, about = load_network(Run.open_finished(Path(network)).weights)
-        size = InputShape.read(about.pictures)
+        model, metadata = load_network(Run.open_finished(Path(network)).weights)
+        size = InputShape.parse(metadata.input_shape)
     else:
         if classes < 1:
             raise UserError(f"--classes is {classes}; at least 1 is needed")
-        size = InputShape.read(pictures or "1x28x28")
+        size = InputShape.parse(pictures or "1x28x28")
         model = build_network(network, size, classes)
     return [
         LayerInfo(name, shape, math.prod(shape))

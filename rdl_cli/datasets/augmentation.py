@@ -1,4 +1,4 @@
-"""Augmentation as a finite, numbered set of views, so that a store can hold the target of exactly the picture that is shown."""
+"""Augmentation as a finite, numbered set of views, so that a store can hold the target of each."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,68 +20,70 @@ MAX_SHIFT = 100
 
 @dataclass(frozen=True)
 class Views:
-    """`names[v]` says what view v shows; view 0 of every set is the picture itself and is called `identity`."""
+    """Views by number: `names[v]` describes view v; view 0 is the image itself, `identity`.
+
+    `transform` maps images and view numbers to images. `max_shift` is in pixels.
+    """
 
     spec: str
     names: tuple[str, ...]
-    show: Callable[[Images, Ids], Images]
-    reach: int = 0
-    """By how many pixels a picture moves at most."""
+    transform: Callable[[Images, Ids], Images]
+    max_shift: int = 0
 
     def __len__(self) -> int:
         return len(self.names)
 
     def apply(self, images: Images, views: Ids) -> Images:
-        """Each uint8 picture in its own view; what comes in is left as it is."""
-        return self.show(images, views)
+        """Return each uint8 image in its own view; the input is not changed."""
+        return self.transform(images, views)
 
 
 @VIEWS.register("none")
 def none() -> Views:
-    """One view, the picture itself: no augmentation."""
+    """One view, the image itself: no augmentation."""
     return Views("none", ("identity",), lambda images, views: images)
 
 
 @VIEWS.register("hflip")
 def hflip() -> Views:
-    """Two views: the picture and its mirror image."""
+    """Two views: the image and its mirror image."""
 
-    def show(images: Images, views: Ids) -> Images:
+    def transform(images: Images, views: Ids) -> Images:
         return torch.where((views == 1).view(-1, 1, 1, 1), images.flip(3), images)
 
-    return Views("hflip", ("identity", "hflip"), show)
+    return Views("hflip", ("identity", "hflip"), transform)
 
 
 @VIEWS.register("shift", rest="pixels")
 def shift(*, pixels: str) -> Views:
-    """The picture moved by up to PIXELS in each direction, zeros moving in: 9 views for 1, 25 for 2."""
+    """The image shifted by up to PIXELS in each direction, padded with zeros: 9 views for 1."""
     if not pixels.isdecimal() or int(pixels) < 1:
         raise UserError(
-            f"`shift:{pixels}` does not say by how many pixels",
+            f"`shift:{pixels}` has no number of pixels",
             hint="shift:1 has 9 views, shift:2 has 25",
         )
-    reach = int(pixels)
-    if reach > MAX_SHIFT:
+    largest = int(pixels)
+    if largest > MAX_SHIFT:
         raise UserError(
-            f"`shift:{pixels}` has {(2 * reach + 1) ** 2:,} views",
-            hint=f"pictures move by {MAX_SHIFT} pixels at most",
+            f"`shift:{pixels}` has {(2 * largest + 1) ** 2:,} views",
+            hint=f"use {MAX_SHIFT} pixels at most",
         )
-    moves = [
-        (down, right) for down in range(-reach, reach + 1) for right in range(-reach, reach + 1)
-    ]
-    moves.sort(key=lambda move: move != (0, 0))  # stable: the picture itself comes first
-    names = ("identity", *(f"down {down:+d} right {right:+d}" for down, right in moves[1:]))
+    steps = range(-largest, largest + 1)
+    shifts = [(down, right) for down in steps for right in steps]
+    shifts.sort(key=lambda by: by != (0, 0))  # stable: the image itself comes first
+    names = ("identity", *(f"down {down:+d} right {right:+d}" for down, right in shifts[1:]))
 
     @cache
     def corners(device: torch.device) -> torch.Tensor:
-        return torch.tensor([(reach - down, reach - right) for down, right in moves], device=device)
+        places = [(largest - down, largest - right) for down, right in shifts]
+        return torch.tensor(places, device=device)
 
-    def show(images: Images, views: Ids) -> Images:
+    def transform(images: Images, views: Ids) -> Images:
         height, width = images.shape[2:]
-        windows = (
-            pad(images, (reach, reach, reach, reach)).unfold(2, height, 1).unfold(3, width, 1)
-        )  # n c top left h w, without a copy
+        padded = pad(images, (largest, largest, largest, largest))
+        # n c top left h w, without a copy
+        windows = padded.unfold(2, height, 1).unfold(3, width, 1)
         top, left = corners(images.device)[views].unbind(1)
         return windows[torch.arange(len(images), device=images.device), :, top, left]
 
-    return Views(f"shift:{reach}", names, show, reach)
+    return Views(f"shift:{largest}", names, transform, largest)

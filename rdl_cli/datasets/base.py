@@ -1,23 +1,31 @@
-"""What a data set is: three splits of uint8 pictures, each row known by its place in the original file."""
+"""A data set: three splits of uint8 images, each row identified by its row in the original file."""
 
 import inspect
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
 from rdl_cli.core.tensor_types import Ids, Images, Labels
+from rdl_cli.datasets.digests import DigestKind, file_digests, image_digests
 
 DATASETS = Registry("dataset", home="rdl_cli.datasets")
-"""A member is `function(root: Path, download: bool, *, options) -> Splits`; one that can choose the size of its pictures
-takes a third argument, `image_size: int | None`. Ask through `load`."""
+"""A member is `function(root: Path, download: bool, *, options) -> Splits`.
+
+One whose images can be resized takes a third argument, `image_size: int | None`.
+"""
 
 
 class LazyImages(Protocol):
-    """Pictures too many for memory: `lazy[rows]` is again lazy, `read(rows)` opens the files and returns uint8 `n c h w`."""
+    """Images too many for memory: `lazy[rows]` is lazy as well, `read(rows)` returns uint8 pixels.
+
+    `read` has shape `n c h w`.
+    """
 
     @property
     def shape(self) -> torch.Size: ...
@@ -29,9 +37,10 @@ class LazyImages(Protocol):
 
 @dataclass(frozen=True)
 class Split:
-    """Pictures as they lie in the file, uint8, before views and preprocessing.
+    """Images as they are in the file, uint8, before views and preprocessing.
 
     `ids` are rows of the data set's original file (training and test file each count from 0).
+    `files` are the image files, if the data set has one for each image.
     """
 
     images: Images | LazyImages
@@ -39,21 +48,42 @@ class Split:
     ids: Ids
     classes: tuple[str, ...]
     names: tuple[str, ...] | None = None
+    files: tuple[Path, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def digest_kind(self) -> DigestKind:
+        """The source that `digests` identify: the images' files, or else their pixels."""
+        return "pixels" if self.files is None else "file"
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """The SHA-256 of each image's source, S64 (n,)."""
+        return image_digests(self.images) if self.files is None else file_digests(self.files)
+
     def at(self, rows: torch.Tensor) -> "Split":
-        """The split of some of its rows, by position."""
-        names = None if self.names is None else tuple(self.names[i] for i in rows.tolist())
-        return Split(self.images[rows], self.labels[rows], self.ids[rows], self.classes, names)
+        """Return the split of some rows, by position."""
+        names, files = (
+            None if column is None else tuple(column[row] for row in rows.tolist())
+            for column in (self.names, self.files)
+        )
+        split = Split(
+            self.images[rows], self.labels[rows], self.ids[rows], self.classes, names, files
+        )
+        if "digests" in self.__dict__:  # hashing many files takes minutes
+            split.__dict__["digests"] = self.digests[rows.numpy()]
+        return split
 
     def read(self, rows: torch.Tensor | slice) -> Images:
-        """The uint8 pictures of some rows, in memory, wherever they were."""
-        return image_shape_at(self.images, rows)
+        """Return the uint8 images of some rows, in memory."""
+        return read_images(self.images, rows)
 
 
 class Splits(NamedTuple):
+    """The training, validation and test split of a data set."""
+
     train: Split
     validation: Split
     test: Split
@@ -62,17 +92,32 @@ class Splits(NamedTuple):
 def load_dataset(
     spec: str, root: Path, download: bool = False, image_size: int | None = None
 ) -> Splits:
-    """The data set that a spec names. UserError where it is not in `root`, is damaged, or has pictures of one size only."""
+    """Return the data set that a spec names.
+
+    Args:
+        spec: for example `mnist` or `folder:PATH`; `rdl list datasets` lists all.
+        root: folder of the data sets' files.
+        download: download the files if they are missing.
+        image_size: side in pixels of resized images, for data sets whose images have any size.
+
+    Raises:
+        UserError: the files are missing or damaged, or the images have a fixed size.
+
+    >>> splits = load_dataset("digits", Path("data"))
+    >>> len(splits.train), tuple(splits.train.images.shape[1:])
+    (1000, (1, 8, 8))
+    """
     reader = DATASETS.find(spec)
     if image_size is None:
         return reader(root, download)
     if "image_size" not in inspect.signature(reader).parameters:
         raise UserError(
-            f"the pictures of {spec} have one size and can't be read at {image_size} pixels",
+            f"the images of {spec} have a fixed size; --image-size {image_size} has no effect",
             hint="leave out the image size",
         )
     return reader(root, download, image_size)
 
 
-def image_shape_at(images: Images | LazyImages, rows: torch.Tensor | slice) -> Images:
+def read_images(images: Images | LazyImages, rows: torch.Tensor | slice) -> Images:
+    """Return the uint8 images of some rows, in memory."""
     return images[rows] if isinstance(images, torch.Tensor) else images.read(rows)

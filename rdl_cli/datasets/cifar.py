@@ -12,49 +12,47 @@ from rdl_cli.datasets.mnist import damaged_file, download_files, missing_file
 from rdl_cli.datasets.subsets import split_rows
 
 VALIDATION = 10_000
-"""Of the 50,000 training images, from every class alike."""
+"""Of the 50,000 training images, as many of every class."""
 
 
 @DATASETS.register("cifar10")
 def cifar10(root: Path, download: bool) -> Splits:
-    """60,000 photographs of 32 × 32 pixels in 10 classes: 40,000 training, 10,000 validation (stratified), 10,000 test images."""
+    """60,000 photographs of 32 × 32 pixels: 40,000 train, 10,000 validation, 10,000 test."""
     from torchvision.datasets import CIFAR10
 
-    return _splits(CIFAR10, "cifar10", root, download)
+    return _make_splits(CIFAR10, "cifar10", root, download)
 
 
 @DATASETS.register("cifar100")
 def cifar100(root: Path, download: bool) -> Splits:
-    """60,000 photographs of 32 × 32 pixels in 100 fine classes: 40,000 training, 10,000 validation (stratified), 10,000 test images."""
+    """60,000 photographs in 100 classes, splits and sizes as of cifar10."""
     from torchvision.datasets import CIFAR100
 
-    return _splits(CIFAR100, "cifar100", root, download)
+    return _make_splits(CIFAR100, "cifar100", root, download)
 
 
-def _splits(reader: Any, name: str, root: Path, download: bool) -> Splits:
+def _make_splits(reader: Any, name: str, root: Path, download: bool) -> Splits:
     if download:
         download_files(reader.__name__, name, root)
-    whole, test = (_read(reader, name, root, train) for train in (True, False))
-    train, validation, _ = split_rows(
-        [f"{name} {row}" for row in range(len(whole))], whole.labels, VALIDATION
-    )
+    whole, test = (_read_split(reader, name, root, train) for train in (True, False))
+    keys = [f"{name} {row}" for row in range(len(whole))]
+    train, validation, _ = split_rows(keys, whole.labels, VALIDATION)
     return Splits(whole.at(train), whole.at(validation), test)
 
 
-def _read(reader: Any, name: str, root: Path, train: bool) -> Split:
+def _read_split(reader: Any, name: str, root: Path, train: bool) -> Split:
     from torchvision.datasets.utils import check_integrity
 
-    listed = [*reader.train_list, *reader.test_list, (reader.meta["filename"], reader.meta["md5"])]
-    for file, md5 in ((root / reader.base_folder / file, md5) for file, md5 in listed):
+    meta = (reader.meta["filename"], reader.meta["md5"])
+    for filename, md5 in [*reader.train_list, *reader.test_list, meta]:
+        file = root / reader.base_folder / filename
         if not file.is_file():
             raise missing_file(name, file)
         if not check_integrity(file, md5):
             raise damaged_file(file, name, f"its md5 is not {md5}")
-    with warnings.catch_warnings(
-        category=np.exceptions.VisibleDeprecationWarning, action="ignore"
-    ):  # how Python 2 pickled a dtype
-        found = reader(root, train=train)
-    images = torch.from_numpy(found.data).permute(0, 3, 1, 2).contiguous()
-    return Split(
-        images, torch.tensor(found.targets), torch.arange(len(images)), tuple(found.classes)
-    )
+    pickled_dtype = np.exceptions.VisibleDeprecationWarning  # from Python 2
+    with warnings.catch_warnings(category=pickled_dtype, action="ignore"):
+        dataset = reader(root, train=train)
+    images = torch.from_numpy(dataset.data).permute(0, 3, 1, 2).contiguous()
+    labels, rows = torch.tensor(dataset.targets), torch.arange(len(images))
+    return Split(images, labels, rows, tuple(dataset.classes))

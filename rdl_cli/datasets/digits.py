@@ -1,4 +1,4 @@
-"""scikit-learn's handwritten digits, which ship in its wheel: real data without a network."""
+"""scikit-learn's handwritten digits, which need no download."""
 
 from pathlib import Path
 
@@ -10,17 +10,17 @@ from rdl_cli.datasets.subsets import split_rows
 
 @DATASETS.register("digits")
 def digits(root: Path, download: bool) -> Splits:
-    """1,797 handwritten digits of 8 × 8 pixels, embedded: 1,000 training, 297 validation, 500 test images.
+    """1,797 handwritten digits of 8 × 8 pixels: 1,000 train, 297 validation, 500 test.
 
-    Pixels are counts from 0 to 16 and are scaled so that 16 becomes 255. ids are rows of the one file.
+    Pixels are counts from 0 to 16, scaled so that 16 becomes 255. ids are rows of the one file.
     """
     from sklearn.datasets import load_digits
 
-    found = load_digits()
-    images = torch.from_numpy(found.images).mul(255 / 16).round().to(torch.uint8)[:, None]
+    dataset = load_digits()
+    images = torch.from_numpy(dataset.images).mul(255 / 16).round().to(torch.uint8)[:, None]
     whole = Split(
         images,
-        torch.from_numpy(found.target).long(),
+        torch.from_numpy(dataset.target).long(),
         torch.arange(len(images)),
         tuple("0123456789"),
     )

@@ -1,4 +1,4 @@
-"""MNIST and Fashion-MNIST, fetched by torchvision and read from their idx files, plain or gzipped."""
+"""MNIST and Fashion-MNIST, downloaded by torchvision, read from idx files, plain or gzipped."""
 
 import contextlib
 import gzip
@@ -12,8 +12,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.base import DATASETS, Split, Splits
 
 VALIDATION_FROM = 50_000
-"""Rows 0–49,999 of the training file train, 50,000–59,999 validate: the split of FitNets and of the RDL paper."""
-
+"""First row of the training file for validation, as in FitNets and the RDL paper."""
 
 CLOTHES = (
     "T-shirt/top",
@@ -31,93 +30,91 @@ CLOTHES = (
 
 @DATASETS.register("mnist")
 def mnist(root: Path, download: bool) -> Splits:
-    """70,000 handwritten digits of 28 × 28 pixels: 50,000 training, 10,000 validation (the training file's last), 10,000 test images."""
-    return _splits("MNIST", "mnist", tuple("0123456789"), root, download)
+    """70,000 handwritten digits of 28 × 28 pixels: 50,000 train, 10,000 validation, 10,000 test."""
+    return _make_splits("MNIST", "mnist", tuple("0123456789"), root, download)
 
 
 @DATASETS.register("fashion-mnist")
 def fashion_mnist(root: Path, download: bool) -> Splits:
-    """70,000 articles of clothing of 28 × 28 pixels in MNIST's format and splits."""
-    return _splits("FashionMNIST", "fashion-mnist", CLOTHES, root, download)
+    """70,000 images of clothing of 28 × 28 pixels, in MNIST's format and splits."""
+    return _make_splits("FashionMNIST", "fashion-mnist", CLOTHES, root, download)
 
 
-def _splits(reader: str, name: str, classes: tuple[str, ...], root: Path, download: bool) -> Splits:
+def _make_splits(
+    reader: str, name: str, classes: tuple[str, ...], root: Path, download: bool
+) -> Splits:
     if download:
         download_files(reader, name, root)
     folder = root / reader / "raw"
     train, test = (
-        read_idx_splits(folder, name, which, classes, count)
+        read_idx_split(folder, name, which, classes, count)
         for which, count in (("train", 60_000), ("t10k", 10_000))
     )
     rows = torch.arange(len(train))
     return Splits(train.at(rows[:VALIDATION_FROM]), train.at(rows[VALIDATION_FROM:]), test)
 
 
-def read_idx_splits(
+def read_idx_split(
     folder: Path, name: str, which: str, classes: tuple[str, ...], count: int
 ) -> Split:
-    images = _idx(folder / f"{which}-images-idx3-ubyte", name, (count, 28, 28))
-    labels = _idx(folder / f"{which}-labels-idx1-ubyte", name, (count,)).long()
-    if int(labels.max()) >= len(classes):
-        raise damaged_file(
-            folder / f"{which}-labels-idx1-ubyte", name, f"it holds the label {int(labels.max())}"
-        )
+    """Return `count` images with labels from a pair of idx files. Raise UserError if damaged."""
+    images = _read_idx(folder / f"{which}-images-idx3-ubyte", name, (count, 28, 28))
+    labels_file = folder / f"{which}-labels-idx1-ubyte"
+    labels = _read_idx(labels_file, name, (count,)).long()
+    if (largest := int(labels.max())) >= len(classes):
+        raise damaged_file(labels_file, name, f"it holds the label {largest}")
     return Split(images[:, None], labels, torch.arange(count), classes)
 
 
-def _idx(path: Path, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """The uint8 tensor in an idx file, or in its .gz where only that is there."""
+def _read_idx(path: Path, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+    """Return the uint8 tensor of an idx file, or of its .gz if there is only that."""
     packed = path.with_name(path.name + ".gz")
-    found = path if path.is_file() else packed
+    file = path if path.is_file() else packed
     try:
-        data = bytearray(
-            gzip.decompress(packed.read_bytes()) if found == packed else path.read_bytes()
-        )
+        content = file.read_bytes()
+        data = bytearray(gzip.decompress(content) if file == packed else content)
     except FileNotFoundError:
         raise missing_file(name, path) from None
     except (OSError, EOFError, zlib.error) as error:
-        raise damaged_file(found, name, str(error)) from error
-    expected = bytes([0, 0, 8, len(shape)]) + b"".join(
-        side.to_bytes(4, "big") for side in shape
-    )  # 8: unsigned bytes
-    size = torch.Size(shape).numel()
-    if data[: len(expected)] != expected or len(data) != len(expected) + size:
+        raise damaged_file(file, name, str(error)) from error
+    unsigned_bytes = 8
+    header = bytes([0, 0, unsigned_bytes, len(shape)])
+    header += b"".join(side.to_bytes(4, "big") for side in shape)
+    if data[: len(header)] != header or len(data) != len(header) + torch.Size(shape).numel():
+        expected = " × ".join(f"{side:,}" for side in shape)
         raise damaged_file(
-            found,
-            name,
-            f"an idx file of {' × '.join(f'{side:,}' for side in shape)} bytes was expected, it has {len(data):,}",
+            file, name, f"it has {len(data):,} bytes, not an idx header and {expected} bytes"
         )
-    return torch.frombuffer(data, dtype=torch.uint8, offset=len(expected)).view(shape)
+    return torch.frombuffer(data, dtype=torch.uint8, offset=len(header)).view(shape)
 
 
 def download_files(reader: str, name: str, root: Path) -> None:
-    """Download by torchvision's reader of that name, which checks the archives' md5s; what is there already stays."""
+    """Download missing files with torchvision's reader of that name, which checks their md5s."""
     from torchvision import datasets  # takes a second to import
 
     kind = getattr(datasets, reader)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for data
-            bare = kind.__new__(
-                kind
-            )  # its __init__ would go on to read, and asserts on a damaged file
+            bare = kind.__new__(kind)  # __init__ would also read, and asserts on damaged files
             bare.root = root
             bare.download()
     except (RuntimeError, OSError) as error:  # URLError is an OSError
         raise UserError(
             f"{name} could not be downloaded to {root}: {error}",
-            hint="see to the network, or copy the files there",
+            hint="check the network connection, or copy the files there",
         ) from error
 
 
 def missing_file(name: str, path: Path) -> UserError:
+    """Return the error for a missing file of a data set."""
     return UserError(
         f"{name} is not in {path.parent}: there is no {path.name}",
-        hint="fetch it with --download, or say with --data-root (or RDL_DATA) where it lies",
+        hint="pass --download, or the folder of the data sets as --data-root (or RDL_DATA)",
     )
 
 
 def damaged_file(path: Path, name: str, why: str) -> UserError:
+    """Return the error for a damaged file of a data set."""
     return UserError(
-        f"{name}: {path} is damaged: {why}",
-        hint="delete the file and fetch it again with --download",
+        f"{name}: {path} is damaged: {why}", hint="delete the file and pass --download"
     )

@@ -1,4 +1,4 @@
-"""From uint8 pixels to what a network takes: each maps `n c h w` uint8 to float32, on whichever device the pictures are."""
+"""Preprocessing: uint8 images `n c h w` to the network's float32 input, on their device."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,12 +13,12 @@ from rdl_cli.core.tensor_types import Images
 from rdl_cli.datasets.base import Split
 
 PREPROCESSING = Registry("preprocessing", home="rdl_cli.datasets.preprocessing")
-"""A member is `function(train: Split, *, options) -> Preprocess`; `train` is where it may measure, once."""
+"""A member is `function(train: Split, *, options) -> Preprocess`; it can measure `train`."""
 
 
 @dataclass(frozen=True)
 class Preprocess:
-    """A fixed function of single pictures. `spec` makes it again on any data set: what was measured is written out in it."""
+    """A fixed function of single images. `spec` includes all measured values, so it is portable."""
 
     spec: str
     function: Callable[[Images], Images]
@@ -32,7 +32,7 @@ class Preprocess:
 
 @PREPROCESSING.register("unit")
 def unit(train: Split) -> Preprocess:
-    """Pixels divided by 255, and nothing else: the paper's MNIST."""
+    """Divide pixels by 255: the paper's MNIST."""
     return Preprocess("unit", lambda images: images.float().div_(255))
 
 
@@ -40,79 +40,81 @@ def unit(train: Split) -> Preprocess:
 def gcn(
     train: Split, *, by: Literal["sd", "norm"] = "sd", scale: float = 1.0, bias: float = 0.0
 ) -> Preprocess:
-    """Global contrast normalisation of each picture: minus its mean, divided by its contrast. The paper's CIFAR.
+    """Normalize the contrast of each image: subtract its mean, divide by its contrast (CIFAR).
 
-    pylearn2's form on pixels from 0 to 255: contrast = sqrt(bias + variance)/scale with n - 1 in the variance, or with
-    `by=norm` sqrt(bias + sum of squares)/scale (pylearn2's CIFAR: by=norm,scale=55; √3072 = 55.4). A contrast below
-    1e-8 counts as 1, so a picture of one grey becomes 0 and not NaN.
+    The paper's CIFAR, in pylearn2's form for pixels from 0 to 255: contrast = sqrt(bias +
+    variance)/scale with n - 1 in the variance, or with `by=norm` sqrt(bias + sum of squares)/scale
+    (pylearn2's CIFAR: by=norm,scale=55; √3072 = 55.4). A contrast below 1e-8 counts as 1, so a
+    uniform image becomes 0 and not NaN.
     """
-
     if scale <= 0 or bias < 0:
         raise UserError(
-            f"gcn can't have scale {scale} and bias {bias}",
-            hint="the scale is above 0, the bias 0 or above",
+            f"gcn has scale {scale} and bias {bias}",
+            hint="the scale must be above 0, the bias 0 or above",
         )
 
-    def normalise(images: Images) -> Images:
+    def normalize(images: Images) -> Images:
         flat = images.flatten(1).float()
         flat -= flat.mean(1, keepdim=True)
         power = flat.square().sum(1, keepdim=True)
         contrast = (bias + (power / (flat.shape[1] - 1) if by == "sd" else power)).sqrt() / scale
         return (flat / torch.where(contrast < 1e-8, 1.0, contrast)).view(images.shape)
 
-    return Preprocess(f"gcn:by={by},scale={scale},bias={bias}", normalise)
+    return Preprocess(f"gcn:by={by},scale={scale},bias={bias}", normalize)
 
 
 @PREPROCESSING.register("standard")
 def standard(train: Split, *, mean: str | None = None, sd: str | None = None) -> Preprocess:
-    """Pixels divided by 255, minus the mean of their channel, divided by its standard deviation, both over the training images.
+    """Divide pixels by 255, subtract their channel's mean, divide by its standard deviation.
 
-    Given as `mean=.49/.48/.45,sd=.25/.24/.26` they are taken as they stand; a network keeps the numbers that it was trained with.
+    Both are measured over the training images, or given as `mean=.49/.48/.45,sd=.25/.24/.26`. A
+    network keeps the numbers of its training.
     """
-    measured = _moments(train) if mean is None or sd is None else ([], [])
-    means, sds = (
-        measured[0] if mean is None else _numbers(mean),
-        measured[1] if sd is None else _numbers(sd),
-    )
+    measured = _measure_moments(train) if mean is None or sd is None else ([], [])
+    means = measured[0] if mean is None else _parse_numbers(mean)
+    sds = measured[1] if sd is None else _parse_numbers(sd)
     spec = f"standard:mean={'/'.join(map(repr, means))},sd={'/'.join(map(repr, sds))}"
     channels = train.images.shape[1]
     if not len(means) == len(sds) == channels or min(sds) <= 0:
         raise UserError(
-            f"`{spec}` doesn't fit pictures of {channels} channel(s)",
-            hint="one mean and one sd above 0 for each channel",
+            f"`{spec}` doesn't fit images of {channels} channel(s)",
+            hint="give one mean and one sd above 0 for each channel",
         )
 
     @cache
     def constants(device: torch.device) -> torch.Tensor:
         return torch.tensor([means, sds], device=device).view(2, -1, 1, 1)
 
-    def standardise(images: Images) -> Images:
+    def standardize(images: Images) -> Images:
         shift, scale = constants(images.device)
         return images.float().div_(255).sub_(shift).div_(scale)
 
-    return Preprocess(spec, standardise)
+    return Preprocess(spec, standardize)
 
 
-def _moments(split: Split) -> tuple[list[float], list[float]]:
-    """Mean and standard deviation of each channel, pixels from 0 to 1; exact, from the counts of the 256 values."""
+def _measure_moments(split: Split) -> tuple[list[float], list[float]]:
+    """Return mean and standard deviation of each channel, pixels from 0 to 1.
+
+    Exact, from the counts of the 256 pixel values.
+    """
     channels = split.images.shape[1]
     counts = torch.zeros(channels, 256, dtype=torch.float64)
     for start in range(0, len(split), 1000):
         block = split.read(slice(start, start + 1000))
         for channel in range(channels):
             counts[channel] += torch.bincount(block[:, channel].flatten(), minlength=256)
-    share = counts / counts.sum(1, keepdim=True)
+    fraction = counts / counts.sum(1, keepdim=True)
     values = torch.arange(256, dtype=torch.float64) / 255
-    means = share @ values
-    sds = (share @ values.square() - means.square()).clamp_min(0).sqrt()
+    means = fraction @ values
+    sds = (fraction @ values.square() - means.square()).clamp_min(0).sqrt()
     return [round(m, 8) for m in means.tolist()], [round(s, 8) or 1.0 for s in sds.tolist()]
 
 
-def _numbers(text: str) -> list[float]:
+def _parse_numbers(text: str) -> list[float]:
     try:
         return [float(number) for number in text.split("/")]
     except ValueError:
         raise UserError(
-            f"`{text}` is not a number for each channel",
+            f"`{text}` is not a list of numbers",
             hint="separate them with /, for example mean=.49/.48/.45",
         ) from None

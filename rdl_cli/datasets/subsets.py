@@ -1,4 +1,4 @@
-"""Which rows belong together: fixed partitions of a data set, and the few rows that keep their labels."""
+"""Fixed partitions of a data set, and random labelled subsets."""
 
 import hashlib
 from collections.abc import Sequence
@@ -16,20 +16,22 @@ Rows = torch.Tensor
 def split_rows(
     keys: Sequence[str], labels: Labels, validation: int, test: int = 0
 ) -> tuple[Rows, Rows, Rows]:
-    """Rows for training, validation and test, stratified, the same for every seed, machine and library version.
+    """Return rows for training, validation and test, stratified by class.
 
-    Rows are taken in the order of their keys' SHA-256, so no random generator has a say in what a data set is.
+    Rows are taken in the order of their keys' SHA-256, so the partition is the same for every seed,
+    machine and library version.
     """
     hashed = [hashlib.sha256(key.encode()).digest() for key in keys]
     order = torch.tensor(sorted(range(len(keys)), key=hashed.__getitem__), dtype=torch.int64)
-    last = stratified_rows(labels, test, order)
-    order = order[~torch.isin(order, last)]
-    middle = stratified_rows(labels, validation, order)
-    return order[~torch.isin(order, middle)].sort().values, middle, last
+    test_rows = stratified_rows(labels, test, order)
+    order = order[~torch.isin(order, test_rows)]
+    validation_rows = stratified_rows(labels, validation, order)
+    train_rows = order[~torch.isin(order, validation_rows)].sort().values
+    return train_rows, validation_rows, test_rows
 
 
 def labelled_subset(split: Split, n: int, generator: torch.Generator) -> Rows:
-    """`n` rows drawn at random, classes in the split's proportions; every class at least once where there are as many rows as classes."""
+    """Return `n` random rows in the split's class proportions, one of each class if n allows."""
     if not 1 <= n <= len(split):
         raise UserError(
             f"{n:,} labelled images were asked for; the training split has {len(split):,}",
@@ -39,7 +41,7 @@ def labelled_subset(split: Split, n: int, generator: torch.Generator) -> Rows:
 
 
 def stratified_rows(labels: Labels, n: int, order: torch.Tensor) -> Rows:
-    """`n` of the rows in `order`, from each class its first, in numbers proportional to the classes (largest remainder)."""
+    """Return `n` rows of `order`, the first of each class, counts by the largest remainder."""
     ordered = labels[order]
     have = torch.bincount(ordered)
     take, remainder = n * have // len(order), n * have % len(order)
@@ -49,5 +51,5 @@ def stratified_rows(labels: Labels, n: int, order: torch.Tensor) -> Rows:
         for missing in ((take == 0) & (have > 0)).nonzero().flatten():
             take[take.argmax()] -= 1
             take[missing] += 1
-    chosen = [order[ordered == label][:count] for label, count in enumerate(take.tolist())]
-    return torch.cat(chosen).sort().values
+    selected = [order[ordered == label][:count] for label, count in enumerate(take.tolist())]
+    return torch.cat(selected).sort().values

@@ -1,4 +1,4 @@
-"""Networks that others keep: torchvision's and, where it is installed, timm's. Weights are never fetched."""
+"""Networks of torchvision and, if installed, timm. Weights are never downloaded."""
 
 from torch import nn
 
@@ -7,8 +7,8 @@ from rdl_cli.networks.factory import NETWORKS, InputShape
 
 
 @NETWORKS.register("torchvision", rest="name")
-def torchvision(pictures: InputShape, classes: int, *, name: str) -> nn.Module:
-    """A classification network of torchvision, `torchvision:resnet18`, with its usual first layer (three channels)."""
+def torchvision(shape: InputShape, classes: int, *, name: str) -> nn.Module:
+    """A classification network of torchvision, `torchvision:resnet18`, for three channels."""
     from torchvision import models
 
     if name not in models.list_models(module=models):
@@ -17,8 +17,8 @@ def torchvision(pictures: InputShape, classes: int, *, name: str) -> nn.Module:
 
 
 @NETWORKS.register("timm", rest="name")
-def timm(pictures: InputShape, classes: int, *, name: str) -> nn.Module:
-    """A network of timm, `timm:resnet18`, made for the pictures' channels; needs `pip install timm`."""
+def timm(shape: InputShape, classes: int, *, name: str) -> nn.Module:
+    """A network of timm, `timm:resnet18`, for any number of channels; needs `pip install timm`."""
     try:
         import timm as library
     except ImportError:
@@ -28,5 +28,5 @@ def timm(pictures: InputShape, classes: int, *, name: str) -> nn.Module:
     if name not in library.list_models():
         raise unknown_name("timm network", name, library.list_models())
     return library.create_model(
-        name, pretrained=False, num_classes=classes, in_chans=pictures.channels
+        name, pretrained=False, num_classes=classes, in_chans=shape.channels
     )

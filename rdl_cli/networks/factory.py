@@ -1,4 +1,4 @@
-"""Networks by name: ours, torchvision's, timm's, or a user's own function."""
+"""Build networks by name: our own, torchvision's, timm's, or those of a user's function."""
 
 import inspect
 from typing import NamedTuple
@@ -10,11 +10,11 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
 
 NETWORKS = Registry("network", home="rdl_cli.networks")
-"""A member is `function(pictures: Pictures, classes: int, *, options) -> nn.Module`; every submodule is a tap."""
+"""A member is `function(shape: InputShape, classes: int, *, options) -> nn.Module`."""
 
 
 class InputShape(NamedTuple):
-    """The shape of a network's input."""
+    """The shape of a network's input, one image."""
 
     channels: int
     height: int
@@ -24,72 +24,83 @@ class InputShape(NamedTuple):
         return "x".join(map(str, self))
 
     @classmethod
-    def read(cls, text: str) -> "InputShape":
-        """`1x28x28` as a shape; UserError for anything else."""
+    def parse(cls, text: str) -> "InputShape":
+        """Return the shape that a text like `1x28x28` describes, else raise UserError."""
         parts = text.lower().split("x")
         if len(parts) != 3 or not all(p.isdecimal() and int(p) > 0 for p in parts):
             raise UserError(
-                f"`{text}` is not a picture's shape",
+                f"`{text}` is not the shape of an image",
                 hint="write channels x height x width, for example 3x32x32",
             )
         return cls(*map(int, parts))
 
 
-def build_network(spec: str, pictures: InputShape, classes: int) -> nn.Module:
-    """The network that a spec names, for pictures of this shape, with `classes` logits.
+def build_network(spec: str, shape: InputShape, classes: int) -> nn.Module:
+    """Return the network that a spec names, for images of this shape.
 
-    A user's own `module:factory` gets `num_classes=` or `classes=` where it takes one. UserError where the network
-    cannot be built or gives other logits for such pictures.
+    Args:
+        spec: for example `mnist-cnn:width=0.5`, `torchvision:resnet18` or `module:factory`.
+        shape: channels, height and width of an image.
+        classes: number of logits; a user's factory gets it as `num_classes=` or `classes=`.
+
+    Raises:
+        UserError: the network cannot be built, or gives other logits for such images.
+
+    >>> network = build_network("mnist-cnn", InputShape(1, 28, 28), 10)
+    >>> network(torch.zeros(2, 1, 28, 28)).shape
+    torch.Size([2, 10])
     """
     factory = NETWORKS.find(spec)
-    takes = inspect.signature(factory).parameters
-    by_position = [
+    parameters = inspect.signature(factory).parameters
+    positional = [
         p
-        for p in takes.values()
+        for p in parameters.values()
         if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty
     ]
     try:
-        if len(by_position) >= 2:
-            network = factory(pictures, classes)
+        if len(positional) >= 2:
+            network = factory(shape, classes)
         else:
-            count = next(
-                (name for name in ("num_classes", "classes", "n_classes") if name in takes), None
-            )
-            network = factory(**({count: classes} if count else {}))
+            names = ("num_classes", "classes", "n_classes")
+            name = next((name for name in names if name in parameters), None)
+            network = factory(**({name: classes} if name else {}))
     except UserError:
         raise
     except Exception as error:  # whatever a user's own factory raises
         raise UserError(
-            f"the network `{spec}` could not be built for {pictures} pictures and {classes} classes: {_said(error)}",
-            hint="a factory takes (pictures, classes), or num_classes= or classes=, or nothing",
+            f"the network `{spec}` could not be built for {shape} images and {classes} classes:"
+            f" {_describe(error)}",
+            hint="a factory takes (shape, classes), or num_classes= or classes=, or nothing",
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"`{spec}` made a {type(network).__name__}, not a torch.nn.Module")
-    _check_output(spec, network, pictures, classes)
+    _check_logits(spec, network, shape, classes)
     return network
 
 
-def _check_output(spec: str, network: nn.Module, pictures: InputShape, classes: int) -> None:
+def _check_logits(spec: str, network: nn.Module, shape: InputShape, classes: int) -> None:
+    """Raise UserError if a network does not give one logit a class for images of this shape."""
     was_training = network.training
     try:
         with torch.no_grad():
-            logits = network.eval()(torch.zeros(2, *pictures))
+            logits = network.eval()(torch.zeros(2, *shape))
     except Exception as error:  # whatever a user's own network raises
         raise UserError(
-            f"the network `{spec}` does not take {pictures} pictures: {_said(error)}",
+            f"the network `{spec}` does not take {shape} images: {_describe(error)}",
             hint="choose another network, or another --image-size",
         ) from error
     finally:
         network.train(was_training)
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, classes):
-        shape = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        output = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise UserError(
-            f"the network `{spec}` gives {shape} for two pictures; (2, {classes}) is needed for {classes} classes"
+            f"the network `{spec}` gives {output} for two images;"
+            f" (2, {classes}) is needed for {classes} classes"
         )
 
 
-def _said(error: Exception) -> str:
-    """An error's text, with its kind where that alone would not tell what went wrong."""
+def _describe(error: Exception) -> str:
+    """Return an error's text, with its type if the text alone would not be clear."""
     return (
         str(error)
         if isinstance(error, (TypeError, ValueError, RuntimeError))

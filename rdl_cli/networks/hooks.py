@@ -1,4 +1,4 @@
-"""Reading a network's layers while it runs."""
+"""Read a network's layers during a forward pass."""
 
 from collections.abc import Iterable, Sequence
 
@@ -10,35 +10,50 @@ from rdl_cli.core.tensor_types import Images, Logits, Reps
 from rdl_cli.networks.factory import InputShape
 
 LOGITS = "logits"
-"""The tap that every network has: what it returns."""
+"""The name of a network's output as a layer."""
 
 
 class _StopForward(Exception):
-    """Every wanted layer has been read; the rest of the forward pass is not needed."""
+    """Ends a forward pass once all layers have been read."""
 
 
 def forward_with_layers(
     model: nn.Module, images: Images, layers: Iterable[str]
 ) -> tuple[Logits, dict[str, Reps]]:
-    """Logits, and what each named submodule gave for the images, as it gave it (NCHW where there is space).
+    """Return the logits, and the output of each named submodule (NCHW if it is spatial).
 
-    Hooks live for one call. A tap is a copy: an in-place ReLU or `+=` behind it (torchvision's resnets have both) would
-    otherwise change it unseen. UserError for a layer that did not run, ran twice or gives no tensor.
+    Args:
+        model: the network; `layers` are names of its submodules, or `logits`.
+        images: as the network takes them, `n c h w`.
+        layers: the layers to read.
+
+    Returns:
+        The logits `n classes`, and each layer's activations `n ...` by name.
+
+    Raises:
+        UserError: a layer did not run, ran twice or gives no tensor.
+
+    Hooks are removed after the call. Activations are copies: an in-place ReLU or `+=` after the
+    layer (torchvision's resnets have both) would otherwise change them.
     """
     layers = list(layers)
-    logits, taps = _run(model, images, [layer for layer in layers if layer != LOGITS], stop=False)
-    if not isinstance(
-        logits, Tensor
-    ):  # torchvision's googlenet has auxiliary outputs while it trains, and none when it is asked
+    submodules = [layer for layer in layers if layer != LOGITS]
+    logits, activations = _run(model, images, submodules, stop=False)
+    if not isinstance(logits, Tensor):  # torchvision's googlenet in training mode
         raise UserError(
             f"the network gives a {type(logits).__name__} in training, not a tensor of logits",
             hint="switch its auxiliary outputs off",
         )
-    return logits, taps | ({LOGITS: logits} if LOGITS in layers else {})
+    return logits, activations | ({LOGITS: logits} if LOGITS in layers else {})
 
 
 def read_layers(model: nn.Module, images: Images, layers: Sequence[str]) -> dict[str, Reps]:
-    """The layers alone: the forward pass ends after the last that is wanted."""
+    """Return the activations of some layers by name; the forward pass ends after the last one.
+
+    >>> model = nn.Sequential(nn.Flatten(), nn.ReLU())
+    >>> read_layers(model, torch.ones(2, 1, 3, 3), ["0"])["0"].shape
+    torch.Size([2, 9])
+    """
     if LOGITS in layers:
         return forward_with_layers(model, images, layers)[1]
     return _run(model, images, layers, stop=True)[1]
@@ -48,27 +63,27 @@ def _run(
     model: nn.Module, images: Images, layers: Sequence[str], stop: bool
 ) -> tuple[Logits | None, dict[str, Reps]]:
     modules = dict(model.named_modules())
-    taps: dict[str, Reps] = {}
+    activations: dict[str, Reps] = {}
 
-    def keep(layer: str) -> nn.modules.module.RemovableHandle:
+    def add_hook(layer: str) -> nn.modules.module.RemovableHandle:
         def hook(_module: nn.Module, _args: tuple, out: Tensor) -> None:
             if not isinstance(out, Tensor):
                 raise UserError(
                     f"the layer `{layer}` gives a {type(out).__name__}, not a tensor",
-                    hint="tap a layer inside or after it",
+                    hint="use a layer inside or after it",
                 )
-            if layer in taps:
+            if layer in activations:
                 raise UserError(
                     f"the layer `{layer}` runs more than once in a pass",
-                    hint="tap the block around it: rdl layers NETWORK",
+                    hint="use the block around it: rdl layers NETWORK",
                 )
-            taps[layer] = out.clone()
-            if stop and len(taps) == len(layers):
+            activations[layer] = out.clone()
+            if stop and len(activations) == len(layers):
                 raise _StopForward
 
         return modules[layer].register_forward_hook(hook)
 
-    handles = [keep(layer) for layer in layers]
+    handles = [add_hook(layer) for layer in layers]
     try:
         logits = model(images)
     except _StopForward:
@@ -76,36 +91,39 @@ def _run(
     finally:
         for handle in handles:
             handle.remove()
-    silent = [layer for layer in layers if layer not in taps]
-    if silent:
+    unused = [layer for layer in layers if layer not in activations]
+    if unused:
         raise UserError(
-            f"the layer `{silent[0]}` did not run in a forward pass",
+            f"the layer `{unused[0]}` did not run in a forward pass",
             hint="list those that do: rdl layers NETWORK",
         )
-    return logits, taps
+    return logits, activations
 
 
-def layer_shapes(model: nn.Module, pictures: InputShape) -> dict[str, tuple[int, ...]]:
-    """Every layer that runs exactly once and gives a tensor, with the shape of what it gives for one picture, in order of running."""
-    found: dict[str, list[tuple[int, ...]]] = {}
+def layer_shapes(model: nn.Module, shape: InputShape) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each layer's activations for one image, in order of execution.
 
-    def keep(layer: str, module: nn.Module) -> nn.modules.module.RemovableHandle:
+    Only layers that run exactly once and give a tensor; `logits` is last.
+    """
+    shapes: dict[str, list[tuple[int, ...]]] = {}
+
+    def add_hook(layer: str, module: nn.Module) -> nn.modules.module.RemovableHandle:
         def hook(_module: nn.Module, _args: tuple, out: object) -> None:
-            found.setdefault(layer, []).append(
+            shapes.setdefault(layer, []).append(
                 tuple(out.shape[1:]) if isinstance(out, Tensor) and out.ndim > 1 else ()
             )
 
         return module.register_forward_hook(hook)
 
-    handles = [keep(layer, module) for layer, module in model.named_modules() if layer]
+    handles = [add_hook(layer, module) for layer, module in model.named_modules() if layer]
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     was_training = model.training
     try:
         with torch.no_grad():
-            logits = model.eval()(torch.zeros(2, *pictures, device=device))
+            logits = model.eval()(torch.zeros(2, *shape, device=device))
     finally:
         model.train(was_training)
         for handle in handles:
             handle.remove()
-    once = {layer: seen[0] for layer, seen in found.items() if len(seen) == 1 and seen[0]}
+    once = {layer: runs[0] for layer, runs in shapes.items() if len(runs) == 1 and runs[0]}
     return once | {LOGITS: tuple(logits.shape[1:])}

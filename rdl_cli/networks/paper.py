@@ -12,25 +12,27 @@ from rdl_cli.networks.factory import NETWORKS, InputShape
 
 @NETWORKS.register("mnist-cnn")
 def mnist_cnn(
-    pictures: InputShape,
+    shape: InputShape,
     classes: int,
     *,
     preset: Literal["table1", "author"] = "table1",
     width: float = 1.0,
 ) -> nn.Module:
-    """The CNN of Table 1: two convolutions with max pooling, a fully connected layer, a readout; taps `pool1`, `pool2`, `fc`.
+    """The CNN of Table 1: two convolutions, a fully connected layer; layers `pool1`, `pool2`, `fc`.
 
-    Table 1 cannot be met literally: its FC takes 1500 values, which is no multiple of 64 features. Preset `table1`
-    (padding 2, ceil pooling) gives 1600 on 28x28 and is nearest; `author` (no padding) gives the 256 of the first
-    author's earlier code. `width` multiplies the features of all hidden layers. The tap `fc` is read before dropout.
+    Table 1 cannot be followed literally: its FC takes 1500 values, which is no multiple of 64
+    features. Preset `table1` (padding 2, ceil pooling) gives 1600 on 28x28 and is nearest; `author`
+    (no padding) gives the 256 of the first author's earlier code. `width` multiplies the features
+    of all hidden layers. `fc` is read before dropout.
 
-    Max pooling comes before the ReLU: the same function, since both are monotone, on a ninth of the values.
+    Max pooling comes before the ReLU: both are monotone, so the function is the same, and the ReLU
+    gets a ninth of the values.
     """
     check_width("mnist-cnn", width)
     padding, ceil = (2, True) if preset == "table1" else (0, False)
     first, second, hidden = (max(1, round(n * width)) for n in (32, 64, 200))
     features = OrderedDict(
-        conv1=nn.Conv2d(pictures.channels, first, 5, padding=padding),
+        conv1=nn.Conv2d(shape.channels, first, 5, padding=padding),
         pool1=nn.Sequential(nn.MaxPool2d(3, 3, ceil_mode=ceil), nn.ReLU()),
         conv2=nn.Conv2d(first, second, 5, padding=padding),
         pool2=nn.Sequential(nn.MaxPool2d(2, 2, ceil_mode=ceil), nn.ReLU()),
@@ -39,7 +41,7 @@ def mnist_cnn(
     return nn.Sequential(
         OrderedDict(
             **features,
-            fc=nn.Sequential(nn.Linear(_flattened(features, pictures), hidden), nn.ReLU()),
+            fc=nn.Sequential(nn.Linear(_count_flattened(features, shape), hidden), nn.ReLU()),
             dropout=nn.Dropout(0.5),
             readout=nn.Linear(hidden, classes),
         )
@@ -47,34 +49,35 @@ def mnist_cnn(
 
 
 def check_width(network: str, width: float) -> None:
-    """UserError for a network without features."""
+    """Raise UserError if a width leaves a network without features."""
     if not 0 < width < float("inf"):
         raise UserError(
             f"`{network}:width={width:g}` leaves no features",
-            hint="width multiplies those of the paper: 0.5, 2",
+            hint="width multiplies the paper's numbers of features: 0.5, 2",
         )
 
 
-def _flattened(features: "OrderedDict[str, nn.Module]", pictures: InputShape) -> int:
+def _count_flattened(features: "OrderedDict[str, nn.Module]", shape: InputShape) -> int:
     with torch.no_grad():
-        return nn.Sequential(features)(torch.zeros(1, *pictures)).shape[1]
+        return nn.Sequential(features)(torch.zeros(1, *shape)).shape[1]
 
 
 @NETWORKS.register("nin")
 def nin(
-    pictures: InputShape,
+    shape: InputShape,
     classes: int,
     *,
     readout: bool = False,
     last: int | None = None,
     width: float = 1.0,
 ) -> nn.Module:
-    """The Network in Network with batch normalisation of Table 4; taps `pool1`, `pool2`, `pool3` (before dropout).
+    """The Network in Network of Table 4, with batch norm; layers `pool1`, `pool2`, `pool3`.
 
-    The pools must round up (32 → 16 → 8): rounding down gives 32 → 15 → 7, and the last 8x8 pool does not fit.
-    `readout` adds the linear layer that the paper puts after the last MLPConv layer for RDL, from as many features
-    as there are classes, or `last` of them: the paper's finetuned network keeps the ten of its teacher. `width`
-    multiplies the features of all hidden layers.
+    `pool1` and `pool2` are read before dropout. The pools must round up (32 → 16 → 8): rounding
+    down gives 32 → 15 → 7, and the last 8x8 pool does not fit. `readout` adds the linear layer that
+    the paper puts after the last MLPConv layer for RDL, from as many features as classes, or from
+    `last` features: the paper's finetuned network keeps its teacher's ten. `width` multiplies the
+    features of all hidden layers.
     """
 
     def block(into: int, out: int, kernel: int) -> nn.Sequential:
@@ -87,13 +90,13 @@ def nin(
     check_width("nin", width)
     if last is not None and (last < 1 or not readout):
         raise UserError(
-            f"`nin:last={last}` has to be 1 or more, and asks for a readout behind it",
+            f"`nin:last={last}` needs a value of 1 or more, and a readout",
             hint=f"nin:readout=true,last={classes}",
         )
     features = last or classes
     w192, w160, w96 = (max(1, round(n * width)) for n in (192, 160, 96))
     layers = OrderedDict(
-        conv1=block(pictures.channels, w192, 5),
+        conv1=block(shape.channels, w192, 5),
         mlpconv1_1=block(w192, w160, 1),
         mlpconv1_2=block(w160, w96, 1),
         pool1=nn.MaxPool2d(3, 2, ceil_mode=True),
@@ -107,7 +110,7 @@ def nin(
         mlpconv3_1=block(w192, w192, 1),
         mlpconv3_2=block(w192, features, 1),
         pool3=nn.Sequential(
-            nn.AvgPool2d((-(-pictures.height // 4), -(-pictures.width // 4))), nn.Flatten()
+            nn.AvgPool2d((-(-shape.height // 4), -(-shape.width // 4))), nn.Flatten()
         ),
     )
     if readout:

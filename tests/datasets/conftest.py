@@ -1,4 +1,4 @@
-"""Real data for the tests, rebuilt once a session from their packed form beside the project; tests skip where that is absent."""
+"""Real data for the tests, unpacked once a session; tests skip if it is absent."""
 
 import importlib.util
 import subprocess
@@ -26,7 +26,7 @@ def mnist_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def unpack() -> ModuleType:
-    """The module that decodes the packed CIFAR mosaics."""
+    """Return the module that decodes the packed CIFAR mosaics."""
     pytest.importorskip("imagecodecs", reason="no JPEG XL decoder")
     if not (DATA / "cifar100").is_dir():
         pytest.skip(f"no packed CIFAR in {DATA}")

@@ -1,4 +1,4 @@
-"""Laws of every set of views: the picture itself first, as many different views as are promised, nothing changed in place."""
+"""Laws of every set of views."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def seen(views: Views, images: torch.Tensor, view: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_view_0_is_the_picture_itself(spec: str, images: torch.Tensor):
+def test_views_start_with_the_image_itself(spec: str, images: torch.Tensor):
     views = VIEWS.make(spec)
     assert (
         views.spec == spec
@@ -33,26 +33,26 @@ def test_view_0_is_the_picture_itself(spec: str, images: torch.Tensor):
 
 
 @pytest.mark.parametrize("spec", SPECS)
-def test_views_differ_and_each_picture_gets_its_own(spec: str, images: torch.Tensor):
+def test_views_differ_and_apply_per_image(spec: str, images: torch.Tensor):
     views, before = VIEWS.make(spec), images.clone()
-    each = torch.stack([seen(views, images, view) for view in range(len(views))])
-    assert each.dtype == torch.uint8 and each.shape[1:] == images.shape
-    assert len(each[:, 0].flatten(1).unique(dim=0)) == len(views)
+    all_views = torch.stack([seen(views, images, view) for view in range(len(views))])
+    assert all_views.dtype == torch.uint8 and all_views.shape[1:] == images.shape
+    assert len(all_views[:, 0].flatten(1).unique(dim=0)) == len(views)
     drawn = torch.randint(0, len(views), (len(images),), generator=torch.Generator().manual_seed(2))
-    assert torch.equal(views.apply(images, drawn), each[drawn, torch.arange(len(images))])
+    assert torch.equal(views.apply(images, drawn), all_views[drawn, torch.arange(len(images))])
     assert torch.equal(images, before)
 
 
-def test_a_picture_flipped_twice_is_itself(images: torch.Tensor):
+def test_hflip_twice_is_the_image_itself(images: torch.Tensor):
     flip = VIEWS.make("hflip")
     assert torch.equal(seen(flip, seen(flip, images, 1), 1), images)
     assert np.array_equal(seen(flip, images, 1).numpy(), np.flip(images.numpy(), 3))
 
 
-@pytest.mark.parametrize("reach", [1, 2])
-def test_a_shift_moves_and_brings_in_zeros(reach: int, images: torch.Tensor):
-    views = VIEWS.make(f"shift:{reach}")
-    assert len(views) == (2 * reach + 1) ** 2
+@pytest.mark.parametrize("pixels", [1, 2])
+def test_shift_moves_and_pads_with_zeros(pixels: int, images: torch.Tensor):
+    views = VIEWS.make(f"shift:{pixels}")
+    assert len(views) == (2 * pixels + 1) ** 2
     height, width = images.shape[2:]
     for view, name in enumerate(views.names[1:], start=1):
         _, down, _, right = name.split()
@@ -68,6 +68,6 @@ def test_a_shift_moves_and_brings_in_zeros(reach: int, images: torch.Tensor):
 @pytest.mark.parametrize(
     "spec", ["shift", "shift:0", "shift:-1", "shift:one", "hflop", "hflip:p=1"]
 )
-def test_a_wrong_name_teaches(spec: str):
+def test_views_refuse_wrong_specs(spec: str):
     with pytest.raises(UserError):
         VIEWS.make(spec)

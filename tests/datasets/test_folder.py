@@ -1,4 +1,4 @@
-"""A user's own pictures: every layout and mode that is promised, and one clear message for each thing that is wrong."""
+"""Folders of images: every supported layout and mode, and one message for each fault."""
 
 from pathlib import Path
 
@@ -9,11 +9,12 @@ from PIL import Image
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
-from rdl_cli.datasets import image_files as files
+from rdl_cli.datasets import image_files
 from rdl_cli.datasets.augmentation import VIEWS
 from rdl_cli.datasets.base import load_dataset
+from rdl_cli.datasets.digests import dataset_fingerprint, image_digests
 from rdl_cli.datasets.image_files import find_images
-from rdl_cli.datasets.loader import Batches, dataset_fingerprint, image_digests
+from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING
 
 CICHY = Path(__file__).resolve().parents[2] / "../shared/data/brain/cichy92/92images"
@@ -35,7 +36,7 @@ def classes_of(home: Path, number: int = 10, first: int = 0, channels: int = 3) 
             put(home / kind / f"{n}.png", pixels(1000 * label + n, channels=channels))
 
 
-def test_class_folders_become_three_splits(tmp_path: Path):
+def test_folder_splits_class_folders_in_three(tmp_path: Path):
     classes_of(tmp_path, 30)
     splits = load_dataset(f"folder:{tmp_path}", tmp_path)
     assert [len(split) for split in splits] == [48, 6, 6]
@@ -55,7 +56,7 @@ def test_class_folders_become_three_splits(tmp_path: Path):
             ), "pixels were changed"
 
 
-def test_a_picture_keeps_its_part_when_the_folder_moves_and_the_order_is_natural(tmp_path: Path):
+def test_folder_splits_by_name_and_orders_naturally(tmp_path: Path):
     classes_of(tmp_path / "a", 12)
     classes_of(tmp_path / "b", 12)
     first, second = (load_dataset(f"folder:{tmp_path / name}", tmp_path) for name in "ab")
@@ -74,7 +75,7 @@ def test_a_picture_keeps_its_part_when_the_folder_moves_and_the_order_is_natural
 
 @pytest.mark.parametrize("validation", [None, "validation", "val"])
 @pytest.mark.parametrize("test", [None, "test"])
-def test_folders_for_the_splits_are_used_where_they_are(
+def test_folder_uses_the_folders_of_splits(
     validation: str | None, test: str | None, tmp_path: Path
 ):
     classes_of(tmp_path / "train", 20)
@@ -88,11 +89,11 @@ def test_folders_for_the_splits_are_used_where_they_are(
         6 if test else 4,
     ]
     for split, name in zip(splits, ("train", validation or "train", test or "train"), strict=True):
-        assert all(each.startswith(f"{name}/") for each in split.names or ())
+        assert all(file.startswith(f"{name}/") for file in split.names or ())
     assert torch.cat([split.ids for split in splits]).unique().numel() == sum(map(len, splits))
 
 
-def test_grey_stays_grey_and_one_coloured_picture_makes_all_rgb(tmp_path: Path):
+def test_open_images_is_grey_if_all_are_and_rgb_otherwise(tmp_path: Path):
     classes_of(tmp_path, 4, channels=1)
     grey = load_dataset(f"folder:{tmp_path}", tmp_path).train.images
     assert grey.shape[1:] == (1, 6, 6)
@@ -100,12 +101,12 @@ def test_grey_stays_grey_and_one_coloured_picture_makes_all_rgb(tmp_path: Path):
     assert load_dataset(f"folder:{tmp_path}", tmp_path).train.images.shape[1:] == (3, 6, 6)
 
 
-def test_sizes_that_differ_need_a_size(tmp_path: Path):
+def test_open_images_needs_a_size_for_different_sizes(tmp_path: Path):
     classes_of(tmp_path, 4)
     put(tmp_path / "cat/wide.png", pixels(5, 6, 12))
-    with pytest.raises(UserError, match="9 pictures have 2 sizes, 6 × 6 and 12 × 6") as caught:
+    with pytest.raises(UserError, match="9 images have 2 sizes, 6 × 6 and 12 × 6") as error:
         load_dataset(f"folder:{tmp_path}", tmp_path)
-    assert "--image-size" in str(caught.value.hint)
+    assert "--image-size" in str(error.value.hint)
     splits = load_dataset(f"folder:{tmp_path}", tmp_path, image_size=6)
     by_name = {
         name: image
@@ -122,26 +123,24 @@ def test_sizes_that_differ_need_a_size(tmp_path: Path):
     )
 
 
-def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path):
+def test_find_images_scales_sixteen_bits(tmp_path: Path):
     deep = np.array([[0, 255, 256], [32768, 65280, 65535]], dtype=np.uint16)
     put(tmp_path / "deep.png", deep)
     assert find_images(tmp_path)[0].tolist() == [[[[0, 0, 1], [128, 255, 255]]]]
 
 
-def test_fractions_do_not_become_black(tmp_path: Path):
+def test_find_images_refuses_fractions(tmp_path: Path):
     put(tmp_path / "cat/light.tif", np.random.default_rng(0).random((6, 6)).astype(np.float32))
-    with pytest.raises(UserError, match=r"cat/light\.tif has fractions for pixels") as caught:
+    with pytest.raises(UserError, match=r"cat/light\.tif has fractions for pixels") as error:
         find_images(tmp_path)
-    assert "8 or 16 bits" in str(caught.value.hint)
+    assert "8 or 16 bits" in str(error.value.hint)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
-def test_what_does_not_fit_in_memory_streams_in_the_same_batches(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_image_files_stream_the_same_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     classes_of(tmp_path, 12)
     inside = load_dataset(f"folder:{tmp_path}", tmp_path)
-    monkeypatch.setattr(files, "_free_memory", lambda: 0)
+    monkeypatch.setattr(image_files, "_free_memory", lambda: 0)
     outside = load_dataset(f"folder:{tmp_path}", tmp_path)
     assert isinstance(inside.train.images, torch.Tensor) and not isinstance(
         outside.train.images, torch.Tensor
@@ -154,8 +153,8 @@ def test_what_does_not_fit_in_memory_streams_in_the_same_batches(
         for splits in (inside, outside)
     ]
     assert len(streams[0]) == 4
-    for mine, theirs in zip(*streams, strict=True):
-        assert all(map(torch.equal, mine, theirs))
+    for batch, streamed in zip(*streams, strict=True):
+        assert all(map(torch.equal, batch, streamed))
 
     (tmp_path / "cat/3.png").write_bytes((tmp_path / "cat/3.png").read_bytes()[:60])
     everything = Batches(outside.train, None, 20, hflip, unit)
@@ -163,47 +162,47 @@ def test_what_does_not_fit_in_memory_streams_in_the_same_batches(
         list(everything.in_order())
 
 
-@pytest.mark.parametrize("harm", ["truncated", "no picture", "empty"])
+@pytest.mark.parametrize("harm", ["truncated", "no image", "empty"])
 @pytest.mark.parametrize("suffix", ["png", "jpg"])
-def test_a_damaged_picture_is_named(harm: str, suffix: str, tmp_path: Path):
+def test_folder_names_a_damaged_image(harm: str, suffix: str, tmp_path: Path):
     classes_of(tmp_path, 4)
     victim = tmp_path / f"dog/broken.{suffix}"
     put(victim, pixels(1))
     data = victim.read_bytes()
     victim.write_bytes(
-        {"truncated": data[: len(data) * 3 // 4], "no picture": b"<html>", "empty": b""}[harm]
+        {"truncated": data[: len(data) * 3 // 4], "no image": b"<html>", "empty": b""}[harm]
     )
     with pytest.raises(UserError, match=f"broken.{suffix} can't be read"):
         load_dataset(f"folder:{tmp_path}", tmp_path)
 
 
-def test_other_files_are_let_alone(tmp_path: Path):
+def test_folder_ignores_other_files(tmp_path: Path):
     classes_of(tmp_path, 4)
     for name in ("cat/notes.txt", "cat/.hidden.png", "dog/rdm.h5", "labels.csv"):
-        (tmp_path / name).write_text("no picture")
+        (tmp_path / name).write_text("no image")
     (tmp_path / ".cache").mkdir()
     assert sum(map(len, load_dataset(f"folder:{tmp_path}", tmp_path))) == 8
 
 
 def refusal(home: Path) -> str:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         load_dataset(f"folder:{home}", home)
-    return str(caught.value)
+    return str(error.value)
 
 
-def test_what_is_missing_is_said(tmp_path: Path):
+def test_folder_refuses_missing_parts(tmp_path: Path):
     assert "no folder" in refusal(tmp_path / "nowhere")
     assert "0 class folders" in refusal(tmp_path)
     (tmp_path / "cat").mkdir()
     (tmp_path / "dog").mkdir()
-    assert "no pictures" in refusal(tmp_path)
+    assert "no images" in refusal(tmp_path)
     classes_of(tmp_path, 3)
     assert sum(map(len, load_dataset(f"folder:{tmp_path}", tmp_path))) == 6
     (tmp_path / "dog/2.png").unlink()
-    assert "class `dog` has 2 training pictures" in refusal(tmp_path)
+    assert "class `dog` has 2 training images" in refusal(tmp_path)
 
 
-def test_classes_and_folders_must_agree(tmp_path: Path):
+def test_folder_needs_the_same_classes_in_each_split(tmp_path: Path):
     classes_of(tmp_path / "train", 5)
     classes_of(tmp_path / "test", 5)
     (tmp_path / "test/dog").rename(tmp_path / "test/dogs")
@@ -212,7 +211,7 @@ def test_classes_and_folders_must_agree(tmp_path: Path):
     assert f"no {tmp_path}/train" in refusal(tmp_path)
 
 
-def test_the_smallest_classes_keep_a_picture_in_every_split(tmp_path: Path):
+def test_folder_puts_the_smallest_classes_in_every_split(tmp_path: Path):
     for label, number in enumerate((3, 4, 5, 60)):
         for n in range(number):
             put(tmp_path / f"kind{label}/{n}.png", pixels(100 * label + n))
@@ -220,14 +219,15 @@ def test_the_smallest_classes_keep_a_picture_in_every_split(tmp_path: Path):
         assert set(split.labels.tolist()) == {0, 1, 2, 3}
 
 
-def test_stimuli_come_in_natural_order_with_their_names(tmp_path: Path):
+def test_find_images_returns_natural_order_and_names(tmp_path: Path):
     for n in (10, 2, 1):
         put(tmp_path / f"image{n}.png", pixels(n))
-    images, names = find_images(tmp_path)
+    images, names, paths = find_images(tmp_path)
+    assert [path.name for path in paths] == list(names)
     assert names == ("image1.png", "image2.png", "image10.png")
     assert np.array_equal(images[2].permute(1, 2, 0).numpy(), pixels(10))
     assert find_images(tmp_path, image_size=3)[0].shape == (3, 3, 3, 3)
-    with pytest.raises(UserError, match="no pictures"):
+    with pytest.raises(UserError, match="no images"):
         (tmp_path / "empty").mkdir()
         find_images(tmp_path / "empty")
     with pytest.raises(UserError, match="no folder"):
@@ -235,8 +235,8 @@ def test_stimuli_come_in_natural_order_with_their_names(tmp_path: Path):
 
 
 @pytest.mark.skipif(not CICHY.is_dir(), reason=f"no {CICHY}")
-def test_cichys_92_pictures_are_read():
-    images, names = find_images(CICHY)
+def test_find_images_reads_cichys_92():
+    images, names, _ = find_images(CICHY)
     assert (
         images.shape == (92, 3, 175, 175)
         and names[0] == "image_01.jpg"

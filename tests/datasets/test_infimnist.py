@@ -1,4 +1,4 @@
-"""InfiMNIST's arithmetic against its test vectors and literal loops; the generated pictures against their laws."""
+"""InfiMNIST's arithmetic against test vectors and literal loops; laws of the generated images."""
 
 from pathlib import Path
 
@@ -10,7 +10,14 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.datasets import infimnist
 from rdl_cli.datasets.base import load_dataset
 from rdl_cli.datasets.deformation import deform, uniform
-from rdl_cli.datasets.infimnist import MOVES, TRAIN, VALIDATION, deformation, original, read_row
+from rdl_cli.datasets.infimnist import (
+    MOVES,
+    TRAIN,
+    VALIDATION,
+    deform_original,
+    find_deformation,
+    training_row,
+)
 
 VECTORS = {
     70_000: (1010, 987, 0, 2),
@@ -28,29 +35,29 @@ VECTORS = {
 
 
 @pytest.mark.parametrize(("index", "expected"), VECTORS.items())
-def test_an_index_says_how_it_is_deformed(index: int, expected: tuple[int, ...]):
-    assert tuple(int(part[0]) for part in deformation(np.array([index]))) == expected
+def test_find_deformation_gives_the_test_vectors(index: int, expected: tuple[int, ...]):
+    assert tuple(int(part[0]) for part in find_deformation(np.array([index]))) == expected
 
 
-def test_the_sign_is_always_minus_and_no_field_is_out_of_range():
-    how = deformation(np.arange(70_000, 2_000_000))
-    assert ((how.first + how.second) % 2 == 1).all()
+def test_find_deformation_has_minus_signs_and_valid_fields():
+    by = find_deformation(np.arange(70_000, 2_000_000))
+    assert ((by.first + by.second) % 2 == 1).all()
     assert (
-        how.first.max() <= 1520
-        and how.second.max() <= 1521
-        and min(how.first.min(), how.second.min()) >= 0
+        by.first.max() <= 1520
+        and by.second.max() <= 1521
+        and min(by.first.min(), by.second.min()) >= 0
     )
-    shares = np.bincount(how.translation) / len(how.translation)
-    assert len(shares) == 9 and np.allclose(shares, 1 / 9, atol=1e-3)
+    fractions = np.bincount(by.translation) / len(by.translation)
+    assert len(fractions) == 9 and np.allclose(fractions, 1 / 9, atol=1e-3)
 
 
-def test_every_training_row_comes_twice_and_validation_deforms_the_first_ten_thousand():
-    assert (np.bincount(read_row(TRAIN), minlength=60_000) == 2).all()
-    assert read_row(VALIDATION).tolist() == list(range(10_000))
+def test_training_row_covers_each_row_twice():
+    assert (np.bincount(training_row(TRAIN), minlength=60_000) == 2).all()
+    assert training_row(VALIDATION).tolist() == list(range(10_000))
 
 
 def by_loops(index: int, digit: np.ndarray, fields: np.ndarray, tangents: np.ndarray) -> np.ndarray:
-    """One picture, pixel by pixel, from the description."""
+    """Return one image, pixel by pixel, from the description."""
     first = (index * 131_071 % 2**32) % 1521
     second = (first + 1 + 2 * index) % 1522
     a, sign = (index - 10_000) % 60_000, -1 if (first + second) % 2 else 1
@@ -80,38 +87,42 @@ def by_loops(index: int, digit: np.ndarray, fields: np.ndarray, tangents: np.nda
     return old
 
 
-def test_deformations_equal_literal_loops():
+def test_deform_original_equals_literal_loops():
     random = np.random.default_rng(0)
     fields = random.normal(size=(1522, 28, 28)).astype(np.float32)
     tangents = np.zeros((60_000, 2, 28, 28), dtype=np.float32)
     index = np.array([*VECTORS, *range(70_003, 70_020)])
-    tangents[read_row(index)] = random.normal(scale=60, size=(len(index), 2, 28, 28))
+    tangents[training_row(index)] = random.normal(scale=60, size=(len(index), 2, 28, 28))
     digits = random.integers(0, 256, (len(index), 28, 28)).astype(np.uint8)
-    found = original(index, digits, fields, tangents)
-    assert set(deformation(index).translation) == set(range(9)), "some translation is not tried"
-    for picture, at, digit in zip(found, index.tolist(), digits, strict=True):
-        assert np.array_equal(picture, by_loops(at, digit, fields, tangents)), at
+    images = deform_original(index, digits, fields, tangents)
+    assert set(find_deformation(index).translation) == set(range(9)), (
+        "some translation is not tried"
+    )
+    for image, at, digit in zip(images, index.tolist(), digits, strict=True):
+        assert np.array_equal(image, by_loops(at, digit, fields, tangents)), at
 
 
-def test_moves_on_a_picture_with_an_empty_frame_are_plain_translations():
-    picture = np.zeros((1, 28, 28), dtype=np.uint8)
-    picture[:, 3:25, 3:25] = np.random.default_rng(1).integers(1, 256, (22, 22))
-    wanted = [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)]
-    for moves, (down, right) in zip(MOVES, wanted, strict=True):
-        moved = picture
+def test_moves_with_an_empty_frame_are_plain_translations():
+    image = np.zeros((1, 28, 28), dtype=np.uint8)
+    image[:, 3:25, 3:25] = np.random.default_rng(1).integers(1, 256, (22, 22))
+    expected = [(-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (-1, 1), (1, -1), (1, 1), (0, 0)]
+    for moves, (down, right) in zip(MOVES, expected, strict=True):
+        moved = image
         for move in moves:
             moved = move(moved)
-        assert np.array_equal(moved, np.roll(picture, (down, right), (1, 2)))
+        assert np.array_equal(moved, np.roll(image, (down, right), (1, 2)))
 
 
 @pytest.mark.parametrize("missing", ["both", "tangents", "short"])
-def test_without_its_files_infimnist_says_what_it_needs(missing: str, tmp_path: Path):
+def test_infimnist_names_missing_files(missing: str, tmp_path: Path):
     if missing != "both":
         (tmp_path / infimnist.FIELDS[0]).write_bytes(bytes(1522 * 28 * 28 * 4))
     if missing == "short":
         (tmp_path / infimnist.TANGENTS[0]).write_bytes(bytes(1000))
     expected = (
-        "damaged: 376,320,000 bytes" if missing == "short" else f"not in {tmp_path}: there is no"
+        "damaged: it has 1,000 bytes, not 376,320,000"
+        if missing == "short"
+        else f"not in {tmp_path}: there is no"
     )
     with pytest.raises(UserError, match=expected):
         load_dataset(f"infimnist:{tmp_path}", tmp_path)
@@ -145,10 +156,10 @@ def test_infimnist_reads_the_files_from_its_folder(
         load_dataset(f"infimnist:{tmp_path},holdout_val_rows=2", mnist_root)
 
 
-def test_the_like_is_split_as_the_original(mnist_root: Path, monkeypatch: pytest.MonkeyPatch):
+def test_infimnist_like_is_split_as_infimnist(mnist_root: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(infimnist, "TRAIN", TRAIN[::500])
     monkeypatch.setattr(infimnist, "VALIDATION", VALIDATION[:50])
-    splits, held_out = (
+    splits, holdout = (
         load_dataset("infimnist-like", mnist_root),
         load_dataset("infimnist-like:holdout_val_rows=yes", mnist_root),
     )
@@ -158,21 +169,21 @@ def test_the_like_is_split_as_the_original(mnist_root: Path, monkeypatch: pytest
         28,
         28,
     )
-    assert len(held_out.train) == 200 and read_row(held_out.train.ids.numpy()).max() < 50_000
-    assert np.isin(splits.train.ids, held_out.train.ids).sum() == 200
+    assert len(holdout.train) == 200 and training_row(holdout.train.ids.numpy()).max() < 50_000
+    assert np.isin(splits.train.ids, holdout.train.ids).sum() == 200
     real = load_dataset("mnist", mnist_root)
     assert torch.equal(splits.validation.labels, real.train.labels[:50])
     difference = (
         (splits.validation.images.float() - real.train.images[:50].float()).abs().mean((1, 2, 3))
     )
-    assert difference.min() > 1, "a picture was not deformed"
+    assert difference.min() > 1, "an image was not deformed"
     ink = splits.validation.images.float().mean((1, 2, 3)) / real.train.images[:50].float().mean(
         (1, 2, 3)
     )
     assert ink.min() > 0.6 and ink.max() < 1.6, "a digit was lost or bloated"
 
 
-def test_a_deformation_is_a_function_of_seed_and_index_alone(mnist_root: Path):
+def test_deform_depends_on_seed_and_index_alone(mnist_root: Path):
     digits = load_dataset("mnist", mnist_root).train.images[:40, 0].numpy()
     index = np.arange(70_000, 70_040)
     whole = deform(digits, index, 0)

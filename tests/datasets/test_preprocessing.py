@@ -1,4 +1,4 @@
-"""Preprocessing against its formula in NumPy, and laws that hold for every kind."""
+"""Preprocessing against formulas in NumPy, and laws for every kind."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from rdl_cli.datasets.base import Split, load_dataset
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 
 
-def pictures(n: int = 20, channels: int = 3, seed: int = 0) -> Split:
+def make_split(n: int = 20, channels: int = 3, seed: int = 0) -> Split:
     images = torch.randint(
         0,
         256,
@@ -26,8 +26,8 @@ def pictures(n: int = 20, channels: int = 3, seed: int = 0) -> Split:
 
 
 @pytest.mark.parametrize("name", PREPROCESSING.names())
-def test_pictures_are_treated_one_by_one_and_the_spec_says_all(name: str):
-    split = pictures()
+def test_preprocessing_treats_images_alone_and_its_spec_is_complete(name: str):
+    split = make_split()
     before = split.images.clone()
     made = PREPROCESSING.make(name, split)
     whole = made(split.images)
@@ -38,7 +38,7 @@ def test_pictures_are_treated_one_by_one_and_the_spec_says_all(name: str):
     )
     torch.testing.assert_close(torch.cat([made(image[None]) for image in split.images]), whole)
     again = PREPROCESSING.make(
-        made.spec, pictures(seed=5)
+        made.spec, make_split(seed=5)
     )  # another data set changes nothing: the numbers are in the spec
     assert torch.equal(again(split.images), whole) and again.spec == made.spec
     assert torch.equal(split.images, before)
@@ -57,15 +57,15 @@ def reference_gcn(x: np.ndarray, scale: float, bias: float, by: str) -> np.ndarr
 
 @given(st.sampled_from(["sd", "norm"]), st.floats(0.1, 100), st.floats(0, 100), st.integers(0, 99))
 @settings(max_examples=40, deadline=None)
-def test_gcn_is_pylearn2s(by: str, scale: float, bias: float, seed: int):
-    split = pictures(seed=seed)
+def test_gcn_equals_pylearn2(by: str, scale: float, bias: float, seed: int):
+    split = make_split(seed=seed)
     found = PREPROCESSING.make(f"gcn:by={by},scale={scale},bias={bias}", split)(split.images)
     expected = reference_gcn(split.images.flatten(1).numpy(), scale, bias, by)
     np.testing.assert_allclose(found.flatten(1).numpy(), expected, rtol=1e-4, atol=1e-5 * scale)
 
 
-def test_gcn_takes_away_brightness_and_contrast():
-    made: Preprocess = PREPROCESSING.make("gcn", pictures())
+def test_gcn_removes_brightness_and_contrast():
+    made: Preprocess = PREPROCESSING.make("gcn", make_split())
     dim = torch.randint(
         0, 60, (8, 3, 6, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(3)
     )
@@ -78,7 +78,7 @@ def test_gcn_takes_away_brightness_and_contrast():
     )
 
 
-def test_standard_has_mean_0_and_sd_1_on_what_it_was_measured_on():
+def test_standard_has_mean_0_and_sd_1_on_its_training_images():
     split = load_dataset("digits", Path("nowhere")).train
     out = PREPROCESSING.make("standard", split)(split.images).double()
     assert abs(out.mean().item()) < 1e-5 and abs(out.std(correction=0).item() - 1) < 1e-5
@@ -94,12 +94,12 @@ def test_standard_has_mean_0_and_sd_1_on_what_it_was_measured_on():
         "zca",
     ],
 )
-def test_a_spec_that_does_not_fit_is_refused(spec: str):
+def test_preprocessing_refuses_wrong_specs(spec: str):
     with pytest.raises(UserError):
-        PREPROCESSING.make(spec, pictures())
+        PREPROCESSING.make(spec, make_split())
 
 
-def test_floats_are_not_preprocessed_twice():
-    made = PREPROCESSING.make("unit", pictures())
+def test_preprocessing_refuses_floats():
+    made = PREPROCESSING.make("unit", make_split())
     with pytest.raises(AssertionError, match="uint8"):
-        made(made(pictures().images))
+        made(made(make_split().images))

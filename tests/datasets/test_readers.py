@@ -1,4 +1,4 @@
-"""The embedded and downloaded data sets: right counts, fixed splits, and one clear message where files are missing or damaged."""
+"""Embedded and downloaded data sets: counts, fixed splits, missing and damaged files."""
 
 import gzip
 import hashlib
@@ -12,7 +12,7 @@ import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.base import DATASETS, Splits, load_dataset
-from rdl_cli.datasets.loader import dataset_fingerprint
+from rdl_cli.datasets.digests import dataset_fingerprint
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -22,7 +22,7 @@ def counts(*labels: torch.Tensor) -> list[int]:
     return torch.bincount(torch.cat(labels)).tolist()
 
 
-def well_formed(splits: Splits) -> None:
+def check_splits(splits: Splits) -> None:
     for split in splits:
         assert (
             split.images.dtype == torch.uint8
@@ -36,9 +36,9 @@ def well_formed(splits: Splits) -> None:
         )
 
 
-def test_digits_are_embedded_and_split_alike_everywhere():
+def test_digits_are_split_the_same_everywhere():
     splits = load_dataset("digits", Path("nowhere"))
-    well_formed(splits)
+    check_splits(splits)
     assert [len(split) for split in splits] == [1000, 297, 500]
     assert all(split.images.shape[1:] == (1, 8, 8) for split in splits)
     assert int(splits.train.images.max()) == 255
@@ -55,9 +55,11 @@ def test_digits_are_embedded_and_split_alike_everywhere():
         180,
     ]
     assert torch.cat([split.ids for split in splits]).sort().values.tolist() == list(range(1797))
-    for split in splits:  # stratified: no class is more than one image off its share
-        share = torch.tensor([178, 182, 177, 183, 181, 182, 181, 179, 174, 180]) * len(split) / 1797
-        assert (torch.bincount(split.labels) - share).abs().max() <= 1.5
+    for split in splits:  # stratified: no class is more than one image off its fraction
+        fraction = (
+            torch.tensor([178, 182, 177, 183, 181, 182, 181, 179, 174, 180]) * len(split) / 1797
+        )
+        assert (torch.bincount(split.labels) - fraction).abs().max() <= 1.5
     assert splits.test.ids[:6].tolist() == [10, 13, 18, 24, 32, 33], (
         "the digits' test images changed: no published number holds any more"
     )
@@ -65,7 +67,7 @@ def test_digits_are_embedded_and_split_alike_everywhere():
 
 def test_mnist_has_its_class_counts_and_the_papers_split(mnist_root: Path):
     splits = load_dataset("mnist", mnist_root)
-    well_formed(splits)
+    check_splits(splits)
     assert [len(split) for split in splits] == [50_000, 10_000, 10_000]
     assert counts(splits.train.labels, splits.validation.labels) == MNIST_TRAIN
     assert counts(splits.test.labels) == MNIST_TEST
@@ -74,7 +76,7 @@ def test_mnist_has_its_class_counts_and_the_papers_split(mnist_root: Path):
     ) and splits.validation.ids.tolist() == list(range(50_000, 60_000))
 
 
-def test_mnist_is_read_from_gz_too(mnist_root: Path, tmp_path: Path):
+def test_mnist_reads_gz(mnist_root: Path, tmp_path: Path):
     raw = tmp_path / "MNIST/raw"
     raw.mkdir(parents=True)
     for file in (mnist_root / "MNIST/raw").iterdir():
@@ -85,17 +87,17 @@ def test_mnist_is_read_from_gz_too(mnist_root: Path, tmp_path: Path):
 
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist", "cifar10", "cifar100"])
-def test_missing_files_are_named_with_the_way_out(name: str, tmp_path: Path):
-    with pytest.raises(UserError) as caught:
+def test_load_dataset_names_missing_files(name: str, tmp_path: Path):
+    with pytest.raises(UserError) as error:
         load_dataset(name, tmp_path)
-    assert str(tmp_path) in str(caught.value) and name in str(caught.value)
-    assert "--download" in str(caught.value.hint) and "--data-root" in str(caught.value.hint)
+    assert str(tmp_path) in str(error.value) and name in str(error.value)
+    assert "--download" in str(error.value.hint) and "--data-root" in str(error.value.hint)
 
 
 @pytest.mark.parametrize(
     "harm", ["truncated", "lengthened", "empty", "other bytes", "bad gz", "label 200"]
 )
-def test_a_damaged_mnist_file_is_named(harm: str, mnist_root: Path, tmp_path: Path):
+def test_mnist_names_a_damaged_file(harm: str, mnist_root: Path, tmp_path: Path):
     raw = tmp_path / "MNIST/raw"
     raw.mkdir(parents=True)
     for file in (mnist_root / "MNIST/raw").iterdir():
@@ -117,7 +119,7 @@ def test_a_damaged_mnist_file_is_named(harm: str, mnist_root: Path, tmp_path: Pa
         load_dataset("mnist", tmp_path)
 
 
-def test_a_failing_download_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_load_dataset_reports_a_failed_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     from torchvision.datasets import MNIST
 
     def no_network(self: MNIST) -> None:
@@ -131,7 +133,7 @@ def test_a_failing_download_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def small_cifar100(unpack: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """CIFAR-100's real test images standing for both files: pickled as the authors did, with md5s that the reader is told."""
+    """CIFAR-100's test images as both files, pickled as by the authors, with their md5s."""
     from torchvision.datasets import CIFAR100
 
     labels = np.load(Path(unpack.HERE) / "cifar100/labels.npz")
@@ -156,7 +158,7 @@ def test_cifar_is_read_in_order_with_fine_labels(
 
     monkeypatch.setattr(cifar, "VALIDATION", 2_000)
     splits = load_dataset("cifar100", small_cifar100)
-    well_formed(splits)
+    check_splits(splits)
     assert (
         counts(splits.test.labels) == [100] * 100
         and counts(splits.train.labels) == [80] * 100
@@ -168,7 +170,7 @@ def test_cifar_is_read_in_order_with_fine_labels(
     assert splits.train.classes[:3] == ("apple", "aquarium_fish", "baby")
 
 
-def test_a_damaged_cifar_file_is_never_unpickled(
+def test_cifar_never_unpickles_a_damaged_file(
     small_cifar100: Path, monkeypatch: pytest.MonkeyPatch
 ):
     file = small_cifar100 / "cifar-100-python/train"
@@ -181,31 +183,29 @@ def test_a_damaged_cifar_file_is_never_unpickled(
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100"])
-def test_pictures_of_one_size_refuse_another(name: str, tmp_path: Path):
-    with pytest.raises(UserError, match=f"{name} have one size"):
+def test_load_dataset_refuses_to_resize_fixed_images(name: str, tmp_path: Path):
+    with pytest.raises(UserError, match=f"{name} have a fixed size"):
         load_dataset(name, tmp_path, image_size=32)
 
 
-def test_every_data_set_is_called_the_same_way():
+def test_datasets_have_one_signature_and_a_summary():
     for name in DATASETS:
         parameters = list(inspect.signature(DATASETS._members[name]).parameters)
-        assert parameters[:2] == ["root", "download"] and DATASETS.summary(name).endswith(
-            (".", "images.")
-        )
+        assert parameters[:2] == ["root", "download"] and DATASETS.summary(name).endswith(".")
 
 
 README = Path(__file__).resolve().parents[2] / "data/README.md"
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist"])
-def test_the_published_fingerprints_hold(name: str, request: pytest.FixtureRequest):
+def test_dataset_fingerprint_is_the_published_one(name: str, request: pytest.FixtureRequest):
     root = request.getfixturevalue("mnist_root") if name == "mnist" else Path("nowhere")
     assert f"| {name} | `{dataset_fingerprint(load_dataset(name, root))}` |" in README.read_text(
         encoding="utf-8"
     )
 
 
-def test_every_data_set_is_described():
+def test_datasets_are_described_in_the_readme():
     text = README.read_text(encoding="utf-8")
     assert [
         name for name in DATASETS if f"| `{name}` |" not in text and f"| `{name}:" not in text

@@ -1,4 +1,4 @@
-"""Laws of the subsets: right number, right proportions, nothing left to chance but the draw."""
+"""Laws of partitions and labelled subsets."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def split_of(labels: torch.Tensor) -> Split:
 
 @given(st.lists(st.integers(1, 60), min_size=2, max_size=10), st.floats(0, 1), st.integers(0, 9))
 @settings(max_examples=100, deadline=None)
-def test_a_stratified_draw_is_in_proportion(sizes: list[int], part: float, seed: int):
+def test_labelled_subset_has_the_class_proportions(sizes: list[int], part: float, seed: int):
     labels = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(sizes))
     n = max(1, int(part * len(labels)))
     rows = labelled_subset(split_of(labels), n, Seeds(seed)("subset"))
@@ -30,23 +30,23 @@ def test_a_stratified_draw_is_in_proportion(sizes: list[int], part: float, seed:
     if n >= len(sizes):
         assert taken.min() >= 1
     exact = n * torch.tensor(sizes) / len(labels)
-    if exact.min() >= 1:  # nobody had to be lifted to one
+    if exact.min() >= 1:  # no class was raised to one
         assert ((taken >= exact.floor()) & (taken <= exact.ceil())).all()
 
 
-def test_the_draw_follows_its_generator_and_nothing_else():
+def test_labelled_subset_depends_on_its_generator_alone():
     split = split_of(torch.arange(500) % 10)
     draws = [labelled_subset(split, 50, Seeds(seed)("subset")).tolist() for seed in (0, 0, 1)]
     assert draws[0] == draws[1] != draws[2]
 
 
 @pytest.mark.parametrize("n", [0, -1, 11])
-def test_an_impossible_number_is_refused(n: int):
+def test_labelled_subset_refuses_impossible_numbers(n: int):
     with pytest.raises(UserError, match=f"{n} labelled images"):
         labelled_subset(split_of(torch.arange(10)), n, torch.Generator())
 
 
-def test_a_partition_is_whole_disjoint_and_fixed():
+def test_split_rows_is_complete_disjoint_and_fixed():
     labels = torch.arange(100) % 5
     keys = [f"some name {row}" for row in range(100)]
     parts = split_rows(keys, labels, validation=20, test=30)
@@ -60,9 +60,9 @@ def test_a_partition_is_whole_disjoint_and_fixed():
     )
     backwards = split_rows(keys[::-1], labels.flip(0), validation=20, test=30)
     assert torch.equal(99 - backwards[2].flip(0), parts[2]), (
-        "a picture's part depends on its place, not on its key alone"
+        "an image's part depends on its row, not on its key alone"
     )
 
 
-def test_classes_that_are_not_there_are_not_drawn():
+def test_stratified_rows_ignore_empty_classes():
     assert stratified_rows(torch.tensor([3, 3, 7]), 2, torch.arange(3)).tolist() in ([0, 2], [1, 2])

@@ -1,4 +1,4 @@
-"""Networks by name: those of the paper have its sizes, and what cannot be built says why."""
+"""Networks by name: sizes of the paper's, and messages for specs that fail."""
 
 import sys
 
@@ -16,26 +16,26 @@ MNIST = InputShape(1, 28, 28)
 @pytest.mark.parametrize(("preset", "flat"), [("table1", 1600), ("author", 256)])
 def test_mnist_cnn_has_the_sizes_of_its_preset(preset, flat):
     network = build_network(f"mnist-cnn:preset={preset}", MNIST, 10)
-    found = layer_shapes(network, MNIST)
-    assert found["flatten"] == (flat,) and found["fc"] == (200,) and found["logits"] == (10,)
-    assert found["pool1"][0] == 32 and found["pool2"][0] == 64
+    shapes = layer_shapes(network, MNIST)
+    assert shapes["flatten"] == (flat,) and shapes["fc"] == (200,) and shapes["logits"] == (10,)
+    assert shapes["pool1"][0] == 32 and shapes["pool2"][0] == 64
     assert [p.shape for n, p in network.named_parameters() if n.endswith("weight")] == [
         (32, 1, 5, 5), (64, 32, 5, 5), (200, flat), (10, 200)
     ]  # fmt: skip
 
 
-def test_pooling_before_the_relu_is_the_same_function():
+def test_mnist_cnn_pools_before_the_relu_with_equal_result():
     torch.manual_seed(0)
     network = build_network("mnist-cnn:width=0.25", MNIST, 10).eval()
     images = torch.rand(3, *MNIST)
     with torch.no_grad():
-        taps = forward_with_layers(network, images, ["pool1", "pool2"])[1]
+        layers = forward_with_layers(network, images, ["pool1", "pool2"])[1]
         pool1 = nn.functional.max_pool2d(network.conv1(images).relu(), 3, 3, ceil_mode=True)
         pool2 = nn.functional.max_pool2d(network.conv2(pool1).relu(), 2, 2, ceil_mode=True)
-    assert torch.equal(taps["pool1"], pool1) and torch.equal(taps["pool2"], pool2)
+    assert torch.equal(layers["pool1"], pool1) and torch.equal(layers["pool2"], pool2)
 
 
-def test_the_tap_fc_is_read_before_dropout():
+def test_mnist_cnn_has_fc_before_dropout():
     network = build_network("mnist-cnn:width=0.25", MNIST, 10).train()
     images = torch.rand(5, *MNIST)
     (first, one), (second, two) = (forward_with_layers(network, images, ["fc"]) for _ in range(2))
@@ -44,27 +44,29 @@ def test_the_tap_fc_is_read_before_dropout():
 
 def test_nin_has_the_sizes_of_table_4():
     cifar = InputShape(3, 32, 32)
-    found = layer_shapes(build_network("nin", cifar, 10), cifar)
+    shapes = layer_shapes(build_network("nin", cifar, 10), cifar)
     assert (
-        found["pool1"] == (96, 16, 16) and found["pool2"] == (192, 8, 8) and found["pool3"] == (10,)
+        shapes["pool1"] == (96, 16, 16)
+        and shapes["pool2"] == (192, 8, 8)
+        and shapes["pool3"] == (10,)
     )
     readout = layer_shapes(build_network("nin:readout=true", cifar, 100), cifar)
     assert readout["pool3"] == readout["readout"] == (100,)
     finetuned = layer_shapes(build_network("nin:readout=true,last=10", cifar, 100), cifar)
     assert (finetuned["pool3"], finetuned["readout"]) == ((10,), (100,))
-    with pytest.raises(UserError, match="asks for a readout"):
+    with pytest.raises(UserError, match="and a readout"):
         build_network("nin:last=10", cifar, 100)
 
 
 @pytest.mark.parametrize(
     "name", ["mnist-cnn:width=0.1", "nin:width=0.1", "torchvision:squeezenet1_1"]
 )
-def test_the_same_seed_builds_the_same_network_and_building_trains_nothing(name):
-    pictures = InputShape(3, 32, 32)
+def test_build_network_depends_on_the_seed_and_changes_no_statistics(name):
+    shape = InputShape(3, 32, 32)
     torch.manual_seed(1)
-    one = build_network(name, pictures, 7)
+    one = build_network(name, shape, 7)
     torch.manual_seed(1)
-    two = build_network(name, pictures, 7)
+    two = build_network(name, shape, 7)
     assert (
         all(
             torch.equal(a, b)
@@ -74,18 +76,21 @@ def test_the_same_seed_builds_the_same_network_and_building_trains_nothing(name)
     )
     for key, value in one.state_dict().items():
         assert "running_mean" not in key or not value.any(), (
-            "the picture that tests the shape leaves no trace"
+            "the image that checks the shape changed the statistics"
         )
 
 
-class TestAUsersOwn:
+class TestUserFactory:
     @pytest.fixture
     def module(self, tmp_path, monkeypatch):
         (tmp_path / "my_networks.py").write_text(
             "from torch import nn\n"
             "def plain(): return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
-            "def counted(num_classes, width=3): return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
-            "def ours(pictures, classes, *, width=8): return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, classes))\n"
+            "def counted(num_classes, width=3):\n"
+            "    return nn.Sequential(nn.Flatten(), nn.Linear(64, num_classes))\n"
+            "def ours(shape, classes, *, width=8):\n"
+            "    layers = nn.Linear(64, width), nn.Linear(width, classes)\n"
+            "    return nn.Sequential(nn.Flatten(), *layers)\n"
             "def no_module(): return 3\n"
             "def broken(): raise ValueError('broken by itself')\n"
         )
@@ -103,7 +108,7 @@ class TestAUsersOwn:
     @pytest.mark.parametrize(
         ("factory", "classes", "fact"),
         [
-            ("plain", 7, r"gives \(2, 10\) for two pictures; \(2, 7\)"),
+            ("plain", 7, r"gives \(2, 10\) for two images; \(2, 7\)"),
             ("no_module", 10, "made a int"),
             ("broken", 10, "broken by itself"),
             ("conted", 10, "did you mean `counted`"),
@@ -115,28 +120,28 @@ class TestAUsersOwn:
 
 
 @pytest.mark.parametrize(
-    ("spec", "pictures", "fact"),
+    ("spec", "shape", "fact"),
     [
         ("mnist-cn", MNIST, "did you mean `mnist-cnn`"),
         ("mnist-cnn:preset=tabel1", MNIST, "did you mean `table1`"),
-        ("mnist-cnn:preset=author", InputShape(1, 8, 8), "could not be built for 1x8x8 pictures"),
+        ("mnist-cnn:preset=author", InputShape(1, 8, 8), "could not be built for 1x8x8 images"),
         ("torchvision:resnet81", MNIST, "did you mean `resnet18`"),
-        ("torchvision:resnet18", MNIST, "does not take 1x28x28 pictures"),
+        ("torchvision:resnet18", MNIST, "does not take 1x28x28 images"),
         ("nowhere:factory", MNIST, "no module of that name"),
     ],
 )
-def test_bad_names_and_pictures_are_refused(spec, pictures, fact):
+def test_build_network_refuses_wrong_specs_and_shapes(spec, shape, fact):
     with pytest.raises(UserError, match=fact):
-        build_network(spec, pictures, 10)
+        build_network(spec, shape, 10)
 
 
-def test_pictures_are_read_as_they_are_written():
-    assert InputShape.read(str(InputShape(3, 32, 31))) == (3, 32, 31)
+def test_input_shape_is_parsed_as_it_is_written():
+    assert InputShape.parse(str(InputShape(3, 32, 31))) == (3, 32, 31)
     for text in ("3x32", "3x32xa", "0x3x3", ""):
         with pytest.raises(UserError):
-            InputShape.read(text)
+            InputShape.parse(text)
 
 
-def test_every_network_tells_what_it_is():
+def test_networks_have_a_summary():
     for name in NETWORKS:
         assert NETWORKS.summary(name).endswith(".") or len(NETWORKS.summary(name)) > 20

@@ -1,4 +1,4 @@
-"""Reading layers: what each gave, whatever happens to it afterwards."""
+"""Layers as their modules gave them, whatever happens to them afterwards."""
 
 import pytest
 import torch
@@ -24,11 +24,11 @@ def hooks(model):
 
 
 def by_hand(model, layers):
-    """What each layer gives, copied before anything else can touch it."""
-    found = {}
+    """Return each layer's output, copied before anything else can change it."""
+    outputs = {}
     handles = [
         model.get_submodule(layer).register_forward_hook(
-            lambda _m, _a, out, layer=layer: found.update({layer: out.clone()})
+            lambda _m, _a, out, layer=layer: outputs.update({layer: out.clone()})
         )
         for layer in layers
     ]
@@ -36,10 +36,10 @@ def by_hand(model, layers):
         logits = model(IMAGES)
     for handle in handles:
         handle.remove()
-    return logits, found
+    return logits, outputs
 
 
-def test_in_place_steps_after_a_tap_do_not_change_it(resnet):
+def test_forward_with_layers_copies_before_in_place_steps(resnet):
     """resnet's ReLU after bn1 works in place, and so does the sum after layer1.0.bn2."""
     layers = ["conv1", "bn1", "layer1.0.bn2", "layer1.0", "layer1", "avgpool"]
     logits, expected = by_hand(resnet, layers)
@@ -47,33 +47,30 @@ def test_in_place_steps_after_a_tap_do_not_change_it(resnet):
         "else the test could not fail"
     )
     with torch.no_grad():
-        mine, taps = forward_with_layers(resnet, IMAGES, layers)
-        assert torch.equal(mine, logits) and not hooks(resnet)
-        for found in (taps, read_layers(resnet, IMAGES, layers)):
-            assert found.keys() == expected.keys() and all(
-                torch.equal(found[layer], expected[layer]) for layer in layers
-            )
+        same_logits, outputs = forward_with_layers(resnet, IMAGES, layers)
+        assert torch.equal(same_logits, logits) and not hooks(resnet)
+        for reps in (outputs, read_layers(resnet, IMAGES, layers)):
+            assert reps.keys() == expected.keys()
+            assert all(torch.equal(reps[layer], expected[layer]) for layer in layers)
 
 
-def test_taps_carry_the_right_gradient():
+def test_forward_with_layers_passes_the_gradient():
     torch.manual_seed(0)
-    resnet = (
-        resnet18(num_classes=10).eval().double()
-    )  # in float32 the order of the sums shows, another on each processor
+    resnet = resnet18(num_classes=10).eval().double()  # float32 sums differ between processors
     images = IMAGES.double()
-    logits, taps = forward_with_layers(resnet, images, ["bn1", "layer1"])
-    (logits.sum() + taps["bn1"].square().sum() + taps["layer1"].sum()).backward()
-    mine = resnet.conv1.weight.grad.clone()
+    logits, reps = forward_with_layers(resnet, images, ["bn1", "layer1"])
+    (logits.sum() + reps["bn1"].square().sum() + reps["layer1"].sum()).backward()
+    gradient = resnet.conv1.weight.grad.clone()
     resnet.zero_grad()
     x = resnet.bn1(resnet.conv1(images))
     y = resnet.layer1(resnet.maxpool(x.relu()))
     z = resnet.fc(resnet.avgpool(resnet.layer4(resnet.layer3(resnet.layer2(y)))).flatten(1))
     (z.sum() + x.square().sum() + y.sum()).backward()
-    torch.testing.assert_close(mine, resnet.conv1.weight.grad)
+    torch.testing.assert_close(gradient, resnet.conv1.weight.grad)
 
 
 class Aliased(nn.Module):
-    """The tap of `same` is the very tensor that is then changed, without passing through it."""
+    """The output of `same` is the tensor that is changed afterwards."""
 
     def __init__(self):
         super().__init__()
@@ -81,17 +78,15 @@ class Aliased(nn.Module):
 
     def forward(self, x):
         x = x * 1
-        kept = self.same(x)
+        same = self.same(x)
         x += 1
-        return self.end(kept + x)
+        return self.end(same + x)
 
 
-def test_a_tap_is_a_copy_even_of_what_the_layer_was_given():
+def test_forward_with_layers_copies_even_a_layers_input():
     model, images = Aliased(), torch.ones(2, 1, 1, 1)
-    logits, taps = forward_with_layers(model, images, ["same"])
-    assert torch.equal(taps["same"], images) and torch.equal(logits, model(images)), (
-        "and the network goes on as without a tap"
-    )
+    logits, reps = forward_with_layers(model, images, ["same"])
+    assert torch.equal(reps["same"], images) and torch.equal(logits, model(images))
 
 
 class Odd(nn.Module):
@@ -121,30 +116,30 @@ class Pair(nn.Module):
         ("pair", "gives a tuple, not a tensor"),
     ],
 )
-def test_layers_that_cannot_be_read_are_refused_and_leave_no_hook(layer, fact):
+def test_forward_with_layers_refuses_unreadable_layers_and_removes_hooks(layer, fact):
     model = Odd()
-    for how in (forward_with_layers, read_layers):
+    for read in (forward_with_layers, read_layers):
         with pytest.raises(UserError, match=fact):
-            how(model, torch.rand(2, 1, 2, 2), [layer, "end"])
+            read(model, torch.rand(2, 1, 2, 2), [layer, "end"])
         assert not hooks(model)
     assert list(layer_shapes(model, InputShape(1, 2, 2))) == ["end", "logits"]
 
 
-def test_a_failing_network_leaves_no_hook():
+def test_forward_with_layers_removes_hooks_of_a_failing_network():
     model = Odd()
     with pytest.raises(RuntimeError):
         forward_with_layers(model, torch.rand(2, 1, 3, 3), ["end"])
     assert not hooks(model)
 
 
-def test_logits_are_a_tap_of_every_network(resnet):
+def test_forward_with_layers_has_logits_of_every_network(resnet):
     with torch.no_grad():
-        logits, taps = forward_with_layers(resnet, IMAGES, ["logits", "layer4"])
-        assert taps["logits"] is logits and set(taps) == {"logits", "layer4"}
+        logits, reps = forward_with_layers(resnet, IMAGES, ["logits", "layer4"])
+        assert reps["logits"] is logits and set(reps) == {"logits", "layer4"}
         assert torch.equal(read_layers(resnet, IMAGES, ["logits"])["logits"], logits)
 
 
-def test_read_only_stops_after_the_last_wanted_layer(resnet):
+def test_read_layers_stops_after_the_last_layer(resnet):
     calls = []
     handles = [
         m.register_forward_hook(lambda m, _a, _o, n=name: calls.append(n))
@@ -159,13 +154,15 @@ def test_read_only_stops_after_the_last_wanted_layer(resnet):
         handle.remove()
 
 
-def test_shapes_are_those_of_what_is_read(resnet):
-    found = layer_shapes(resnet, InputShape(3, 32, 32))
+def test_layer_shapes_are_those_of_the_layers(resnet):
+    shapes = layer_shapes(resnet, InputShape(3, 32, 32))
     with torch.no_grad():
-        taps = forward_with_layers(resnet, IMAGES, found)[1]
-    assert {layer: tuple(tap.shape[1:]) for layer, tap in taps.items()} == found
-    assert "layer1.0.relu" not in found, "it runs twice"
-    assert list(found)[:3] == ["conv1", "bn1", "relu"] and not resnet.training and not hooks(resnet)
+        reps = forward_with_layers(resnet, IMAGES, shapes)[1]
+    assert {layer: tuple(values.shape[1:]) for layer, values in reps.items()} == shapes
+    assert "layer1.0.relu" not in shapes, "it runs twice"
+    assert (
+        list(shapes)[:3] == ["conv1", "bn1", "relu"] and not resnet.training and not hooks(resnet)
+    )
     resnet.train()
     layer_shapes(resnet, InputShape(3, 32, 32))
     assert resnet.training

@@ -1,4 +1,4 @@
-"""Weights on disk: ours say what they are of; foreign ones are read, never run."""
+"""Weights on disk: our own with a description, foreign ones read and never executed."""
 
 import pickle
 
@@ -7,44 +7,46 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from rdl_cli.core.checksum import MANIFEST, file_digest, format_manifest
 from rdl_cli.core.errors import UserError
 from rdl_cli.networks import weights
 from rdl_cli.networks.factory import InputShape, build_network
 
-ABOUT = weights.WeightsMetadata("mnist-cnn:width=0.1", "1x8x8", "10", "unit")
+METADATA = weights.WeightsMetadata("mnist-cnn:width=0.1", "1x8x8", "10", "unit")
 
 
 @pytest.fixture
 def network():
     torch.manual_seed(0)
-    return build_network(ABOUT.network, InputShape.read(ABOUT.pictures), 10)
+    return build_network(METADATA.network, InputShape.parse(METADATA.input_shape), 10)
 
 
 def equal(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[k], other[k]) for k in one)
 
 
-def test_what_is_saved_is_loaded(network, tmp_path):
+def test_load_network_returns_what_was_saved(network, tmp_path):
     weights.save_network(
-        network.to(memory_format=torch.channels_last), tmp_path / "w.safetensors", ABOUT
+        network.to(memory_format=torch.channels_last), tmp_path / "w.safetensors", METADATA
     )
-    found, about = weights.load_network(tmp_path / "w.safetensors")
-    assert about == ABOUT and equal(found.state_dict(), network.state_dict()) and not found.training
+    loaded, metadata = weights.load_network(tmp_path / "w.safetensors")
+    assert metadata == METADATA and equal(loaded.state_dict(), network.state_dict())
+    assert not loaded.training
 
 
-def test_equal_weights_are_equal_bytes(network, tmp_path):
-    """A run is known by the digest of this file; safetensors writes several metadata keys in random order."""
+def test_save_network_writes_equal_bytes_for_equal_weights(network, tmp_path):
+    """The digest of this file identifies a run; safetensors orders metadata keys at random."""
     for k in range(10):
-        weights.save_network(network, tmp_path / str(k), ABOUT)
+        weights.save_network(network, tmp_path / str(k), METADATA)
     assert len({weights.weights_digest(tmp_path / str(k)) for k in range(10)}) == 1
 
 
 @pytest.mark.parametrize("form", ["run", "safetensors", "pt", "wrapped"])
-def test_tensors_are_read_from_every_form(network, form, tmp_path):
+def test_read_state_dict_reads_every_form(network, form, tmp_path):
     path = tmp_path / ("w.safetensors" if form == "safetensors" else "w.pt")
     state = network.state_dict()
     if form == "run":
-        weights.save_network(network, tmp_path / "model.safetensors", ABOUT)
+        weights.save_network(network, tmp_path / "model.safetensors", METADATA)
         path = tmp_path
     elif form == "safetensors":
         save_file(state, path)
@@ -58,7 +60,7 @@ class Evil:
         return (print, ("executed",))
 
 
-def test_nothing_is_unpickled(tmp_path, capsys):
+def test_read_state_dict_unpickles_nothing_else(tmp_path, capsys):
     torch.save({"a": torch.zeros(1), "b": Evil()}, tmp_path / "zip.pt")
     (tmp_path / "plain.pt").write_bytes(pickle.dumps(Evil()))
     torch.save(nn.Linear(2, 2), tmp_path / "module.pt")
@@ -77,14 +79,14 @@ def test_nothing_is_unpickled(tmp_path, capsys):
         ("w.pt", b"", "cannot be read"),
     ],
 )
-def test_damaged_files_are_refused(name, content, fact, tmp_path):
+def test_read_state_dict_refuses_damaged_files(name, content, fact, tmp_path):
     if content is not None:
         (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=fact):
         weights.read_state_dict(tmp_path / name)
 
 
-def test_what_is_no_state_dict_is_refused(tmp_path):
+def test_read_state_dict_refuses_other_content(tmp_path):
     torch.save([1, 2], tmp_path / "list.pt")
     torch.save({"a": 1}, tmp_path / "numbers.pt")
     for name in ("list.pt", "numbers.pt"):
@@ -92,23 +94,24 @@ def test_what_is_no_state_dict_is_refused(tmp_path):
             weights.read_state_dict(tmp_path / name)
 
 
-def test_load_needs_to_be_told_the_network(network, tmp_path):
+def test_load_network_needs_a_description(network, tmp_path):
     path = tmp_path / "w.safetensors"
     save_file(network.state_dict(), path, metadata={"format": "pt"})
-    with pytest.raises(UserError, match="do not say which network"):
+    with pytest.raises(UserError, match="have no description of their network"):
         weights.load_network(path)
-    weights.save_network(network, path, ABOUT._replace(network="mnist-cnn:width=0.2"))
+    weights.save_network(network, path, METADATA._replace(network="mnist-cnn:width=0.2"))
     with pytest.raises(UserError, match="do not fit the network"):
         weights.load_network(path)
     path.write_bytes(path.read_bytes()[:500])
-    with pytest.raises(UserError, match="is damaged"):
+    with pytest.raises(UserError, match="cannot be read"):
         weights.load_network(path)
 
 
-def test_a_flipped_bit_is_noticed(network, tmp_path):
-    """In the numbers, which safetensors would hand on, and in the header."""
+def test_load_network_notices_a_flipped_bit(network, tmp_path):
+    """In the values, which safetensors does not check, and in the header."""
     path = tmp_path / "model.safetensors"
-    weights.save_network(network, path, ABOUT)
+    weights.save_network(network, path, METADATA)
+    (tmp_path / MANIFEST).write_text(format_manifest({path.name: file_digest(path)}))
     content = path.read_bytes()
     for place in (len(content) - 1, len(content) // 2, content.find(b"unit")):
         path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
@@ -122,20 +125,20 @@ def test_a_flipped_bit_is_noticed(network, tmp_path):
             assert "--resume" in error.value.hint
 
 
-def test_copy_fitting_copies_by_name_and_shape(network):
+def test_load_matching_copies_whole_modules(network):
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     other = {name: tensor + 1 for name, tensor in before.items()} | {
         "readout.weight": torch.zeros(7, 20),
         "foreign": torch.zeros(1),
     }
-    copied, left = weights.load_matching(network, other)
-    assert left == ["readout.weight", "readout.bias"], "a bias alone would be half of a module"
-    assert set(copied) == before.keys() - set(left)
+    copied, skipped = weights.load_matching(network, other)
+    assert skipped == ["readout.weight", "readout.bias"], "a bias alone would be half of a module"
+    assert set(copied) == before.keys() - set(skipped)
     for name, tensor in network.state_dict().items():
-        assert torch.equal(tensor, before[name] if name in left else before[name] + 1)
+        assert torch.equal(tensor, before[name] if name in skipped else before[name] + 1)
 
 
-def test_batch_norm_from_before_batches_were_counted_is_copied():
+def test_load_matching_copies_batch_norm_without_a_count_of_batches():
     norm = nn.Sequential(nn.BatchNorm2d(3))
     old = {
         name: tensor + 1

@@ -1,4 +1,4 @@
-"""A trained network over a brain's own stimuli: its layers become a store that is compared with the brain's, picture by picture."""
+"""Run a trained network over a brain's own stimuli, and store its layers for comparison."""
 
 from pathlib import Path
 
@@ -8,10 +8,10 @@ from rdl_cli.commands.console import log
 from rdl_cli.commands.device import resolve_device
 from rdl_cli.commands.options import reject_options, to_config
 from rdl_cli.commands.settings import ExportSettings
-from rdl_cli.commands.train.brain_targets import resize_to_network
+from rdl_cli.commands.stimulus_images import resize_to_network
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.patterns import select_names
-from rdl_cli.core.provenance import Parent, provenance
+from rdl_cli.core.provenance import Parent, collect_provenance
 from rdl_cli.core.tensor_types import UNLABELLED
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.preprocessing import PREPROCESSING
@@ -21,7 +21,7 @@ from rdl_cli.networks.weights import load_network
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.runs.run import Run
 from rdl_cli.store.layout import ActivationSpec
-from rdl_cli.store.store import Stimuli, Store
+from rdl_cli.store.store import Store
 from rdl_cli.store.writer import create_store
 
 
@@ -29,60 +29,41 @@ from rdl_cli.store.writer import create_store
 def export_over_brain_stimuli(
     run: Path, brain: Path, out: Path, settings: ExportSettings, dry_run: bool = False
 ) -> Store | None:
-    """The store at `out` with the activations of the network's layers over the pictures of the store `brain`; None after a dry run.
+    """Write a store of a network's activations over the stimuli of the store `brain`; return it.
 
-    The pictures are brought to the network's input as in training; they keep the digests and names that they have in `brain`,
-    so that both stores are of the same stimuli. UserError for bad input, before anything is written.
+    Return None after a dry run. The images are resized to the network's input as in training. They
+    keep their digests and names, so that both stores are of the same stimuli. Raise UserError for
+    invalid settings, before anything is written.
     """
-    settings.check()
-    of_data = ("dataset", "data_root", "download", "image_size", "split")
-    reject_options(
-        settings, of_data, f"names other pictures than --stimuli {brain}", hint="say one of them"
-    )
-    reject_options(
-        settings,
-        ["views"],
-        "is for a data set; a brain saw its stimuli as they are",
-        hint="leave it out",
-    )
-    reject_options(
-        settings,
-        ["as_"],
-        "is for a data set; of so few stimuli activations are kept",
-        hint="leave it out",
-    )
-    DISTANCES.find(settings.distance)
-    trained, held = Run.open_finished(run), Store.open(brain)
-    if held.stimuli.images is None:
+    _check_settings(settings, brain)
+    trained, brain_store = Run.open_finished(run), Store.open(brain)
+    if brain_store.stimuli.images is None:
         raise UserError(
-            f"{brain} holds no pictures of its stimuli", hint="import it again with --stimuli"
+            f"{brain} holds no images of its stimuli", hint="import it again with --stimuli"
         )
     if out.exists():
         raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
-    network, about = load_network(trained.weights)
-    takes, device = InputShape.read(about.pictures), torch.device(resolve_device(settings.device))
-    own = layer_shapes(network, takes)
+    network, metadata = load_network(trained.weights)
+    shape = InputShape.parse(metadata.input_shape)
+    device = torch.device(resolve_device(settings.device))
+    shapes = layer_shapes(network, shape)
     if not settings.layers:
         raise UserError(
             "no layers are named",
-            hint=f"say --layers NAME,NAME; this network has: {', '.join(own)}",
+            hint=f"pass --layers NAME,NAME; this network has: {', '.join(shapes)}",
         )
-    layers = select_names(settings.layer_names(), list(own))
-    images, done = resize_to_network(torch.from_numpy(held.images()), takes)
-    ids = torch.arange(len(images))
+    layers = select_names(settings.layer_names(), shapes)
+    images, changes = resize_to_network(torch.from_numpy(brain_store.images()), shape)
+    rows = torch.arange(len(images))
     preprocess = PREPROCESSING.make(
-        about.preprocessing, Split(images, torch.full_like(ids, UNLABELLED), ids, ())
+        metadata.preprocessing, Split(images, torch.full_like(rows, UNLABELLED), rows, ())
     )
     network = network.to(device)
     blocks = [
         read_layers(network, preprocess(block.to(device)), layers)
         for block in images.split(settings.batch_size)
     ]
-    reps = {
-        layer: torch.cat([block[layer].float().cpu() for block in blocks]).numpy()
-        for layer in layers
-    }
-    log(f"{run}: {', '.join(layers)} over the {len(images)} stimuli of {brain}, {done}")
+    log(f"{run}: {', '.join(layers)} over the {len(images)} stimuli of {brain}, {changes}")
     if dry_run:
         return None
     parents = [
@@ -90,25 +71,46 @@ def export_over_brain_stimuli(
         Parent(
             kind="store",
             path=str(brain),
-            fingerprint=held.fingerprint(),
-            layers=sorted(held.layers),
+            fingerprint=brain_store.fingerprint(),
+            layers=sorted(brain_store.layers),
         ),
     ]
-    made = provenance(
-        to_config(settings) | {"stimuli": str(brain)}, parents, str(device), torch.get_num_threads()
-    )
-    if "classes" in held.provenance:
-        made["classes"] = held.provenance["classes"]
+    config = to_config(settings) | {"stimuli": str(brain)}
+    origin = collect_provenance(config, parents, str(device), torch.get_num_threads())
+    if "classes" in brain_store.provenance:
+        origin["classes"] = brain_store.provenance["classes"]
     specs = [
-        ActivationSpec(layer, own[layer], settings.dtype, ("identity",), settings.distance) for layer in layers
+        ActivationSpec(layer, shapes[layer], settings.dtype, ("identity",), settings.distance)
+        for layer in layers
     ]
-    with create_store(
-        out,
-        Stimuli(*held.stimuli[:3]),
-        made,
-        specs,
-        repr([parent["fingerprint"] for parent in parents]),
-    ) as writer:
+    key = repr([parent["fingerprint"] for parent in parents])
+    stimuli = brain_store.stimuli._replace(images=None, preprocessing=preprocess.spec)
+    with create_store(out, stimuli, origin, specs, key) as writer:
         for layer in layers:
-            writer.write(layer, 0, reps[layer], 0)
+            reps = torch.cat([block[layer].float().cpu() for block in blocks]).numpy()
+            writer.write(layer, 0, reps, 0)
     return Store.open(out)
+
+
+def _check_settings(settings: ExportSettings, brain: Path) -> None:
+    """Raise UserError if a setting is invalid, or has no effect on a brain's stimuli."""
+    settings.check()
+    reject_options(
+        settings,
+        ("dataset", "data_root", "download", "image_size", "split"),
+        f"is for images of a data set, not for --stimuli {brain}",
+        hint="pass one of them",
+    )
+    reject_options(
+        settings,
+        ["views"],
+        "is for images of a data set; a brain's stimuli have one view",
+        hint="leave it out",
+    )
+    reject_options(
+        settings,
+        ["as_"],
+        "is for images of a data set; a brain's stimuli are few, so activations are stored",
+        hint="leave it out",
+    )
+    DISTANCES.find(settings.distance)

@@ -7,8 +7,8 @@ from typing import Any
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.augmentation import Views
-from rdl_cli.store.layout import ActivationSpec, KernelSpec, RdmSpec, Spec
 from rdl_cli.store.layers import StoredLayer
+from rdl_cli.store.layout import ActivationSpec, KernelSpec, RdmSpec, Spec
 from rdl_cli.store.store import Store
 from rdl_cli.store.writer import Writer
 
