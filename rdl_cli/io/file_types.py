@@ -38,7 +38,7 @@ MAX_RATIO = 2000
 
 
 def detect_container(path: Path) -> Container:
-    """Return the container that the bytes show. UserError for a pickle, an empty or unknown file."""
+    """Return the container that the bytes show. UserError for a pickle or an unknown file."""
     check_regular(path)
     with path.open("rb") as file:
         head = file.read(4096)
@@ -171,7 +171,7 @@ def read_dataset(dataset: h5py.Dataset) -> Any:
 
 
 def unique_names(paths: Collection[tuple[str, ...]]) -> list[str]:
-    """Return a name for each place in a tree: its last part, or the whole path where that repeats."""
+    """Return a name for each path in a tree: its last part, or all parts where that repeats."""
     ends = Counter(path[-1] for path in paths)
     return [path[-1] if ends[path[-1]] == 1 else ".".join(path) for path in paths]
 

@@ -70,7 +70,7 @@ def is_struct_array(value: Any) -> bool:
 def iterate_leaves(
     variables: dict[str, Any], above: tuple[str, ...] = (), stop: str = "RDM"
 ) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the variables with their places; of a lone struct without the field `stop`, its fields."""
+    """Yield variables with their paths; of a lone struct without a field `stop`, its fields."""
     for name, value in variables.items():
         if is_struct_array(value) and value.size == 1 and stop not in value.flat[0]:
             yield from iterate_leaves(value.flat[0], (*above, name), stop)
@@ -147,7 +147,7 @@ def _to_real(numbers: np.ndarray) -> np.ndarray:
 
 
 class _Hdf5Walk:
-    """Converts the objects of a version 7.3 file; an object that is referenced twice is read once."""
+    """Converts the objects of a version 7.3 file, also those referenced twice, once."""
 
     def __init__(self, file: h5py.File):
         self._file = file

@@ -23,7 +23,6 @@ class StimulusSet(NamedTuple):
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     files: tuple[Path, ...] | None = None
-    files: tuple[Path, ...] | None = None
 
 
 class CategoryTable(NamedTuple):

@@ -1,4 +1,4 @@
-"""Every way in which RDMs are laid out comes to the same vectors; a layout with two readings is refused."""
+"""All arrangements of RDMs give the same vectors; ambiguous ones are refused."""
 
 import numpy as np
 import pytest
@@ -91,7 +91,7 @@ def test_times_without_subjects(tmp_path):
 
 def test_two_axes_after_the_stimuli_are_asked_for(tmp_path):
     np.save(tmp_path / "meg.npy", MOVIE.transpose(2, 3, 0, 1))
-    with pytest.raises(UserError, match="nothing says which is which") as error:
+    with pytest.raises(UserError, match="can be subjects, sessions or times") as error:
         read_rdms([tmp_path / "meg.npy"])
     assert "--axes" in error.value.hint
     (found,) = read_rdms([tmp_path / "meg.npy"], axes=("i", "j", "subject", "session"))
@@ -197,3 +197,12 @@ def test_regions_are_chosen_renamed_and_joined(tmp_path):
         and joined.subjects == ("sub1", "sub2")
         and np.array_equal(joined.values, VECTORS[1:3])
     )
+
+
+@pytest.mark.parametrize("n", [11, 16, 92])
+def test_infer_axes_asks_about_n_by_n_minus_1(n):
+    """A square without its diagonal has the shape of n subjects' upper triangles."""
+    with pytest.raises(UserError, match=f"{n} × {n - 1}. can be an RDM that lost") as caught:
+        infer_axes(RNG.random((n, n - 1)), "x")
+    assert "--axes subject,pair" in caught.value.hint
+    assert infer_axes(RNG.random((n, n - 1)), "x", axes=("subject", "pair")).rest == ("subject",)

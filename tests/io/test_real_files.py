@@ -1,4 +1,4 @@
-"""The measured RDMs that people use, as they were published: each file reads, with what is known of it."""
+"""Published RDMs of brains: each file reads, with its labels and exact values."""
 
 from itertools import pairwise
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Each fault of an RDM is named with its values, and goes in only when its repair is asked for by name."""
+"""Each fault of an RDM is named with its values, and repaired only on request."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,5 @@
 """What goes out comes back bit for bit, and rsatoolbox itself opens it."""
 
-import math
 import zipfile
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Each format as its own tool writes it, every variation that was seen in the wild, and the files that are refused."""
+"""Each format as its tool writes it, with all variations, and the files that are refused."""
 
 import json
 import pickle
@@ -448,9 +448,9 @@ def test_long_form_with_subjects_times_and_a_pair_that_is_missing(tmp_path):
         ("a,b,value\nx,y,1\nx,y,2\n", "for the second time"),
         ("a,b,value\nx,y,1\nx,z,far\ny,z,1\n", "`far` on line 3 is no number"),
         ("0,1,2\n1,0\n2,3,0\n", "line 2 has 2 cells, the first line has 3"),
-        ("a,b,c,d\n1,2,3,4\n", "neither square nor long form"),
+        ("a,b,c,d\n1,2,3,4\n", "neither square nor long"),
         ("# nothing\n", "holds no table"),
-        (",a,b,c\na,0,1,2\nc,1,0,3\nb,2,3,0\n", "column `b` stands where row `c` does"),
+        (",a,b,c\na,0,1,2\nc,1,0,3\nb,2,3,0\n", "column `b` where row is `c`"),
     ],
 )
 def test_tables_that_are_none(text, fact, tmp_path):
@@ -521,7 +521,7 @@ def test_a_header_that_claims_more_than_the_file_can_hold_is_not_believed(tmp_pa
     data[166] = 184
     data[4] ^= 0xFF  # and the signature is damaged as well
     (tmp_path / "it.mat").write_bytes(data)
-    with pytest.raises(UserError, match="`RDMs` .struct. claims 96,469,000 bytes in a file of"):
+    with pytest.raises(UserError, match=r"`RDMs` \(struct\) claims 96,469,000 bytes in a file of"):
         read_rdms([tmp_path / "it.mat"])
 
 

@@ -53,7 +53,7 @@ def test_columns_that_cannot_be_told_apart_are_listed(tmp_path):
     rows = [("a", "b", "c", "dissimilarity"), *((a, b, a, v) for a, b, v in long())]
     with pytest.raises(
         UserError,
-        match="has 3 columns of which two could name the stimuli of a pair: `a`, `b`, `c`",
+        match="has 3 columns of which two can name the stimuli of a pair: `a`, `b`, `c`",
     ) as error:
         read_rdms([put(tmp_path / "it.csv", rows)])
     assert "stimulus_1" in error.value.hint
