@@ -1,15 +1,15 @@
-"""How far off a number may be: intervals for an error rate, for the difference of two, and for a mean over seeds."""
+"""Confidence intervals: for an error rate, for the difference of two, and for a mean over seeds."""
 
 from math import sqrt
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 
 
 class Interval(NamedTuple):
-    """An estimate between the ends of its confidence interval."""
+    """An estimate and the ends of its confidence interval."""
 
     estimate: float
     low: float
@@ -17,38 +17,67 @@ class Interval(NamedTuple):
 
 
 def wilson(hits: int, n: int, level: float = 0.95) -> Interval:
-    """A share of n images with Wilson's score interval (1927), which is right for rates near 0 too and never leaves [0, 1]."""
-    assert 0 <= hits <= n and n > 0, f"{hits} of {n} images is no share"
+    """Return the proportion of hits with Wilson's score interval (1927).
+
+    It stays in [0, 1] and covers well at rates near 0.
+
+    Args:
+        hits, n: number of hits, and of images.
+        level: confidence level.
+
+    Example:
+        >>> [round(100 * x, 2) for x in wilson(49, 10_000)]
+        [0.49, 0.37, 0.65]
+    """
+    assert 0 <= hits <= n and n > 0, f"{hits} of {n} images is no proportion"
     z2 = float(ndtri((1 + level) / 2)) ** 2
     middle, half = hits + z2 / 2, sqrt(z2) * sqrt(hits * (n - hits) / n + z2 / 4)
-    low = (middle - half) / (n + z2) if hits > 0 else 0.0  # exactly 0 and 1 at the ends, where rounding leaves 1e-19
+    low = (middle - half) / (n + z2) if hits > 0 else 0.0  # rounding leaves 1e-19 in place of 0
     high = (middle + half) / (n + z2) if hits < n else 1.0
     return Interval(hits / n, low, high)
 
 
-def newcombe(both_right: int, only_a: int, only_b: int, neither: int, level: float = 0.95) -> Interval:
-    """The share that A gets right minus the share that B gets right, on the same images, with its interval.
+def newcombe(
+    both_right: int, only_a: int, only_b: int, neither: int, level: float = 0.95
+) -> Interval:
+    """Return the difference of two accuracies on the same images, A's minus B's, with its interval.
 
-    Method 10 of Newcombe 1998 (Statistics in Medicine 17: 2635): the two Wilson intervals squared and added, less what the models'
-    agreement (φ, continuity-corrected) has them share. In error rates it is B's error minus A's.
+    It equals B's error rate minus A's. Method 10 of Newcombe 1998 (Statistics in Medicine 17:
+    2635): two Wilson intervals, combined with the continuity-corrected correlation φ.
+
+    Args:
+        both_right, only_a, only_b, neither: numbers of images by who is right.
+        level: confidence level.
+
+    Example:
+        >>> [round(x, 4) for x in newcombe(36, 12, 2, 0)]
+        [0.2, 0.0569, 0.3404]
     """
     n = both_right + only_a + only_b + neither
     a, b = wilson(both_right + only_a, n, level), wilson(both_right + only_b, n, level)
-    product = (both_right + only_a) * (only_b + neither) * (both_right + only_b) * (only_a + neither)
+    right = (both_right + only_a) * (both_right + only_b)
+    product = right * (only_b + neither) * (only_a + neither)
     excess = both_right * neither - only_a * only_b
     phi = (max(excess - n / 2, 0) if excess > 0 else excess) / sqrt(product) if product else 0.0
-    down = _apart(a.estimate - a.low, b.high - b.estimate, phi)
-    up = _apart(a.high - a.estimate, b.estimate - b.low, phi)
+    below = _newcombe_limit(a.estimate - a.low, b.high - b.estimate, phi)
+    above = _newcombe_limit(a.high - a.estimate, b.estimate - b.low, phi)
     difference = (only_a - only_b) / n
-    return Interval(difference, difference - down, difference + up)
+    return Interval(difference, difference - below, difference + above)
 
 
-def _apart(x: float, y: float, phi: float) -> float:
+def _newcombe_limit(x: float, y: float, phi: float) -> float:
     return sqrt(max(0.0, x * x - 2 * phi * x * y + y * y))
 
 
 def over_seeds(values: ArrayLike, level: float = 0.95) -> Interval:
-    """A mean over independent runs with Student's interval: seeds are the sample, not images. One run has no interval (NaN)."""
+    """Return the mean over independent runs with Student's interval; NaN ends for one run.
+
+    It is about other seeds on the same images. For other images too see `crossed`.
+
+    Args:
+        values: one value for each run.
+        level: confidence level.
+    """
     x = np.asarray(values, dtype=float)
     assert x.ndim == 1 and len(x) > 0, f"values of shape {x.shape} are no runs"
     mean = float(x.mean())
@@ -56,3 +85,18 @@ def over_seeds(values: ArrayLike, level: float = 0.95) -> Interval:
         return Interval(mean, float("nan"), float("nan"))
     half = float(stdtrit(len(x) - 1, (1 + level) / 2) * x.std(ddof=1) / sqrt(len(x)))
     return Interval(mean, mean - half, mean + half)
+
+
+def p_over_seeds(differences: ArrayLike) -> float:
+    """Return the two-sided p of the t-test over seeds; below .05 if `over_seeds` excludes 0.
+
+    Differences without spread give 0, or 1 if all are 0.
+    """
+    x = np.asarray(differences, dtype=float)
+    assert x.ndim == 1 and len(x) > 1, (
+        f"differences of shape {x.shape} are not those of several runs"
+    )
+    if np.ptp(x) == 0:  # equal to the bit, yet their standard deviation may come out as 1e-19
+        return float(x[0] == 0)
+    t = float(x.mean()) / (float(x.std(ddof=1)) / sqrt(len(x)))
+    return float(2 * stdtr(len(x) - 1, -abs(t)))
