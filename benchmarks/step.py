@@ -97,7 +97,7 @@ class Clocked:
 
 
 def network() -> nn.Module:
-    Seeds(1).fix("initialisation")
+    Seeds(1).seed_global("initialisation")
     return build_network("mnist-cnn", InputShape(1, 28, 28), 10).to(
         memory_format=torch.channels_last
     )

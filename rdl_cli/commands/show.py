@@ -1,4 +1,4 @@
-"""What a run or a store is, how good it became, and whether what it was made from is still the same. No torch."""
+"""Summarise a run or a store, and check whether its inputs have changed. No torch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -10,18 +10,21 @@ import numpy as np
 from rdl_cli.commands.console import log
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
-from rdl_cli.runs.run import EPOCHS, Run
+from rdl_cli.runs.predictions import EPOCHS
+from rdl_cli.runs.run import Run
 from rdl_cli.statistics.intervals import wilson
-from rdl_cli.store.store import Store, store_fingerprint
+from rdl_cli.store.store import Store
 
-SCHEMA = "rdl-show/1"
-EMBEDDED = "digits"
-"""The data set that lies in no folder."""
+SCHEMA = "rdl-show/2"
+EMBEDDED = "digits"  # this data set needs no folder: it comes with scikit-learn
 
 
 @dataclass(frozen=True)
 class ProvenanceLink:
-    """A parent, and through it its own. `state`: `unchanged` or `changed` since, `missing`, or `not checked`, and `note` says why."""
+    """A parent, and its own parents.
+
+    `state` is `unchanged`, `changed`, `missing` or `not checked`; `note` gives the reason.
+    """
 
     kind: str
     path: str
@@ -33,13 +36,16 @@ class ProvenanceLink:
 
 @dataclass(frozen=True)
 class ErrorRates:
-    """Error rates with the weights after one epoch (counted from 1); the test error with Wilson's 95 % interval, once finished."""
+    """Error rates with the weights after one epoch, counted from 1.
 
-    which: str
+    `test` has Wilson's 95 % interval `low` to `high`. None before the run has finished.
+    """
+
+    weights: str
     epoch: int | None
     validation: float | None
-    errors: int | None = None
-    images: int | None = None
+    n_errors: int | None = None
+    n_images: int | None = None
     test: float | None = None
     low: float | None = None
     high: float | None = None
@@ -47,10 +53,10 @@ class ErrorRates:
 
 @dataclass(frozen=True)
 class ProvenanceSummary:
-    """How a file came to be."""
+    """How a file was made."""
 
     command: str
-    when: str
+    made: str
     commit: str | None
     device: str | None
     versions: dict[str, str]
@@ -58,9 +64,13 @@ class ProvenanceSummary:
 
 @dataclass(frozen=True)
 class RunSummary:
-    """A run at a glance. `epochs` are those it has been through; `fingerprint` is that of its weights, None before it finished.
+    """A run at a glance.
 
-    `brain_similarity` is stimuli.json's of a student of a brain: layer, region, stimuli, number, spearman, pearson, subjects, lower, upper, ...
+    Args:
+        epochs: how many it has completed.
+        fingerprint: that of the weights, None before the run has finished.
+        brain_similarity: that of stimuli.json, of a student of a brain: layer, region, stimuli,
+            n_stimuli, spearman, pearson, mean_subject_spearman, noise_ceiling_lower, ...
     """
 
     path: str
@@ -69,9 +79,9 @@ class RunSummary:
     finished: bool
     epochs: int
     config: dict[str, Any]
-    accuracies: tuple[ErrorRates, ...]
+    errors: tuple[ErrorRates, ...]
     fingerprint: str | None
-    made: ProvenanceSummary
+    provenance: ProvenanceSummary
     parents: tuple[ProvenanceLink, ...]
     brain_similarity: tuple[dict[str, Any], ...] = ()
     kind: str = field(default="run", init=False)
@@ -79,217 +89,210 @@ class RunSummary:
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """What is stored of a layer. `shape` is that of one picture's activations; `rdms` counts its RDMs.
+    """What is stored of a layer.
 
-    `units` is over how many units the inner products of its kernel are, where it has one.
+    Args:
+        shape: that of one image's activations, None without activations.
+        n_rdms: how many RDMs.
+        units: how many units the kernel's inner products sum over, None without a kernel.
+        notes: other attributes.
     """
 
     name: str
     shape: tuple[int, ...] | None
     views: tuple[str, ...]
-    rdms: int
+    n_rdms: int
     dtype: str
     distance: str
     notes: dict[str, Any]
     units: int | None = None
+    untrained: bool = False
 
 
 @dataclass(frozen=True)
 class StoreSummary:
-    """A store at a glance. `images` is the shape of one stored picture; `teacher_error` the teacher's error rate on the stimuli."""
+    """A store at a glance.
+
+    Args:
+        images: the shape of one stored image, None without images.
+        teacher_error: the teacher's error rate on the stimuli.
+        exports: of each of several exports: layers, command, made, commit, config.
+    """
 
     path: str
     bytes: int
-    stimuli: int
+    n_stimuli: int
     images: tuple[int, ...] | None
-    named: bool
-    labelled: bool
+    has_names: bool
+    has_labels: bool
+    digest_kind: str
+    decode: dict[str, str]
     layers: tuple[LayerSummary, ...]
     teacher_error: float | None
     fingerprint: str
-    made: ProvenanceSummary
+    provenance: ProvenanceSummary
     parents: tuple[ProvenanceLink, ...]
     exports: tuple[dict[str, Any], ...] = ()
-    """Layers, command, made, commit and config of each export that added to it, where there were several."""
     kind: str = field(default="store", init=False)
 
 
 def show(path: Path, verify: bool = False) -> RunSummary | StoreSummary:
-    """What lies at the path. UserError where it is neither a run nor a store, or is damaged.
+    """Return the summary of a run or a store. UserError if it is neither, or is damaged.
 
-    A run's weights and predictions are always compared with their seals. `verify` reads the rest as well: every number
-    of a store, every file of a run, and says so.
+    A run's weights and predictions are always compared with their checksums. `verify` also reads
+    all other values of a store, or files of a run, and logs the result.
     """
     if not path.exists():
         raise UserError(f"there is nothing at {path}")
     if path.is_file():
         store = Store.open(path)
         if verify:
-            _log_verified(path, "everything is", store.verify())
-        return _store(store)
-    if not (path / "config.toml").is_file() and (
-        runs := sorted(p.parent.name for p in path.glob("*/config.toml"))
-    ):
+            store.verify()
+            log(f"{path}: everything is as it was written")
+        return summarise_store(store)
+    runs = sorted(file.parent.name for file in path.glob("*/config.toml"))
+    if runs and not (path / "config.toml").is_file():
         raise UserError(
             f"{path} is a folder of {len(runs)} runs: {', '.join(runs)}",
-            hint="show one of them, or rdl compare all of them",
+            hint="show one of them, or compare all of them with rdl compare",
         )
     run = Run.open(path)
-    card = _run(run)
+    summary = summarise_run(run)
     if verify:
-        _log_verified(path, "every file is", run.verify())
-    return card
+        run.verify()
+        log(f"{path}: every file is as it was written")
+    return summary
 
 
-def _log_verified(path: Path, what: str, older: Sequence[str]) -> None:
-    but = (
-        f", but of {', '.join(older)} nothing is known: an older rdl took no digests"
-        if older
-        else ""
-    )
-    log(f"{path}: {what} what was written{but}")
+def as_dict(summary: RunSummary | StoreSummary) -> dict[str, Any]:
+    """Return the summary as plain data: `schema`, `kind`, then the fields of its class."""
+    return {"schema": SCHEMA, "kind": summary.kind} | asdict(summary)
 
 
-def as_dict(card: RunSummary | StoreSummary) -> dict[str, Any]:
-    """The card as plain data: `schema`, `kind` (run or store), then the fields of the classes above."""
-    return {"schema": SCHEMA, "kind": card.kind} | asdict(card)
-
-
-def _run(run: Run) -> RunSummary:
+def summarise_run(run: Run) -> RunSummary:
+    """Return the summary of a run. UserError if a file of it is damaged."""
     rows = run.metrics()
-    weights = run.fingerprint() if run.weights.is_file() else None
-    made = run.provenance
-    accuracies = tuple(_accuracy(run, which, rows) for which in EPOCHS)
-    parents, brain_similarity = (
-        _links(made, run.path),
-        tuple((run.stimuli or {}).get("brain_similarity", ())),
-    )
     return RunSummary(
-        str(run.path),
-        run.name,
-        run.seed,
-        run.finished,
-        len(rows),
-        run.config,
-        accuracies,
-        weights,
-        _summarise_provenance(made),
-        parents,
-        brain_similarity,
+        path=str(run.path),
+        method=run.name,
+        seed=run.seed,
+        finished=run.finished,
+        epochs=len(rows),
+        config=run.config,
+        errors=tuple(_summarise_errors(run, weights, rows) for weights in EPOCHS),
+        fingerprint=run.fingerprint() if run.weights.is_file() else None,
+        provenance=_summarise_provenance(run.provenance),
+        parents=_check_parents(run.provenance, run.path),
+        brain_similarity=tuple((run.stimuli or {}).get("brain_similarity", ())),
     )
 
 
-def _accuracy(run: Run, which: str, rows: list[dict[str, str]]) -> ErrorRates:
-    errors = [float(row["validation_error"]) for row in rows]
-    at = None if not rows else len(rows) - 1 if which == "final" else int(np.argmin(errors))
-    epoch, validation = (
-        (None, None) if at is None else (int(float(rows[at]["epoch"])) + 1, errors[at])
-    )
-    if not run.finished:
-        return ErrorRates(which, epoch, validation)
-    found = run.predictions(which)
-    n = len(found.labels)
-    return ErrorRates(
-        which, epoch, validation, found.errors, n, *(wilson(found.errors, n) if n else ())
-    )
-
-
-def _store(store: Store) -> StoreSummary:
+def summarise_store(store: Store) -> StoreSummary:
+    """Return the summary of a store. Reads no values of layers."""
     stimuli = store.stimuli
     return StoreSummary(
         path=str(store.path),
         bytes=store.path.stat().st_size,
-        stimuli=len(stimuli.digests),
+        n_stimuli=len(stimuli.digests),
         images=None if stimuli.images is None else stimuli.images.shape[1:],
-        named=stimuli.names is not None,
-        labelled=stimuli.labels is not None,
-        layers=tuple(_layer(store, name) for name in store.layers),
+        has_names=stimuli.names is not None,
+        has_labels=stimuli.labels is not None,
+        digest_kind=stimuli.digest_kind,
+        decode=dict(stimuli.decode),
+        layers=tuple(_summarise_layer(store, name) for name in store.layers),
         teacher_error=store.provenance.get("teacher_error"),
-        fingerprint=store_fingerprint(store),
-        made=_summarise_provenance(store.provenance),
-        parents=_links(store.provenance, store.path),
+        fingerprint=store.fingerprint(),
+        provenance=_summarise_provenance(store.provenance),
+        parents=_check_parents(store.provenance, store.path),
         exports=tuple(store.provenance.get("exports", ())),
     )
 
 
-def _layer(store: Store, name: str) -> LayerSummary:
-    kept, activations = store.extent(name), store.has_activations(name)
-    notes = {
-        key: value
-        for key, value in store.attrs(name).items()
-        if key not in ("name", "views", "distance", "units") and value != ""
-    }
+def _summarise_errors(run: Run, weights: str, rows: list[dict[str, str]]) -> ErrorRates:
+    epoch = validation = None
+    if rows:
+        errors = [float(row["validation_error"]) for row in rows]
+        row = len(rows) - 1 if weights == "final" else int(np.argmin(errors))
+        epoch, validation = int(float(rows[row]["epoch"])) + 1, errors[row]
+    if not run.finished:
+        return ErrorRates(weights, epoch, validation)
+    predictions = run.predictions(weights)
+    n = len(predictions.labels)
+    interval = wilson(predictions.errors, n) if n else ()
+    return ErrorRates(weights, epoch, validation, predictions.errors, n, *interval)
+
+
+def _summarise_layer(store: Store, name: str) -> LayerSummary:
+    layer = store.layer(name)
+    shown = ("name", "views", "distance", "units", "untrained")
     return LayerSummary(
         name=name,
-        shape=kept.shape[2:] if activations else None,
-        views=store.views(name) if activations else (),
-        rdms=store.n_rdms(name),
-        dtype=str(kept.dtype),
-        distance=store.attrs(name).get("distance", ""),
-        notes=notes,
-        units=store.attrs(name).get("units"),
+        shape=layer.shape,
+        views=layer.views,
+        n_rdms=layer.n_rdms,
+        dtype=str(layer.dtype),
+        distance=layer.distance,
+        notes={k: v for k, v in layer.attributes.items() if k not in shown and v != ""},
+        units=layer.units,
+        untrained=layer.untrained,
     )
 
 
-def _summarise_provenance(provenance: dict[str, Any]) -> ProvenanceSummary:
-    get = provenance.get
+def _summarise_provenance(record: dict[str, Any]) -> ProvenanceSummary:
+    texts = record.get("command", ""), record.get("made", "")
     return ProvenanceSummary(
-        get("command", ""), get("made", ""), get("commit"), get("device"), get("versions", {})
+        *texts, record.get("commit"), record.get("device"), record.get("versions", {})
     )
 
 
-def _links(provenance: dict[str, Any], *children: Path) -> tuple[ProvenanceLink, ...]:
-    """The parents that a provenance names. `children` are the files on the way here, which are not followed again."""
-    dataset = provenance.get("config", {}).get("dataset", "")
-    return tuple(_link(parent, dataset, children) for parent in provenance.get("parents", ()))
+def _check_parents(record: dict[str, Any], *children: Path) -> tuple[ProvenanceLink, ...]:
+    """Compare the parents in a provenance with what is there now.
+
+    `children` are the files on the way here; they are not followed again.
+    """
+    dataset = record.get("config", {}).get("dataset", "")
+    return tuple(_check_parent(parent, dataset, children) for parent in record.get("parents", ()))
 
 
-def _link(parent: dict[str, Any], dataset: str, children: tuple[Path, ...]) -> ProvenanceLink:
-    kind, path, then = parent["kind"], Path(parent["path"]), parent["fingerprint"]
-    link = (kind, str(path), then)
+def _check_parent(
+    parent: dict[str, Any], dataset: str, children: tuple[Path, ...]
+) -> ProvenanceLink:
+    kind, path, before = parent["kind"], Path(parent["path"]), parent["fingerprint"]
+
+    def link(state: str, note: str = "", **parents: Any) -> ProvenanceLink:
+        return ProvenanceLink(kind, str(path), before, state, note, **parents)
+
     if kind == "dataset":
         if dataset != EMBEDDED and not path.exists():
-            return ProvenanceLink(*link, "missing", dataset)
-        return ProvenanceLink(
-            *link, "not checked", f"{dataset}; its pictures are compared whenever they are read"
-        )
+            return link("missing", dataset)
+        return link("not checked", f"{dataset}; its images are compared when they are read")
     if not path.exists():
-        return ProvenanceLink(*link, "missing")
-    if kind not in FINGERPRINTS and path.is_dir():
-        return ProvenanceLink(*link, "not checked")
+        return link("missing")
+    if kind not in FINGERPRINTS and not path.is_file():
+        return link("not checked")
+    fingerprint = FINGERPRINTS.get(kind, lambda path, _layers: (file_digest(path), {}))
     try:
-        now, made = FINGERPRINTS.get(kind, _file)(path, parent.get("layers", ()))
-    except UserError as error:
-        return ProvenanceLink(*link, "changed", str(error))
-    if now != then and kind == "store" and "layers" not in parent:
-        return ProvenanceLink(
-            *link, "not checked", "an older rdl knew stores by another fingerprint"
-        )
-    if now != then:
-        return ProvenanceLink(
-            *link, "changed", f"its fingerprint was {then[:12]}, now it is {now[:12]}"
-        )
-    return ProvenanceLink(
-        *link, "unchanged", parents=() if path in children else _links(made, *children, path)
-    )
+        now, record = fingerprint(path, parent.get("layers", ()))
+    except (UserError, OSError) as error:
+        return link("changed", str(error))
+    if now != before:
+        return link("changed", f"its fingerprint was {before[:12]}, now it is {now[:12]}")
+    parents = () if path in children else _check_parents(record, *children, path)
+    return link("unchanged", parents=parents)
 
 
-def _run_now(path: Path, _layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _fingerprint_run(path: Path, _layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
     run = Run.open(path)
     return run.fingerprint(), run.provenance
 
 
-def _store_now(path: Path, layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
+def _fingerprint_store(path: Path, layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
     store = Store.open(path)
-    return store_fingerprint(store, layers), store.provenance
-
-
-def _file(path: Path, _layers: Sequence[str]) -> tuple[str, dict[str, Any]]:
-    return file_digest(path), {}
+    return store.fingerprint(layers), store.provenance
 
 
 FINGERPRINTS: dict[str, Callable[[Path, Sequence[str]], tuple[str, dict[str, Any]]]] = {
-    "run": _run_now,
-    "store": _store_now,
+    "run": _fingerprint_run,
+    "store": _fingerprint_store,
 }
-"""What a parent's content is now, of a store that of the layers which are followed, and its own provenance; any other kind is a file."""
+"""The fingerprint now, and the provenance, of a parent by kind. Any other kind is a file."""

@@ -1,14 +1,14 @@
-"""The one error that a user meets, and the help that a wrong name deserves."""
+"""The error that users see, and suggestions for wrong names."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 MANY_NAMES = 30
-"""Names in a hint; torchvision alone has 120 networks."""
+"""The most names in a hint; torchvision alone has 120 networks."""
 
 
 class UserError(Exception):
-    """A fact with its values; `hint` says the next step. The command line prints both and exits with code 2."""
+    """A fact with its values, and the next step as `hint`. The CLI prints both and exits with 2."""
 
     def __init__(self, fact: str, hint: str | None = None):
         super().__init__(fact)
@@ -16,18 +16,21 @@ class UserError(Exception):
 
 
 class Diverged(UserError):
-    """Training left the finite numbers. Its own kind, because among settings that are tried it is an answer."""
+    """A loss is no longer finite. Tuning takes it as the result of a setting."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing where no known name is near."""
+    """Return "; did you mean `x`?", or "" if no known name is near."""
     lowered = {k.lower(): k for k in known}
     near = get_close_matches(name.lower(), lowered, n=1, cutoff=0.5)
     return f"; did you mean `{lowered[near[0]]}`?" if near else ""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str], hint: str | None = None) -> UserError:
-    """The error for a name that is not there: names the nearest right one, and lists all of them (the nearest of very many) as the hint."""
+    """Return the error of an unknown name.
+
+    It suggests the nearest name. Its hint lists all of them, or the nearest of very many.
+    """
     known = sorted(known)
     fact = f"there is no {kind} `{name}`{did_you_mean(name, known)}"
     if known and not hint:
@@ -42,5 +45,5 @@ def unknown_name(kind: str, name: str, known: Iterable[str], hint: str | None = 
 
 
 def first_line(error: Exception) -> str:
-    """What an error of another library says, without its explanations; its name where it says nothing."""
+    """Return the first line of another library's error, or the error's name if it has no text."""
     return next(iter(str(error).splitlines()), type(error).__name__)

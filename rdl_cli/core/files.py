@@ -23,10 +23,10 @@ DISK_FULL = (errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 def atomic_write(path: Path, data: bytes | bytearray | memoryview) -> None:
-    """Write the bytes to `path`, whole or not at all. UserError if the disk refuses; the old file stays.
+    """Write the bytes to `path`, whole or not at all. After a UserError the old file is intact.
 
-    Every file that we write goes through here, but stores, which are larger than memory. Files
-    that killed processes left half-written for this path are removed first.
+    All our files are written here, but stores, which may be larger than memory. Half-written files
+    that killed processes left of this path are removed first.
     """
     remove_partials(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
@@ -51,9 +51,12 @@ def write_text(path: Path, text: str) -> None:
 def remove_partials(path: Path) -> None:
     """Remove what killed processes left of `path`: only files of our naming, and none in use."""
     for partial in path.parent.glob(f".{escape(path.name)}.{'[0-9a-f]' * 8}{PARTIAL}"):
-        with suppress(OSError, UserError), partial.open("rb") as file:
-            with file_lock(file.fileno(), partial):
-                partial.unlink()
+        with (
+            suppress(OSError, UserError),
+            partial.open("rb") as file,
+            file_lock(file.fileno(), partial),
+        ):
+            partial.unlink()
 
 
 def commit(partial: Path, path: Path) -> None:
@@ -70,7 +73,7 @@ def commit(partial: Path, path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create a folder and those above it where they are missing. UserError if that is impossible."""
+    """Create a folder with its parents if missing. UserError if that is impossible."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

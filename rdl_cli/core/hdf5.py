@@ -48,7 +48,7 @@ def create_image() -> Iterator[tuple[h5py.File, Callable[[], bytes]]]:
 
 
 def create_group(file: h5py.File, path: str) -> h5py.Group:
-    """Return the group at a path, created with its parents if missing; it keeps members in order."""
+    """Return the group at a path, created if missing. It keeps its members in order."""
     group = file["/"]
     for name in filter(None, path.split("/")):
         if name not in group:
@@ -99,7 +99,7 @@ def encode_texts(texts: Sequence[str] | np.ndarray) -> np.ndarray:
 
 
 def iterate_members(group: h5py.Group) -> Iterator[tuple[str, h5py.Group | h5py.Dataset]]:
-    """Yield the members of a group with their names. ValueError for a link, which may leave the file."""
+    """Yield the members of a group by name. ValueError for a link, which may leave the file."""
     for name in group:
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise ValueError(f"{group.name}/{name} is a link")

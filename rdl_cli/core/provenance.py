@@ -1,4 +1,4 @@
-"""Whence a file came: command, configuration, versions, threads, commit, device and the fingerprints of its parents."""
+"""Record how a file was made: command, configuration, versions, machine, and its parents."""
 
 import os
 import platform
@@ -15,9 +15,11 @@ PACKAGES = ("rdl", "torch", "torchvision", "numpy", "scipy", "h5py", "lightning-
 
 
 class Parent(TypedDict):
-    """What a file was made from; `fingerprint` says which content it had then. A data set's path is its root folder.
+    """A file or data set that another file was made from.
 
-    `layers` are those of a store that a student follows; the fingerprint is theirs, so that others may be added.
+    `fingerprint` identifies its content then. The path of a data set is its root folder. `layers`
+    are those of a store that a student follows; the fingerprint is theirs, so that layers may be
+    added to the store.
     """
 
     kind: str
@@ -26,9 +28,14 @@ class Parent(TypedDict):
     layers: NotRequired[list[str]]
 
 
-def provenance(
-    config: dict[str, Any], parents: list[Parent], device: str = "cpu", threads: int | None = None
+def collect_provenance(
+    config: dict[str, Any],
+    parents: list[Parent],
+    device: str = "cpu",
+    threads: int | None = None,
+    world_size: int = 1,
 ) -> dict[str, Any]:
+    """Return how a file is being made, as plain data for JSON. `world_size` counts processes."""
     return {
         "command": shlex.join(["rdl", *sys.argv[1:]]),
         "made": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -36,8 +43,10 @@ def provenance(
         "versions": versions(),
         "commit": _commit(),
         "machine": platform.platform(),
+        "processor": find_processor(),
         "device": device,
         "threads": threads or os.cpu_count(),
+        "world_size": world_size,
         "parents": parents,
     }
 
@@ -56,8 +65,20 @@ def _version(package: str) -> str | None:
 
 
 @cache
+def find_processor() -> str:
+    """Return the processor's model, which float results can depend on; "" if unknown."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass  # no Linux
+    return platform.processor()
+
+
+@cache
 def _commit() -> str | None:
-    """The commit of rdl's own checkout when first asked for, `+` where files differ from it; None where it is installed without one."""
+    """Return the commit of rdl's checkout, with `+` if files differ; None without a checkout."""
     here = Path(__file__).resolve().parents[2]
     if not (here / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Randomness is asked for by purpose, so adding a stream moves no other and nothing random is saved in a checkpoint."""
+"""Request random numbers by purpose: a new stream changes no other, and no state is saved."""
 
 import hashlib
 import random
@@ -14,15 +14,19 @@ class Seeds:
         self.seed = seed
 
     def number(self, purpose: str, *when: int | str) -> int:
-        """A 63-bit seed of its own for every purpose and time."""
+        """Return a 63-bit seed that is different for every purpose and time."""
         words = "\x1f".join(map(str, (self.seed, purpose, *when)))
         return int.from_bytes(hashlib.sha256(words.encode()).digest()[:8], "big") >> 1
 
     def __call__(self, purpose: str, *when: int | str) -> torch.Generator:
+        """Return a new generator for a purpose and time."""
         return torch.Generator().manual_seed(self.number(purpose, *when))
 
-    def fix(self, purpose: str, *when: int | str) -> None:
-        """Seed the global generators, for code that takes none (dropout, initialisation, a user's own); the only place that does."""
+    def seed_global(self, purpose: str, *when: int | str) -> None:
+        """Seed the global generators, for code that takes none: dropout, initialisation, users'.
+
+        Nothing else touches them.
+        """
         number = self.number(purpose, *when)
         torch.manual_seed(number)
         np.random.seed(number % 2**32)  # noqa: NPY002

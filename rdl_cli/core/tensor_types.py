@@ -1,4 +1,4 @@
-"""Words for tensors: the signature tells the shape."""
+"""Names for tensors that give their shape in a signature."""
 
 from typing import Annotated, NamedTuple
 
@@ -10,16 +10,16 @@ Ids = Annotated[Tensor, "n"]
 Logits = Annotated[Tensor, "n classes"]
 Scalar = Annotated[Tensor, ""]
 Reps = Annotated[Tensor, "n ..."]
-"""Representations: NCHW where there is space (hints and attention need it); distances flatten."""
+"""Representations: n c h w of convolutions, which hints and attention need; distances flatten."""
 Distances = Annotated[Tensor, "n m"]
 Condensed = Annotated[Tensor, "p"]
 
 UNLABELLED = -1
-"""The label of an image whose label the student is not shown."""
+"""The label of an image whose label is hidden from the student."""
 
 
 class Batch(NamedTuple):
-    """Images as the network takes them, with what is known of each: label, row in the data set's file, view."""
+    """Network inputs, each with its label, row in the data set's file, and view."""
 
     images: Images
     labels: Labels

@@ -1,4 +1,4 @@
-"""Whether a value from a TOML file is of the type that a setting is annotated with, and that type in words."""
+"""Check values from a TOML file against the types of settings, and name those types."""
 
 from pathlib import Path
 from types import UnionType
@@ -17,24 +17,26 @@ WORDS = {
 }
 
 
-def has_type(value: Any, wanted: Any) -> bool:
-    """Whether a value of TOML is of an annotated type; a whole number is a number too, and true is neither."""
-    kind, inner = get_origin(wanted), get_args(wanted)
+def has_type(value: Any, annotation: Any) -> bool:
+    """Return whether a TOML value has a type. Whole numbers are numbers; true and false are not."""
+    kind, inner = get_origin(annotation), get_args(annotation)
     if kind is Literal:
         return value in inner
     if kind in (Union, UnionType):
-        return any(has_type(value, each) for each in inner)
+        return any(has_type(value, inner_type) for inner_type in inner)
     if kind is list:
-        return isinstance(value, list) and all(has_type(each, inner[0]) for each in value)
-    if wanted in (int, float):
-        return isinstance(value, (int, wanted)) and not isinstance(value, bool)
-    return isinstance(value, str if wanted is Path else wanted)
+        return isinstance(value, list) and all(has_type(item, inner[0]) for item in value)
+    if annotation in (int, float):
+        return isinstance(value, (int, annotation)) and not isinstance(value, bool)
+    return isinstance(value, str if annotation is Path else annotation)
 
 
-def type_name(wanted: Any) -> str:
-    """A type in words."""
-    if get_origin(wanted) is Literal:
-        return " or ".join(map(repr, get_args(wanted)))
-    if get_origin(wanted) in (Union, UnionType):
-        return " or ".join(type_name(each) for each in get_args(wanted) if each is not type(None))
-    return WORDS[wanted]
+def type_name(annotation: Any) -> str:
+    """Return a type in words."""
+    if get_origin(annotation) is Literal:
+        return " or ".join(map(repr, get_args(annotation)))
+    if get_origin(annotation) in (Union, UnionType):
+        return " or ".join(
+            type_name(part) for part in get_args(annotation) if part is not type(None)
+        )
+    return WORDS[annotation]

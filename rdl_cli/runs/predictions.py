@@ -1,10 +1,10 @@
 """A run's test predictions, in HDF5:
 
-    /                attributes: format "rdl-predictions", version 2
-    /digest          S64 [n], the digests of the test images
-    /labels          int64 [n]
-    /final/predicted int64 [n] · /final/logits float32 [n, classes]: after the last epoch
-    /best/...        the same, after the epoch with the lowest validation error
+/                attributes: format "rdl-predictions", version 2
+/digest          S64 [n], the digests of the test images
+/labels          int64 [n]
+/final/predicted int64 [n] · /final/logits float32 [n, classes]: after the last epoch
+/best/...        the same, after the epoch with the lowest validation error
 """
 
 from pathlib import Path
@@ -42,7 +42,7 @@ class Predictions(NamedTuple):
 def format_predictions(
     digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]
 ) -> bytes:
-    """Return the file's bytes. `logits` (n, classes) by epoch name; equal values are equal bytes."""
+    """Return the file's bytes. `logits` (n, classes) by epoch; equal values, equal bytes."""
     arrays = {"digest": digests.astype("S64"), "labels": labels.astype(np.int64)}
     for epoch, values in logits.items():
         arrays[f"{epoch}/predicted"] = values.argmax(1).astype(np.int64)

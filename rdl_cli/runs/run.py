@@ -55,7 +55,7 @@ FILES = (
 SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"}
 """Settings that may differ between runs of one method."""
 
-TIMINGS = ("seconds",)
+TIMINGS = ("seconds", "images_per_second")
 """Columns of timings.csv."""
 
 RESUME_HINT = "delete predictions.h5 in the same folder and run the run's command with --resume"
@@ -161,15 +161,20 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The label, or the name of the folder, of the folder above if it is one seed of several."""
+        """The label, or the folder's name, that of its parent if it is one of several seeds."""
         path = self.path.resolve()
         is_seed = re.fullmatch(r"seed\d+", path.name)
         return self.label or (path.parent.name if is_seed else path.name)
 
     def key(self) -> str:
-        """Return the SHA-256 of configuration and provenance, which a checkpoint carries."""
-        files = (self.path / name for name in ("config.toml", "provenance.json"))
-        return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
+        """Return the SHA-256 of the settings and the parents' fingerprints.
+
+        A checkpoint carries it. Settings that do not change the result do not count, so that equal
+        runs have equal keys.
+        """
+        config = {k: v for k, v in self.config.items() if k not in SAME_METHOD - {"seed"}}
+        parents = [[p["kind"], p["fingerprint"]] for p in self.provenance.get("parents", ())]
+        return hashlib.sha256(json.dumps([config, parents], sort_keys=True).encode()).hexdigest()
 
     def fingerprint(self) -> str:
         """Return the SHA-256 of the trained weights. UserError if they are missing or damaged."""
@@ -198,7 +203,7 @@ class Run:
         return self._read_table("timings.csv", ("epoch",))
 
     def predictions(self, epoch: str = "final") -> Predictions:
-        """Return the test predictions of the final or best-validation epoch. UserError if damaged."""
+        """Return the test predictions of the final or best epoch. UserError if damaged."""
         assert epoch in EPOCHS, f"an epoch is one of {EPOCHS}, not {epoch}"
         path = Run.open_finished(self.path).path / "predictions.h5"
         verify_file(path, RESUME_HINT)

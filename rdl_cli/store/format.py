@@ -187,12 +187,11 @@ def _read_groups(file: OpenFile, hdf5: h5py.File) -> StoreIndex:
     }
     stimuli = _read_group(file, hdf5["stimuli"])
     n = stimuli.arrays["digest"].shape[0]
-    layers = {
-        name: _read_group(file, group) for name, group in iterate_members(hdf5["layers"])
-    }
+    layers = {name: _read_group(file, group) for name, group in iterate_members(hdf5["layers"])}
     for name, layer in layers.items():
         _check_shapes(name, layer.arrays, n)
-        layer.attributes["name"]  # noqa: B018 (KeyError if missing)
+        if "name" not in layer.attributes:
+            raise ValueError(f"layer {name} has no name")
     return StoreIndex(Group({}, root), stimuli, layers)
 
 

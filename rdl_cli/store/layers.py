@@ -15,6 +15,8 @@ from rdl_cli.store.format import KINDS, RECOPY_HINT, Group, group_digest
 if TYPE_CHECKING:
     import torch
 
+    from rdl_cli.rsa.kernels import Centering
+
     Rows = Sequence[int] | np.ndarray | torch.Tensor | None
     Views = int | np.ndarray
 
@@ -142,7 +144,9 @@ class StoredLayer:
         from rdl_cli.rsa.distances import DISTANCES
         from rdl_cli.rsa.kernels import kernel_distances
 
-        distance, dtype = distance or self.distance or "mse", dtype or torch.float32
+        # the distance of a brain's RDM may be unknown
+        distance = distance or self.distance or ("" if self.kind == "RDMs" else "mse")
+        dtype = dtype or torch.float32
         if self.has_activations:
             reps = self.representations(rows, views, dtype, device)
             return DISTANCES.find(distance)(reps, reps)
@@ -166,7 +170,7 @@ class StoredLayer:
         self,
         rows: "Rows" = None,
         views: "Views" = 0,
-        center: str = "none",
+        center: "Centering" = "none",
         dtype: "torch.dtype | None" = None,
         device: "torch.device | str" = "cpu",
     ) -> "torch.Tensor":

@@ -80,7 +80,7 @@ class PlannedArray(NamedTuple):
     path: str
     shape: tuple[int, ...]
     dtype: np.dtype
-    attributes: Mapping[str, Any] = {}  # noqa: RUF012 (never changed)
+    attributes: Mapping[str, Any] = {}
     values: np.ndarray | None = None
 
     @property
@@ -190,7 +190,7 @@ def _plan_layer(group: str, spec: Spec, n: int) -> list[PlannedArray]:
     dtype = np.dtype(spec.dtype)
     if isinstance(spec, ActivationSpec):
         shape = (len(spec.views), n, *spec.shape)
-        attributes = {
+        attributes: dict[str, Any] = {
             "distance": spec.distance,
             "views": list(spec.views),
             "pool": spec.pool,
@@ -203,8 +203,8 @@ def _plan_layer(group: str, spec: Spec, n: int) -> list[PlannedArray]:
     attributes = {"distance": spec.distance, "region": spec.region, "unit": spec.unit}
     values = PlannedArray(f"{group}/rdm", (spec.count, n * (n - 1) // 2), dtype, attributes)
     columns = {
-        "subject": encode_texts(spec.subjects) if spec.subjects else (),
-        "session": encode_texts(spec.sessions) if spec.sessions else (),
+        "subject": encode_texts(spec.subjects),
+        "session": encode_texts(spec.sessions),
         "time": np.array(spec.times, np.float64),
     }
     for name, column in columns.items():

@@ -1,4 +1,4 @@
-"""Open a store: one HDF5 file with a teacher's stimuli, and the activations, RDMs or kernels of its layers.
+"""Open a store: one HDF5 file with stimuli, and the activations, RDMs or kernels of layers.
 
     /stimuli/      digest [n] · name [n] · label [n] · pixel_digest [n] · images [n,c,h,w]
     /layers/NAME/  activations [views,n,...] | kernel [n(n+1)/2] | rdm [k,n(n-1)/2]
@@ -55,7 +55,7 @@ class Stimuli(NamedTuple):
     images: np.ndarray | None = None
     pixel_digests: np.ndarray | None = None
     digest_kind: str = "pixels"
-    decode: Mapping[str, str] = {}  # noqa: RUF012 (never changed)
+    decode: Mapping[str, str] = {}
     preprocessing: str = ""
 
 

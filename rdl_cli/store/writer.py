@@ -229,7 +229,6 @@ class Writer:
             ) from error
 
 
-
 @contextmanager
 def create_store(
     path: Path,

@@ -1,4 +1,4 @@
-"""A run or a store as a person reads it."""
+"""Render the summary of a run or a store for a terminal."""
 
 from dataclasses import replace
 from typing import Any
@@ -20,147 +20,130 @@ from rdl_cli.commands.show import (
 
 STYLES = {"changed": "bold red", "missing": "bold red", "unchanged": "green"}
 
+WEIGHTS = {"final": "final epoch", "best": "best on validation"}
 
-def to_rich(card: RunSummary | StoreSummary) -> RenderableType:
-    return _run(card) if isinstance(card, RunSummary) else _store(card)
+SIMILARITY_COLUMNS = (
+    "layer",
+    "region",
+    "stimuli",
+    "Spearman",
+    "Pearson",
+    "mean of subjects",
+    "noise ceiling",
+    "own batch-norm statistics",
+)
 
 
-def _run(card: RunSummary) -> RenderableType:
-    state = "finished" if card.finished else "not finished"
+def to_rich(summary: RunSummary | StoreSummary) -> RenderableType:
+    """Return the summary as tables and a tree of its parents."""
+    if isinstance(summary, RunSummary):
+        return _render_run(summary)
+    return _render_store(summary)
+
+
+def _render_run(run: RunSummary) -> RenderableType:
+    state = "finished" if run.finished else "not finished"
     facts = [
-        ("run", card.path),
-        ("method", card.method),
-        ("seed", str(card.seed)),
-        ("state", f"{state}, {card.epochs} epochs"),
+        ("run", run.path),
+        ("method", run.method),
+        ("seed", str(run.seed)),
+        ("state", f"{state}, {run.epochs} epochs"),
+        ("settings", ", ".join(f"{name} = {value}" for name, value in run.config.items())),
+        *_list_provenance(run.provenance),
     ]
     errors = empty_table("Errors in %", "weights of", "epoch", "validation", "test", "95 %")
-    for accuracy in card.accuracies:
-        add_row(errors, *_accuracy(accuracy))
-    settings = ", ".join(f"{name} = {value}" for name, value in card.config.items())
-    parts: list[RenderableType] = [
-        _facts([*facts, ("settings", settings), *_made(card.made)]),
-        Text(),
-        errors,
-    ]
-    return Group(
-        *parts,
-        *([_likeness(card.brain_similarity)] if card.brain_similarity else []),
-        _chain(card.path, card.parents),
-    )
+    for rates in run.errors:
+        add_row(errors, *_format_errors(rates))
+    parts: list[RenderableType] = [_render_facts(facts), Text(), errors]
+    if run.brain_similarity:
+        parts.append(_render_similarity(run.brain_similarity))
+    return Group(*parts, _render_parents(run.path, run.parents))
 
 
-def _likeness(rows: tuple[dict[str, Any], ...]) -> Table:
-    """How like a brain the student is; each subject's brain_similarity stands beside the noise ceiling that is for it."""
-    columns = (
-        "layer",
-        "region",
-        "stimuli",
-        "Spearman",
-        "Pearson",
-        "each subject",
-        "noise ceiling",
-        "own batch-norm statistics",
-    )
-    table = empty_table("Brain similarity to the brain", *columns)
+def _render_similarity(rows: tuple[dict[str, Any], ...]) -> Table:
+    """Return the similarities, each subject's beside the noise ceiling that applies to it."""
+    table = empty_table("Brain similarity", *SIMILARITY_COLUMNS)
     for row in rows:
-        numbers = [
-            f"{row[name]:.3f}" if row[name] is not None else "–"
-            for name in ("spearman", "pearson", "mean_subject_spearman", "spearman_stimulus_bn")
-        ]
-        ceiling = (
-            "–"
-            if row["noise_ceiling_lower"] is None
-            else f"{row['noise_ceiling_lower']:.3f} – {row['noise_ceiling_upper']:.3f}"
-        )
-        add_row(
-            table,
-            row["layer"],
-            row["region"],
-            f"{row['number']} {row['stimuli']}",
-            *numbers[:3],
-            ceiling,
-            numbers[3],
-        )
+        names = ("spearman", "pearson", "mean_subject_spearman", "spearman_stimulus_bn")
+        numbers = ["–" if row[name] is None else f"{row[name]:.3f}" for name in names]
+        ceiling = "–"
+        if row["noise_ceiling_lower"] is not None:
+            ceiling = f"{row['noise_ceiling_lower']:.3f} – {row['noise_ceiling_upper']:.3f}"
+        stimuli = f"{row['n_stimuli']} {row['stimuli']}"
+        add_row(table, row["layer"], row["region"], stimuli, *numbers[:3], ceiling, numbers[3])
     return table
 
 
-def _store(card: StoreSummary) -> RenderableType:
-    pictures = f", pictures {_shape(card.images)} uint8" if card.images else ""
-    known = ", ".join(
-        name for name, there in (("names", card.named), ("labels", card.labelled)) if there
-    )
+def _render_store(store: StoreSummary) -> RenderableType:
+    images = f", images {_format_shape(store.images)} uint8" if store.images else ""
+    columns = (("names", store.has_names), ("labels", store.has_labels))
+    known = ", ".join(name for name, present in columns if present)
     facts = [
-        ("store", card.path),
-        ("size", f"{card.bytes:,} bytes"),
-        ("stimuli", f"{card.stimuli:,}{pictures}{known and ', with ' + known}"),
+        ("store", store.path),
+        ("size", f"{store.bytes:,} bytes"),
+        ("stimuli", f"{store.n_stimuli:,}{images}{known and ', with ' + known}"),
     ]
-    if card.teacher_error is not None:
-        facts.append(("teacher", f"error {format_percent(card.teacher_error)} % on these stimuli"))
-    made = card.made
-    if len(card.exports) > 1:  # the last is not how all of its layers came to be there
-        made = replace(made, command="")
+    if store.decode:
+        decode = ", ".join(f"{name} {value}" for name, value in store.decode.items())
+        facts.append(("decoding", decode))
+    if store.teacher_error is not None:
+        facts.append(("teacher", f"error {format_percent(store.teacher_error)} % on these stimuli"))
+    provenance = store.provenance
+    if len(store.exports) > 1:  # the last command alone did not make all layers
+        provenance = replace(provenance, command="")
         facts += [
-            ("export", f"{', '.join(each['layers'])}: {each['command']} ({each['made']})")
-            for each in card.exports
+            ("export", f"{', '.join(export['layers'])}: {export['command']} ({export['made']})")
+            for export in store.exports
         ]
-    layers = empty_table(
-        "Layers", "layer", "activations", "views", "kernel", "RDMs", "numbers", "distance", "notes"
-    )
-    for layer in card.layers:
-        add_row(layers, *_layer(layer))
-    return Group(_facts([*facts, *_made(made)]), Text(), layers, _chain(card.path, card.parents))
+    columns_of_layers = ("activations", "views", "kernel", "RDMs", "dtype", "distance", "notes")
+    layers = empty_table("Layers", "layer", *columns_of_layers)
+    for layer in store.layers:
+        add_row(layers, *_format_layer(layer))
+    parents = _render_parents(store.path, store.parents)
+    return Group(_render_facts([*facts, *_list_provenance(provenance)]), Text(), layers, parents)
 
 
-def _accuracy(accuracy: ErrorRates) -> list[str]:
-    """Which accuracy is it? Both, named: after the final epoch, and after the one that was best on validation images."""
-    epoch = "–" if accuracy.epoch is None else str(accuracy.epoch)
-    validation = "–" if accuracy.validation is None else format_percent(accuracy.validation)
-    name = {"final": "final epoch", "best": "best on validation"}[accuracy.which]
-    if accuracy.test is None or accuracy.low is None or accuracy.high is None:
-        return [name, epoch, validation, "–", "–"]
-    test = f"{format_percent(accuracy.test)} ({accuracy.errors:,} of {accuracy.images:,})"
-    return [
-        name,
-        epoch,
-        validation,
-        test,
-        f"[{format_percent(accuracy.low)}, {format_percent(accuracy.high)}]",
-    ]
+def _format_errors(rates: ErrorRates) -> list[str]:
+    epoch = "–" if rates.epoch is None else str(rates.epoch)
+    validation = "–" if rates.validation is None else format_percent(rates.validation)
+    cells = [WEIGHTS[rates.weights], epoch, validation]
+    if rates.test is None or rates.low is None or rates.high is None:
+        return [*cells, "–", "–"]
+    test = f"{format_percent(rates.test)} ({rates.n_errors:,} of {rates.n_images:,})"
+    return [*cells, test, f"[{format_percent(rates.low)}, {format_percent(rates.high)}]"]
 
 
-def _layer(layer: LayerSummary) -> list[str]:
-    notes = ", ".join(f"{name} {value}" for name, value in layer.notes.items())
-    shape = "–" if layer.shape is None else _shape(layer.shape)
-    kernel = "–" if layer.units is None else f"of {layer.units:,} units"
+def _format_layer(layer: LayerSummary) -> list[str]:
+    notes = [f"{name} {value}" for name, value in layer.notes.items()]
     return [
         layer.name,
-        shape,
+        "–" if layer.shape is None else _format_shape(layer.shape),
         ", ".join(layer.views) or "–",
-        kernel,
-        str(layer.rdms or "–"),
+        "–" if layer.units is None else f"of {layer.units:,} units",
+        str(layer.n_rdms or "–"),
         layer.dtype,
         layer.distance or "–",
-        notes,
+        ", ".join([*notes, *(["untrained"] if layer.untrained else [])]),
     ]
 
 
-def _shape(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return " × ".join(map(str, shape))
 
 
-def _made(made: ProvenanceSummary) -> list[tuple[str, str]]:
-    versions = ", ".join(f"{name} {version}" for name, version in made.versions.items())
+def _list_provenance(provenance: ProvenanceSummary) -> list[tuple[str, str]]:
+    versions = ", ".join(f"{name} {version}" for name, version in provenance.versions.items())
     facts = [
-        ("command", made.command),
-        ("made", made.when),
-        ("commit", made.commit),
-        ("device", made.device),
+        ("command", provenance.command),
+        ("made", provenance.made),
+        ("commit", provenance.commit),
+        ("device", provenance.device),
         ("versions", versions),
     ]
     return [(name, value) for name, value in facts if value]
 
 
-def _facts(facts: list[tuple[str, str]]) -> Table:
+def _render_facts(facts: list[tuple[str, str]]) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True)
     grid.add_column(overflow="fold")
@@ -169,19 +152,17 @@ def _facts(facts: list[tuple[str, str]]) -> Table:
     return grid
 
 
-def _chain(path: str, parents: tuple[ProvenanceLink, ...]) -> Tree:
-    tree = Tree(
-        Text(f"{path} was made from" if parents else f"{path} names nothing that it was made from")
-    )
-    _grow(tree, parents)
+def _render_parents(path: str, parents: tuple[ProvenanceLink, ...]) -> Tree:
+    tree = Tree(Text(f"{path} was made from" if parents else f"{path} records no inputs"))
+    _add_parents(tree, parents)
     return tree
 
 
-def _grow(tree: Tree, parents: tuple[ProvenanceLink, ...]) -> None:
+def _add_parents(tree: Tree, parents: tuple[ProvenanceLink, ...]) -> None:
     for link in parents:
         text = Text.assemble(
             f"{link.kind} {link.path}: ",
             (link.state, STYLES.get(link.state, "")),
             f" ({link.note})" if link.note else "",
         )
-        _grow(tree.add(text), link.parents)
+        _add_parents(tree.add(text), link.parents)
