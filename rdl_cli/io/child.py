@@ -109,7 +109,7 @@ class ReadingProcess:
             raise _death(path, self._process.returncode)
         try:
             return _decode(self._folder, budget)
-        except (ValueError, KeyError, TypeError, OSError) as error:
+        except (ValueError, LookupError, TypeError, OSError) as error:
             self.stop()
             fact = f"{path} could not be read: its reader returned no valid arrays ({error})"
             raise UserError(fact, hint=DAMAGED) from error
