@@ -134,7 +134,7 @@ def _tables(found: "RdmComparison") -> RenderableType:
 
 def _measured(table: "MeasureTable", names: list[str]) -> list[RenderableType]:
     from rdl_cli.cli.render.tables import add_row, empty_table
-    from rdl_cli.commands.compare.compare import format_p
+    from rdl_cli.commands.compare.method_pairs import format_p
 
     parts: list[RenderableType] = [Text(f"{table.measure} ({_settings(table)})", style="bold")]
     if table.pairs:

@@ -38,7 +38,7 @@ def export_rdms(
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
-    """Store a teacher's activations, RDMs or kernels; or write a store's RDMs for other programs."""
+    """Store a teacher's activations, RDMs or kernels; or write a store's RDMs to a file."""
     if source.is_file():
         if stimuli:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Command-line options from a settings class: each setting is written once, as flag and TOML key."""
+"""Command-line options from a settings class: a setting is written once, as flag and key."""
 
 import dataclasses
 import inspect
@@ -70,8 +70,8 @@ def make_command(settings: type, command: Callable[..., Any]) -> Callable[..., N
 def _make_option(hint: Any, field: dataclasses.Field[Any]) -> inspect.Parameter:
     """Return a setting as a typer option; its help text is the second part of the annotation."""
     kind, help_text = typing.get_args(hint)[:2]
-    has_factory = field.default_factory is not dataclasses.MISSING
-    default = field.default_factory() if has_factory else field.default  # type: ignore[misc]
+    factory = field.default_factory
+    default = field.default if factory is dataclasses.MISSING else factory()
     flag = to_flag(field.name)
     option = typer.Option(
         f"{flag}/--no-{flag[2:]}" if kind is bool else flag,

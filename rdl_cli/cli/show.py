@@ -18,7 +18,7 @@ def show(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON: everything")] = False,
 ) -> None:
-    """Show a run's or store's contents, errors and provenance, and whether its inputs have changed."""
+    """Show a run's or store's contents, errors and provenance, and whether its inputs changed."""
     from rdl_cli.cli.render.show import to_rich
     from rdl_cli.cli.render.tables import console
     from rdl_cli.commands.show import as_dict

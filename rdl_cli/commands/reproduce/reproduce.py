@@ -70,16 +70,16 @@ def reproduce(options: ExperimentOptions, executor: Executor | None = None) -> E
     jobs = recipe_jobs(recipe, out)
     _check(recipe, out)
     log(f"{recipe.name}: {recipe.title}")
-    write_job_list(out, jobs.values())
     run_jobs(
         jobs,
         executor or SerialExecutor(),
-        out,
+        write_job_list(out, jobs.values()),
         lambda job: with_chosen_settings(job, recipe, out),
     )
     tried = [trial for method in recipe.methods for trial in read_trials(recipe, out, method)]
     paths = list_compared_paths(recipe, out)
-    return ExperimentResult(recipe, compare(paths), compare(paths, "best"), tuple(tried))
+    final, best = (compare(paths, epoch, primary=recipe.primary) for epoch in ("final", "best"))
+    return ExperimentResult(recipe, final, best, tuple(tried))
 
 
 def run_one_job(options: ExperimentOptions, name: str) -> None:
@@ -92,9 +92,8 @@ def run_one_job(options: ExperimentOptions, name: str) -> None:
     job = find_job(jobs, name)
     if not is_finished(job):
         require_needs(job, jobs)
-    write_job_list(out, jobs.values())
     complete = replace(with_chosen_settings(job, recipe, out), needs=())
-    run_jobs({name: complete}, SerialExecutor(), out)
+    run_jobs({name: complete}, SerialExecutor(), write_job_list(out, jobs.values()))
 
 
 def list_run_commands(options: ExperimentOptions) -> list[str]:

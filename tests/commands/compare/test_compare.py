@@ -1,4 +1,4 @@
-"""Which network is better, and how sure that is: golden p-values, alignment, refusals, and seeds that are not images."""
+"""Comparisons of runs and methods: golden p-values, alignment, refusals, seeds × images."""
 
 import json
 import subprocess
@@ -9,12 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar as reference
 
-from rdl_cli.commands.compare.compare import Comparison, compare, format_p
+from rdl_cli.commands.compare.compare import Comparison, compare
+from rdl_cli.commands.compare.method_pairs import MethodPair, format_p
 from rdl_cli.core.errors import UserError
-from rdl_cli.runs.run import Run
+from rdl_cli.runs.grouping import seed_draws_data
+from rdl_cli.runs.prediction_table import PredictionTable, format_tables
+from rdl_cli.runs.run import EPOCHS, Run
+from rdl_cli.statistics.crossed import compare_methods
 
 N = 400
 DIGESTS = np.array([f"{i:064x}" for i in range(N)], dtype="S64")
@@ -25,7 +28,7 @@ Make = Callable[..., Path]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """Writes a finished run that is wrong on the given images, counted in the order of DIGESTS."""
+    """Return a function that writes a finished run with errors on the given rows of DIGESTS."""
 
     def run(
         path: str,
@@ -34,6 +37,7 @@ def make(tmp_path: Path) -> Make:
         best: Any = None,
         digests=DIGESTS,
         labels=LABELS,
+        teacher: str = "",
         **config: Any,
     ) -> Path:
         place = tmp_path / path
@@ -41,6 +45,8 @@ def make(tmp_path: Path) -> Make:
         order = np.arange(len(labels)) if order is None else order
         made = Run(place)
         made.write_config({"network": path.split("/")[0], "seed": 0} | config)
+        parents = [{"kind": "store", "path": teacher, "fingerprint": "f"}] if teacher else []
+        made.write_provenance({"parents": parents})
         logits = {
             "final": _logits(labels, wrong)[order],
             "best": _logits(labels, wrong if best is None else best)[order],
@@ -77,72 +83,65 @@ def disjoint(b: int, c: int, both: int = 3) -> tuple[np.ndarray, np.ndarray]:
         (86, 150, 0.0000371594, 0.0000289339),
     ],
 )
-def test_golden_p_values_reach_the_table(
+def test_compare_gives_golden_p_values(
     make: Make, b: int, c: int, exact: float, mid_p: float
 ) -> None:
     one, other = disjoint(b, c)
-    found = compare([make("one", one), make("other", other)])
-    (pair,) = found.pairs
+    comparison = compare([make("one", one), make("other", other)])
+    (pair,) = comparison.pairs
     assert (pair.first, pair.second, pair.b, pair.c) == ("one", "other", b, c)
-    assert pair.exact == pytest.approx(exact, abs=5e-11)
-    assert pair.mid_p == pytest.approx(mid_p, abs=5e-11)
-    assert pair.holm == pair.exact  # one pair, nothing to correct for
+    assert pair.p_exact == pytest.approx(exact, abs=5e-11)
+    assert pair.p_mid == pytest.approx(mid_p, abs=5e-11)
+    assert pair.p_holm == pair.p_exact  # one pair, nothing to correct for
     assert pair.difference == pytest.approx((b - c) / N)
     assert pair.low <= pair.difference <= pair.high
-    assert pair.better == (None if exact >= 0.05 else "one" if b > c else "other")
+    assert pair.winner == (None if exact >= 0.05 else "one" if b > c else "other")
 
 
-def test_the_counts_agree_with_statsmodels(make: Make) -> None:
+def test_compare_agrees_with_statsmodels(make: Make) -> None:
     rng = np.random.default_rng(0)
     wrong = {name: np.flatnonzero(rng.random(N) < 0.2) for name in ("a", "b", "c")}
-    found = compare([make(name, rows) for name, rows in wrong.items()])
-    for pair in found.pairs:
+    comparison = compare([make(name, rows) for name, rows in wrong.items()])
+    for pair in comparison.pairs:
         first, second = (~np.isin(np.arange(N), wrong[name]) for name in (pair.first, pair.second))
         table = [
             [(first & second).sum(), (first & ~second).sum()],
             [(~first & second).sum(), (~first & ~second).sum()],
         ]
-        assert pair.exact == pytest.approx(reference(table, exact=True).pvalue, abs=1e-12)
+        assert pair.p_exact == pytest.approx(reference(table, exact=True).pvalue, abs=1e-12)
         assert [pair.b, pair.c] == [table[0][1], table[1][0]]
-    assert [(run.errors, run.rate) for run in found.runs] == [
+    assert [(run.errors, run.rate) for run in comparison.runs] == [
         (len(w), len(w) / N) for w in wrong.values()
     ]
-    assert all(run.low < run.rate < run.high for run in found.runs)
+    assert all(run.low < run.rate < run.high for run in comparison.runs)
 
 
-def test_holm_is_over_the_table_and_arrows_say_whether_it_keeps_them(make: Make) -> None:
-    """exact p: 0.0078 (8:0), 0.031 (6:0) and 0.5 (2:0); Holm makes 0.023, 0.0625 and 0.5 of them."""
+def test_compare_corrects_run_pairs_by_holm(make: Make) -> None:
+    """Exact p 0.0078 (8:0), 0.031 (6:0), 0.5 (2:0) become 0.023, 0.0625, 0.5."""
     paths = [make("a", range(8)), make("b", ()), make("c", range(2))]
-    found = {(pair.first, pair.second): pair for pair in compare(paths).pairs}
-    assert [pair.exact for pair in found.values()] == pytest.approx([2 / 2**8, 2 / 2**6, 0.5])
-    assert [pair.holm for pair in found.values()] == pytest.approx([6 / 2**8, 4 / 2**6, 0.5])
-    assert [(pair.better, pair.kept) for pair in found.values()] == [
+    comparison = {(pair.first, pair.second): pair for pair in compare(paths).pairs}
+    assert [pair.p_exact for pair in comparison.values()] == pytest.approx(
+        [2 / 2**8, 2 / 2**6, 0.5]
+    )
+    assert [pair.p_holm for pair in comparison.values()] == pytest.approx([6 / 2**8, 4 / 2**6, 0.5])
+    assert [(pair.winner, pair.significant_after_holm) for pair in comparison.values()] == [
         ("b", True),
         ("c", False),
         (None, False),
     ]
 
 
-def test_one_run_of_each_method_makes_both_tables_the_same(make: Make) -> None:
-    found = compare([make("a", range(8)), make("b", (), seed=3), make("c", range(2))])
-    assert found.one_run_each
-    for pair, each in zip(found.pairs, found.method_pairs, strict=True):
-        assert (each.first, each.second, each.pairs) == (pair.first, pair.second, (pair,))
-        assert (each.p, each.holm, each.better, each.kept) == (
-            pair.exact,
-            pair.holm,
-            pair.better,
-            pair.kept,
-        )
-        assert (each.difference, each.low, each.high, each.p_seeds) == (
-            pair.difference,
-            pair.low,
-            pair.high,
-            None,
-        )
+def test_compare_one_run_of_each_method_makes_both_tables_the_same(make: Make) -> None:
+    comparison = compare([make("a", range(8)), make("b", (), seed=3), make("c", range(2))])
+    assert comparison.one_run_each
+    for runs, methods in zip(comparison.pairs, comparison.method_pairs, strict=True):
+        for name in ("first", "second", "b", "c", "p_exact", "p_mid", "p_holm", "winner",
+                     "significant_after_holm", "difference", "low", "high"):  # fmt: skip
+            assert getattr(runs, name) == getattr(methods, name), name
+        assert methods.p == runs.p_exact
 
 
-def test_the_order_of_images_does_not_matter(make: Make) -> None:
+def test_compare_ignores_the_order_of_images(make: Make) -> None:
     one, other = disjoint(7, 2)
     shuffled = np.random.default_rng(1).permutation(N)
     plain = compare([make("one", one), make("other", other)]).pairs[0]
@@ -152,11 +151,11 @@ def test_the_order_of_images_does_not_matter(make: Make) -> None:
             make("moved/other", other, shuffled, network="other"),
         ]
     ).pairs[0]
-    assert (moved.b, moved.c, moved.exact) == (plain.b, plain.c, plain.exact)
+    assert (moved.b, moved.c, moved.p_exact) == (plain.b, plain.c, plain.p_exact)
 
 
-def test_equal_pictures_keep_their_own_labels(make: Make) -> None:
-    """CIFAR-100 shows some pictures twice, with two labels: one answer to both is right once, in whatever order they come."""
+def test_compare_keeps_labels_of_equal_images(make: Make) -> None:
+    """CIFAR-100 has images with two labels: one answer to both is right once."""
     digests, labels = DIGESTS.copy(), LABELS.copy()
     digests[1] = digests[0]  # labels 0 and 1
     swapped = np.arange(N)
@@ -184,7 +183,7 @@ def test_equal_pictures_keep_their_own_labels(make: Make) -> None:
         ({"digests": DIGESTS[:0], "labels": LABELS[:0]}, "on no image"),
     ],
 )
-def test_other_images_or_labels_are_refused_with_counts(
+def test_compare_refuses_other_images_or_labels(
     make: Make, change: dict[str, np.ndarray], says: str
 ) -> None:
     with pytest.raises(UserError, match=says) as caught:
@@ -192,14 +191,14 @@ def test_other_images_or_labels_are_refused_with_counts(
     assert "b" in str(caught.value)
 
 
-def test_duplicates_count_as_often_as_they_occur(make: Make) -> None:
+def test_compare_counts_duplicates(make: Make) -> None:
     twice = DIGESTS.copy()
     twice[:10] = DIGESTS[10]
     with pytest.raises(UserError, match="; 390 of them are the same"):
         compare([make("a", ()), make("b", (), digests=twice, labels=LABELS)])
 
 
-def test_an_unfinished_run_and_a_missing_one_are_refused(make: Make, tmp_path: Path) -> None:
+def test_compare_refuses_unfinished_and_missing_runs(make: Make, tmp_path: Path) -> None:
     path = make("a", ())
     (path / "predictions.h5").unlink()
     with pytest.raises(UserError, match="never finished"):
@@ -208,64 +207,75 @@ def test_an_unfinished_run_and_a_missing_one_are_refused(make: Make, tmp_path: P
         compare([tmp_path / "nowhere"])
 
 
-def test_the_same_run_twice_counts_once(make: Make, tmp_path: Path) -> None:
+def test_compare_counts_a_run_named_twice_once(make: Make, tmp_path: Path) -> None:
     path = make("a", [1])
-    found = compare([path, tmp_path / "a", tmp_path / "a" / ".." / "a"])
-    assert (len(found.runs), found.pairs, found.method_pairs) == (1, (), ())
+    comparison = compare([path, tmp_path / "a", tmp_path / "a" / ".." / "a"])
+    assert (len(comparison.runs), comparison.pairs, comparison.method_pairs) == (1, (), ())
 
 
-def test_both_epochs_can_be_asked_for(make: Make) -> None:
+def test_compare_reads_both_epochs(make: Make) -> None:
     path = make("a", range(8), best=range(3))
     assert [compare([path], epoch).runs[0].errors for epoch in ("final", "best")] == [8, 3]
     assert compare([path], "best").epoch == "best"
 
 
-def over_seeds(make: Make, *wrong: tuple[Any, Any]) -> list[Path]:
-    """Two methods a and b, wrong on the given images in each seed."""
+def over_seeds(make: Make, *wrong: tuple[Any, Any], **config: Any) -> list[Path]:
+    """Write two methods a and b with errors on the given images in each seed."""
     return [
-        make(f"{name}/seed{seed}", rows[i], seed=seed)
+        make(f"{name}/seed{seed}", rows[i], seed=seed, network=name, **config)
         for i, name in enumerate("ab")
         for seed, rows in enumerate(wrong)
     ]
 
 
-def three_seeds(make: Make) -> Comparison:
-    """b is better by 6, 5 and 7 images; in seeds 0 and 2 McNemar's p is below 0.05. c was trained once."""
-    return compare(
-        [
-            make("c", range(40)),
-            *over_seeds(make, (range(8), (1, 2)), (range(5), ()), (range(20, 27), ())),
-        ]
-    )
+def three_seeds(make: Make, **config: Any) -> Comparison:
+    """Compare b with a, which makes 6, 5 and 7 errors more, and with c, which has one run."""
+    errors = (range(8), (1, 2)), (range(5), ()), (range(20, 27), ())
+    return compare([make("c", range(40)), *over_seeds(make, *errors, **config)])
 
 
-def test_seeds_are_not_images(make: Make) -> None:
-    found = three_seeds(make)
-    assert not found.one_run_each
-    by_name = {(pair.first, pair.second): pair for pair in found.method_pairs}
-    each = by_name["a", "b"]
-    assert [(pair.b, pair.c) for pair in each.pairs] == [
-        (0, 6),
-        (0, 5),
-        (0, 7),
-    ]  # one table a seed, nothing summed
-    assert [pair.first for pair in each.pairs] == ["a seed 0", "a seed 1", "a seed 2"]
-    differences = [-6 / N, -5 / N, -7 / N]
-    independent = stats.ttest_1samp(differences, 0)
-    assert each.p_seeds == pytest.approx(independent.pvalue)
-    assert (each.low, each.high) == pytest.approx(tuple(independent.confidence_interval(0.95)))
-    assert each.difference == pytest.approx(-6 / N)
-    assert each.p_images == 2 / 2**6  # the middle one of the three seeds
-    assert each.p == max(each.p_seeds or 0, each.p_images)
-    assert each.better == "b"
-    assert (each.second_better, each.ties) == (3, 0)
-    assert (
-        "b better than a in 3 of 3 seeds; mean difference -1.50 percentage points" in each.statement
-    )
-    assert "McNemar p by seed 0.031 (0:6), 0.062 (0:5), 0.016 (0:7)" in each.statement
+def pairs_by_name(comparison: Comparison) -> dict[tuple[str, str], MethodPair]:
+    return {(pair.first, pair.second): pair for pair in comparison.method_pairs}
 
 
-def test_methods_have_mean_and_spread_over_their_seeds(make: Make) -> None:
+def test_compare_methods_are_those_of_statistics(make: Make) -> None:
+    pair = pairs_by_name(three_seeds(make))["a", "b"]
+    wrong = {name: np.zeros((3, N)) for name in "ab"}
+    for seed, (a, b) in enumerate([(range(8), (1, 2)), (range(5), ()), (range(20, 27), ())]):
+        wrong["a"][seed, list(a)] = wrong["b"][seed, list(b)] = 1
+    reference = compare_methods(wrong["a"], wrong["b"])
+    assert pair.difference == pytest.approx(-6 / N)
+    assert (pair.low, pair.high, pair.p) == (reference.low, reference.high, reference.p)
+    assert (pair.runs_first, pair.runs_second, pair.paired, pair.p_exact) == (3, 3, None, None)
+    assert pair.smallest_detectable == reference.smallest_detectable
+    assert "b − a: -1.50 points [" in pair.statement and "3 against 3 runs" in pair.statement
+    assert "80 % power at" in pair.statement
+
+
+def test_compare_pairs_by_seed_where_the_seed_draws_the_labels(make: Make) -> None:
+    comparison = three_seeds(make, train_size=100)
+    pair = pairs_by_name(comparison)["a", "b"]
+    assert pair.paired == "seeds" and "paired by seeds" in pair.statement
+    alone = pairs_by_name(comparison)["c", "a"]  # c draws no labels
+    assert alone.paired is None and alone.runs_second == 3
+
+
+def test_compare_names_seeds_that_one_method_lacks(make: Make) -> None:
+    paths = [
+        make(f"{name}/seed{seed}", [seed], seed=seed, network=name, train_size=100)
+        for name, seeds in (("a", (0, 1, 2)), ("b", (1, 2, 3)))
+        for seed in seeds
+    ]
+    (pair,) = compare(paths).method_pairs
+    assert pair.dropped == ("a seed 0", "b seed 3") and pair.runs_first == 2
+    (pair,) = compare(
+        [path for path in paths if path.parent.name == "a" or path.name == "seed3"]
+    ).method_pairs
+    assert pair.p is None and pair.winner is None
+    assert "no seed in common" in pair.statement
+
+
+def test_compare_methods_have_mean_and_spread_over_their_seeds(make: Make) -> None:
     methods = {method.name: method for method in three_seeds(make).methods}
     assert methods["a"].mean == pytest.approx(np.mean([8, 5, 7]) / N)
     assert methods["a"].sd == pytest.approx(np.std([8, 5, 7], ddof=1) / N)
@@ -273,65 +283,102 @@ def test_methods_have_mean_and_spread_over_their_seeds(make: Make) -> None:
     assert (methods["c"].sd, methods["c"].runs) == (None, ("c",))
 
 
-def test_a_single_run_meets_only_its_own_seed(make: Make) -> None:
-    each = {(pair.first, pair.second): pair for pair in three_seeds(make).method_pairs}["c", "a"]
-    assert [(pair.first, pair.second) for pair in each.pairs] == [("c", "a seed 0")]
-    assert each.p_seeds is None
-    assert each.statement.startswith("a against c, one run each: -8.00 percentage points")
+def test_compare_a_single_run_with_every_run(make: Make) -> None:
+    """A teacher of one seed meets all students, not only the one of its own seed."""
+    pair = pairs_by_name(three_seeds(make))["c", "a"]
+    assert (pair.runs_first, pair.runs_second) == (1, 3)
+    assert pair.difference == pytest.approx(np.mean([8, 5, 7]) / N - 40 / N)
+    assert pair.conditional_on == ("one network of c",)
 
 
-def test_holm_over_methods_counts_pairs_of_methods(make: Make) -> None:
-    pairs = three_seeds(make).method_pairs
-    assert len(pairs) == 3
-    ordered = sorted(pairs, key=lambda pair: pair.p or 0)
-    assert ordered[0].holm == pytest.approx(3 * (ordered[0].p or 0))
-    assert ordered[2].holm == pytest.approx(
-        max(3 * (ordered[0].p or 0), 2 * (ordered[1].p or 0), ordered[2].p or 0)
-    )
+def test_compare_names_the_one_teacher_that_methods_share(make: Make) -> None:
+    errors = ([0], [1]), ([1], [2]), ([2], [3])
+    (pair,) = compare(over_seeds(make, *errors, teacher="out/store.h5")).method_pairs
+    assert pair.conditional_on == ("one teacher (store.h5)",)
 
 
-def test_seeds_that_agree_do_not_make_one_image_significant(make: Make) -> None:
-    """Three seeds with exactly one image between the methods: t is infinite, and says nothing about other images."""
-    (each,) = compare(over_seeds(make, ([0], []), ([1], []), ([2], []))).method_pairs
-    assert (each.p_seeds, each.p_images, each.p, each.better) == (0, 1, 1, None)
-
-
-def test_one_lucky_seed_does_not_make_a_method_better(make: Make) -> None:
-    (each,) = compare(over_seeds(make, (range(30), [0]), ((), [0]), (range(30), [0]))).method_pairs
-    assert (each.p_images or 1) < 0.05 < (each.p_seeds or 0)
-    assert (each.better, each.second_better) == (None, 2)
-
-
-def test_without_a_common_seed_nothing_is_claimed(make: Make) -> None:
+def test_compare_takes_several_teachers_as_a_factor(make: Make) -> None:
     paths = [
-        make(f"{name}/seed{seed}", [1], seed=seed)
-        for name, seed in (("a", 0), ("a", 1), ("b", 5), ("b", 6))
+        make(f"{t}/{name}/seed{s}", [t, i, 5 + s], seed=s, label=name, teacher=f"store{t}.h5")
+        for t in range(3)
+        for i, name in enumerate("ab")
+        for s in range(2)
     ]
-    found = compare(paths)
-    (each,) = found.method_pairs
-    assert (each.pairs, each.p, each.holm, each.better) == ((), None, None, None)
-    assert "no seed in common" in each.statement
-    assert len(found.pairs) == 6  # the runs themselves can still be compared
+    comparison = compare(paths)
+    (pair,) = comparison.method_pairs
+    assert (pair.runs_first, pair.paired, pair.conditional_on) == (6, "teachers", ())
+    assert comparison.runs[0].name == "a seed 0 (store0.h5)"
 
 
-def test_a_label_makes_one_method_of_runs(make: Make) -> None:
+def test_compare_corrects_exploratory_pairs_but_not_the_primary_one(make: Make) -> None:
+    comparison = three_seeds(make)
+    pairs = comparison.method_pairs
+    ordered = sorted(pairs, key=lambda pair: pair.p or 0)
+    assert ordered[0].p_holm == pytest.approx(3 * (ordered[0].p or 0))
+    paths = [Path(run.path) for run in comparison.runs]
+    declared = compare(paths, primary=("b", "a"))
+    by_name = pairs_by_name(declared)
+    assert by_name["a", "b"].primary and by_name["a", "b"].p_holm is None
+    others = sorted(pair.p for pair in declared.method_pairs if not pair.primary)
+    assert min(pair.p_holm or 9 for pair in declared.method_pairs) == pytest.approx(2 * others[0])
+    with pytest.raises(UserError, match="no method `bb`"):
+        compare(paths, primary=("bb", "a"))
+
+
+def test_compare_two_seeds_have_no_interval_of_width_0(make: Make) -> None:
+    (pair,) = compare(over_seeds(make, ([0], []), ([1], []))).method_pairs
+    assert pair.low is not None and pair.high is not None and pair.high - pair.low > 1 / N
+    assert pair.winner is None
+
+
+def test_compare_seeds_that_agree_do_not_make_one_image_significant(make: Make) -> None:
+    (pair,) = compare(over_seeds(make, ([0], []), ([1], []), ([2], []))).method_pairs
+    assert pair.p is not None and pair.p > 0.05 and pair.winner is None
+
+
+def test_compare_reads_a_file_of_predictions(make: Make, tmp_path: Path) -> None:
+    comparison = three_seeds(make, train_size=50)
+    runs = [Run(Path(run.path)) for run in comparison.runs]
+    predictions = [run.predictions() for run in runs]
+    table = PredictionTable(
+        digests=predictions[0].digests,
+        labels=predictions[0].labels,
+        methods=tuple(run.method for run in comparison.runs),
+        seeds=tuple(run.seed for run in comparison.runs),
+        teachers=("",) * len(runs),
+        draws_data=tuple(map(seed_draws_data, runs)),
+        processors=("",) * len(runs),
+        predicted={epoch: np.stack([p.predicted for p in predictions]) for epoch in EPOCHS},
+    )
+    (tmp_path / "predictions.npz").write_bytes(format_tables([table]))
+    from_file = compare([tmp_path / "predictions.npz"])
+    assert from_file.method_pairs == comparison.method_pairs
+    assert from_file.pairs == comparison.pairs
+    with pytest.raises(UserError, match="one of them a file of predictions"):
+        compare([tmp_path / "predictions.npz", tmp_path / "a"])
+    (tmp_path / "predictions.npz").write_bytes(b"PK\x03\x04 cut")
+    with pytest.raises(UserError, match="is not a file of predictions"):
+        compare([tmp_path / "predictions.npz"])
+
+
+def test_compare_takes_a_label_as_the_method(make: Make) -> None:
     paths = [
         make("x", [1], seed=0, label="ours"),
         make("y", [2], seed=1, label="ours"),
-        make("z", [3], label="theirs"),
+        make("z", [3], label="other"),
     ]
     assert [(method.name, len(method.runs)) for method in compare(paths).methods] == [
         ("ours", 2),
-        ("theirs", 1),
+        ("other", 1),
     ]
 
 
-def test_folders_named_by_their_seed_share_a_name(make: Make) -> None:
+def test_compare_names_a_method_without_its_seed(make: Make) -> None:
     paths = [make(f"mnist5-s-{seed}", [seed], seed=seed, network="cnn") for seed in (10, 11)]
     assert [method.name for method in compare(paths).methods] == ["mnist5-s"]
 
 
-def test_names_that_clash_become_paths(make: Make, tmp_path: Path) -> None:
+def test_compare_names_methods_by_path_where_names_clash(make: Make, tmp_path: Path) -> None:
     paths = [make("v1/base", [1], lr=0.1), make("v2/base", [2], lr=0.2)]
     assert [method.name for method in compare(paths).methods] == [
         str(tmp_path / "v1/base"),
@@ -339,84 +386,45 @@ def test_names_that_clash_become_paths(make: Make, tmp_path: Path) -> None:
     ]
 
 
-def test_a_method_trained_again_is_compared_with_itself(make: Make) -> None:
+def test_compare_takes_a_method_trained_again_as_another(make: Make) -> None:
     paths = [
         make(f"{folder}/seed{seed}", [seed], seed=seed, network="cnn")
         for folder in ("old", "new")
         for seed in (0, 1)
     ]
-    found = compare(paths)
-    assert [(method.name, len(method.runs)) for method in found.methods] == [("old", 2), ("new", 2)]
-    assert len(found.method_pairs[0].pairs) == 2
+    comparison = compare(paths)
+    assert [(method.name, len(method.runs)) for method in comparison.methods] == [
+        ("old", 2),
+        ("new", 2),
+    ]
+    assert comparison.method_pairs[0].runs_second == 2
 
 
-def test_one_label_with_one_seed_twice_is_refused(make: Make) -> None:
+def test_compare_refuses_a_seed_twice_in_a_label(make: Make) -> None:
     with pytest.raises(UserError, match=r"are one method \(ours\) and have one seed \(0\)"):
         compare([make("x", [1], label="ours"), make("y", [2], label="ours")])
 
 
-def test_against_a_baseline_only_its_pairs_count(make: Make) -> None:
+def test_compare_with_a_baseline_has_only_its_pairs(make: Make) -> None:
     paths = [make("a", range(8)), make("b", ()), make("c", range(2))]
-    found = compare(paths, baseline="b")
-    assert [(pair.first, pair.second) for pair in found.pairs] == [("b", "a"), ("b", "c")]
-    assert [(pair.first, pair.second) for pair in found.method_pairs] == [("b", "a"), ("b", "c")]
-    assert found.pairs[0].holm == pytest.approx(2 * found.pairs[0].exact)
-    assert (found.pairs[0].b, found.pairs[0].better) == (8, "b")
+    comparison = compare(paths, baseline="b")
+    assert [(pair.first, pair.second) for pair in comparison.pairs] == [("b", "a"), ("b", "c")]
+    assert [(pair.first, pair.second) for pair in comparison.method_pairs] == [
+        ("b", "a"),
+        ("b", "c"),
+    ]
+    assert comparison.pairs[0].p_holm == pytest.approx(2 * comparison.pairs[0].p_exact)
+    assert (comparison.pairs[0].b, comparison.pairs[0].winner) == (8, "b")
     with pytest.raises(UserError, match="no method `bb`; did you mean `b`"):
         compare(paths, baseline="bb")
 
 
-def test_the_result_is_plain_data(make: Make) -> None:
-    found = three_seeds(make)
-    plain = json.loads(json.dumps(found.as_dict(), allow_nan=False))
-    assert plain["schema"] == "rdl-compare/1"
-    assert set(plain) == {
-        "schema",
-        "alpha",
-        "epoch",
-        "images",
-        "baseline",
-        "runs",
-        "pairs",
-        "methods",
-        "method_pairs",
-        "brain_similarities",
-    }
-    assert (
-        plain["epoch"],
-        plain["images"],
-        plain["baseline"],
-        len(plain["runs"]),
-        len(plain["pairs"]),
-    ) == ("final", N, None, 7, 21)
-    assert set(plain["runs"][0]) == {
-        "name",
-        "path",
-        "method",
-        "seed",
-        "errors",
-        "rate",
-        "low",
-        "high",
-    }
-    pair = {
-        "first",
-        "second",
-        "b",
-        "c",
-        "exact",
-        "mid_p",
-        "difference",
-        "low",
-        "high",
-        "holm",
-        "better",
-        "kept",
-    }
-    assert set(plain["pairs"][0]) == pair
-    assert set(plain["methods"][0]) == {"name", "runs", "mean", "sd"}
-    more = {"pairs", "p_seeds", "p_images", "p", "second_better", "ties", "statement"}
-    assert set(plain["method_pairs"][0]) == pair - {"b", "c", "exact", "mid_p"} | more
+def test_compare_result_is_plain_data(make: Make) -> None:
+    record = json.loads(json.dumps(three_seeds(make).as_dict(), allow_nan=False))
+    assert record["schema"] == "rdl-compare/2"
+    assert (record["epoch"], record["images"], record["baseline"]) == ("final", N, None)
+    assert (len(record["runs"]), len(record["pairs"]), len(record["method_pairs"])) == (7, 21, 3)
+    assert record["method_pairs"][0]["statement"]
 
 
 @pytest.mark.parametrize(
@@ -430,11 +438,11 @@ def test_the_result_is_plain_data(make: Make) -> None:
         (0, "<0.001"),
     ],
 )
-def test_a_p_value_keeps_two_digits(p: float, text: str) -> None:
+def test_format_p_keeps_two_digits(p: float, text: str) -> None:
     assert format_p(p) == text
 
 
-def test_comparing_and_showing_the_result_loads_no_torch(make: Make) -> None:
+def test_compare_loads_no_torch(make: Make) -> None:
     make("a", [1])
     make("b", [2])
     root = make("c", [3]).parent
@@ -442,9 +450,9 @@ def test_comparing_and_showing_the_result_loads_no_torch(make: Make) -> None:
 import sys
 from pathlib import Path
 from rdl_cli.cli.compare import compare
-assert not {{"torch", "numpy", "h5py", "scipy"}} & set(sys.modules), "importing the command is not cheap"
+assert not {{"torch", "numpy", "h5py", "scipy"}} & set(sys.modules), "heavy import"
 compare([Path({str(root)!r}) / name for name in "abc"])
-assert not {{"torch", "scipy.stats", "matplotlib"}} & set(sys.modules), "comparing loads what it does not need"
+assert not {{"torch", "scipy.stats", "matplotlib"}} & set(sys.modules)
 """
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -458,7 +466,7 @@ assert not {{"torch", "scipy.stats", "matplotlib"}} & set(sys.modules), "compari
     assert done.stderr == ""
 
 
-def test_a_number_at_the_end_of_a_label_is_no_seed(make: Make) -> None:
+def test_compare_keeps_a_number_at_the_end_of_a_label(make: Make) -> None:
     runs = [
         make(f"{label}/seed{seed}", [seed], seed=seed, label=label)
         for label in ("rdl-100", "rdl-300")
@@ -467,6 +475,6 @@ def test_a_number_at_the_end_of_a_label_is_no_seed(make: Make) -> None:
     assert [method.name for method in compare(runs).methods] == ["rdl-100", "rdl-300"]
 
 
-def test_nothing_to_compare_is_said():
+def test_compare_refuses_no_run():
     with pytest.raises(UserError, match="no run is named"):
         compare([])
