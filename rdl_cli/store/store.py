@@ -59,12 +59,6 @@ class Stimuli(NamedTuple):
     preprocessing: str = ""
 
 
-class StoredKernel(NamedTuple):
-    values: np.ndarray
-    distance: str
-    units: int
-
-
 @dataclass(frozen=True, eq=False)
 class Store:
     """A finished store. Its file stays open: a file put in its place changes no value."""
@@ -153,35 +147,6 @@ class Store:
             for start in range(0, len(self.stimuli.digests), 1000):
                 self.images(slice(start, start + 1000))
 
-    # Deleted once every caller uses layer(). (Restructuring.)
-    def has_activations(self, layer: str) -> bool:
-        return self.layer(layer).has_activations
-
-    def has_rdm(self, layer: str) -> bool:
-        return self.layer(layer).has_rdms
-
-    def has_kernel(self, layer: str) -> bool:
-        return self.layer(layer).has_kernel
-
-    def n_rdms(self, layer: str) -> int:
-        return self.layer(layer).n_rdms
-
-    def activations(self, layer: str) -> np.ndarray:
-        return self.layer(layer).activations()
-
-    def views(self, layer: str) -> tuple[str, ...]:
-        return self.layer(layer).views
-
-    def kernel(self, layer: str) -> StoredKernel:
-        stored = self.layer(layer)
-        return StoredKernel(stored.kernel(), stored.distance, stored.units or 0)
-
-    def attrs(self, layer: str) -> dict[str, Any]:
-        return self.layer(layer).attributes
-
-    def pictures(self, rows: Any = slice(None)) -> np.ndarray:
-        return self.images(rows)
-
     @cached_property
     def _layers(self) -> dict[str, StoredLayer]:
         names = self.stimuli.names
@@ -193,10 +158,6 @@ class Store:
             )
             for name, group in self._index.layers.items()
         }
-
-
-def store_fingerprint(store: Store, layers: Iterable[str] = ()) -> str:
-    return store.fingerprint(layers)
 
 
 def partial(path: Path) -> Path:

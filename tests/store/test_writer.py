@@ -306,7 +306,7 @@ def test_a_value_that_float16_can_not_hold_is_told(tmp_path):
     with create_store(tmp_path / "t", stimuli, {}, specs, "f") as w:
         w.write("fc", 0, np.array([[np.nan, np.inf], [1, -65504]], "float32"))
     np.testing.assert_array_equal(
-        Store.open(tmp_path / "t").activations("fc")[0], [[np.nan, np.inf], [1, -65504]]
+        Store.open(tmp_path / "t").layer("fc").activations()[0], [[np.nan, np.inf], [1, -65504]]
     )
 
 
@@ -358,7 +358,7 @@ def test_memory_does_not_grow_with_the_store(tmp_path):
             for start in range(0, n, 100):
                 writer.write("fc", start, block)
         store = Store.open(tmp_path / "t")
-        assert store.activations("fc")[0, ::999].sum() == 11 * 5000
+        assert store.layer("fc").activations()[0, ::999].sum() == 11 * 5000
         assert store.stimuli.images[-1].min() == 7
         peak = tracemalloc.get_traced_memory()[1]
     finally:
