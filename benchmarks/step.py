@@ -32,7 +32,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from rdl_cli.commands.export_rdms.export_rdms import export_rdms
 from rdl_cli.commands.settings import ExportSettings, StudentSettings, TrainingSettings
-from rdl_cli.commands.train.targets import TrainingImages, open_objectives
+from rdl_cli.commands.train.setup import make_context
+from rdl_cli.commands.train.targets import TrainingImages, build_objectives
 from rdl_cli.commands.train.train import train
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch
@@ -42,9 +43,10 @@ from rdl_cli.datasets.base import load_dataset as load_pictures
 from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING
 from rdl_cli.networks.factory import InputShape, build_network
-from rdl_cli.training.loop import StudentModule, fit
+from rdl_cli.training.loop import fit
 from rdl_cli.training.lr_schedule import SCHEDULES
 from rdl_cli.training.objective import Objective
+from rdl_cli.training.student import StudentModule
 from rdl_cli.training.targets import StoreTarget
 
 TABLE = Path(__file__).with_suffix(".csv")
@@ -112,9 +114,10 @@ def with_fit(split: Split, settings: StudentSettings, steps: int) -> Iterator[li
     student, seeds, fabric = network(), Seeds(0), Fabric(accelerator="cpu", devices=1)
     preprocess = PREPROCESSING.make("unit", split)
     shown = TrainingImages(split, split.ids, VIEWS.make("none"), preprocess, fabric.device)
-    teaching = open_objectives(settings, student, InputShape(1, 28, 28), 10, shown, seeds)
-    touch(teaching)
-    module = StudentModule(student, teaching)
+    context = make_context(settings, student, InputShape(1, 28, 28), shown, seeds)
+    objectives = build_objectives(settings, context)
+    preload_activations(objectives)
+    module = StudentModule(student, objectives)
     stream = Clocked(split, steps)
     schedule = SCHEDULES.make("cosine", MANY)
     model, optimizer = fabric.setup(module, optimizer_of(module))
@@ -122,11 +125,13 @@ def with_fit(split: Split, settings: StudentSettings, steps: int) -> Iterator[li
         yield stream.durations()
 
 
-def touch(teaching: list[Objective]) -> None:
-    """Read stored activations once from end to end, as the first epoch does: fresh pages made gathers five times as slow."""
-    for target in (objective.target for objective in teaching):
-        for activations in target._activations.values() if isinstance(target, StoreTarget) else ():
-            activations.sum()
+def preload_activations(objectives: list[Objective]) -> None:
+    """Read stored activations once, as the first epoch does: fresh pages are 5 times as slow."""
+    for target in {objective.target for objective in objectives}:
+        if isinstance(target, StoreTarget):
+            for stored in target._stored.values():
+                if stored.has_activations:
+                    stored.activations().sum()
 
 
 def bare(split: Split, steps: int) -> Iterator[list[float]]:
@@ -177,7 +182,7 @@ def prepare(folder: Path, data_root: Path) -> Splits:
     if not (data_root / "MNIST").is_dir():
         root = str(folder / "data")
         noise(Path(root) / "MNIST" / "raw")
-    train(folder / "teacher", TrainingSettings(data_root=root, steps=1))
+    train(folder / "teacher", TrainingSettings(data_root=root, max_steps=1))
     export_rdms(
         folder / "teacher", folder / "activations.h5", ExportSettings(data_root=root, layers=LAYERS)
     )

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.rsa.rdms import MEAN, RDMs
+from rdl_cli.store.layers import StoredLayer
 from rdl_cli.store.store import Store
 
 
@@ -53,3 +54,10 @@ def select_one(store: Store, text: str) -> RDMs:
             hint=f"choose one: {some}",
         )
     return rdms
+
+
+def select_layer(store: Store, text: str) -> StoredLayer:
+    """Return the stored layer that a text names, with the RDMs that the text selects."""
+    layer, parts = split_layer(store, text)
+    stored = store.layer(layer)
+    return stored.with_selection(select(store, text)) if parts else stored

@@ -1,4 +1,4 @@
-"""How like a brain a student is, over the stimuli that it was taught with and those that were held out."""
+"""The similarity of a student's layers to a brain, over training and held-out stimuli."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -10,20 +10,20 @@ from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.measures import pearson, spearman
 from rdl_cli.rsa.noise_ceiling import noise_ceiling
-from rdl_cli.training.brain_target import BrainTarget, Region
-from rdl_cli.training.loop import StudentModule
+from rdl_cli.training.brain_target import BrainTarget
 from rdl_cli.training.objective import LayerMatch, Objective
+from rdl_cli.training.student import StudentModule
 
-BLOCK = 250
+FORWARD_BATCH = 250
 """Stimuli in a forward pass."""
 
 
 class BrainSimilarity(NamedTuple):
-    """How alike the RDMs of a layer and a region are.
+    """Similarity of a layer's RDM to a region's RDM, as measured and not as a control changed it.
 
-    `spearman` and `pearson` are those with the RDM that was measured, also where a control of it was taught. `subjects` is the mean
-    Spearman correlation with each subject, which the noise ceiling (Nili et al. 2014) from `lower` to `upper` is for. The network is the
-    exported one; `apart` is `spearman` with the batch-norm statistics that the stimuli have to themselves in training.
+    `mean_subject_spearman` is the mean correlation with each subject; compare it with the noise
+    ceiling (Nili et al. 2014). The network is the exported one, except in `spearman_stimulus_bn`,
+    where it has the batch-norm statistics of the stimuli.
     """
 
     spearman: float
@@ -34,71 +34,75 @@ class BrainSimilarity(NamedTuple):
     noise_ceiling_upper: float | None = None
 
 
+class RegionRdms(NamedTuple):
+    """A region's RDM over some stimuli, and those of its subjects with their noise ceiling."""
+
+    rdm: Condensed
+    subjects: torch.Tensor | None
+    ceiling: tuple[float | None, float | None]
+
+
 class BrainSimilarityEvaluator:
-    """Compares a module's layers with the RDMs that they follow: `judge(module)`."""
+    """Measures the brain similarity of a module's layers to the regions that they follow."""
 
     def __init__(self, target: BrainTarget, objectives: Sequence[Objective]):
         self.target = target
         self.distances: dict[LayerMatch, str] = {}
         for objective in objectives:
             if objective.target is target:
-                self.distances |= {
-                    match: student
-                    for match, (student, _) in getattr(objective, "measures", {}).items()
-                }
-        self.rows: dict[str, Ids] = {"taught": target.taught} | (
-            {"held-out": target.held_out} if len(target.held_out) else {}
-        )
-        self.regions = {
-            (kind, match): target.regions[match.teacher].among(rows)
-            for kind, rows in self.rows.items()
+                self.distances |= objective.student_distances
+        self.rows: dict[str, Ids] = {"train": target.train_stimuli}
+        if len(target.heldout_stimuli):
+            self.rows["heldout"] = target.heldout_stimuli
+        self._regions = {
+            (split, match): self._subset_region(match.teacher, rows)
+            for split, rows in self.rows.items()
             for match in self.distances
         }
-        self._ceilings = {key: _ceiling(region) for key, region in self.regions.items()}
+
+    def _subset_region(self, region: str, rows: Ids) -> RegionRdms:
+        rdm = self.target.rdms[region].subset(rows.numpy()).tensor()[0]
+        if region not in self.target.subjects:
+            return RegionRdms(rdm, None, (None, None))
+        subjects = self.target.subjects[region].subset(rows.numpy()).tensor()
+        ceiling = noise_ceiling(spearman, subjects)
+        return RegionRdms(rdm, subjects, (float(ceiling.lower), float(ceiling.upper)))
 
     def __call__(self, module: StudentModule) -> dict[tuple[str, LayerMatch], BrainSimilarity]:
-        """By kind of stimuli, `taught` or `held-out`, and match."""
+        """Return the similarities by split of the stimuli, `train` or `heldout`, and match."""
         layers = [match.student for match in self.distances]
-        found = {}
-        for kind, rows in self.rows.items():
-            exported, apart = (
-                _seen(module, self.target, rows, layers, apart=apart) for apart in (False, True)
+        similarities = {}
+        for split, rows in self.rows.items():
+            exported, stimulus_bn = (
+                self._read_layers(module, rows, layers, stimulus_batchnorm)
+                for stimulus_batchnorm in (False, True)
             )
             for match, distance in self.distances.items():
-                region = self.regions[kind, match]
-                mine, own = (_rdm(seen[match.student], distance) for seen in (exported, apart))
-                subjects = (
-                    None
+                region = self._regions[split, match]
+                rdm = _measure_rdm(exported[match.student], distance)
+                rdm_stimulus_bn = _measure_rdm(stimulus_bn[match.student], distance)
+                lower, upper = region.ceiling
+                similarities[split, match] = BrainSimilarity(
+                    spearman=float(spearman(rdm, region.rdm)),
+                    pearson=float(pearson(rdm, region.rdm)),
+                    spearman_stimulus_bn=float(spearman(rdm_stimulus_bn, region.rdm)),
+                    mean_subject_spearman=None
                     if region.subjects is None
-                    else float(spearman(mine, region.subjects).mean())
+                    else float(spearman(rdm, region.subjects).mean()),
+                    noise_ceiling_lower=lower,
+                    noise_ceiling_upper=upper,
                 )
-                low, high = self._ceilings[kind, match]
-                found[kind, match] = BrainSimilarity(
-                    spearman=float(spearman(mine, region.rdm)),
-                    pearson=float(pearson(mine, region.rdm)),
-                    spearman_stimulus_bn=float(spearman(own, region.rdm)),
-                    mean_subject_spearman=subjects,
-                    noise_ceiling_lower=low,
-                    noise_ceiling_upper=high,
-                )
-        return found
+        return similarities
+
+    def _read_layers(
+        self, module: StudentModule, rows: Ids, layers: Sequence[str], stimulus_batchnorm: bool
+    ) -> dict[str, Reps]:
+        blocks = [
+            module.read_layers(self.target.show(block).images, layers, stimulus_batchnorm)
+            for block in rows.split(FORWARD_BATCH)
+        ]
+        return {layer: torch.cat([block[layer] for block in blocks]) for layer in layers}
 
 
-def _seen(
-    module: StudentModule, target: BrainTarget, rows: Ids, layers: Sequence[str], apart: bool
-) -> dict[str, Reps]:
-    blocks = [
-        module.read_layers(target.show(block).images, layers, apart) for block in rows.split(BLOCK)
-    ]
-    return {layer: torch.cat([block[layer] for block in blocks]) for layer in layers}
-
-
-def _rdm(reps: Reps, distance: str) -> Condensed:
+def _measure_rdm(reps: Reps, distance: str) -> Condensed:
     return DISTANCES.find(distance)(reps, reps)[condensed_pairs(len(reps), reps.device)].cpu()
-
-
-def _ceiling(region: Region) -> tuple[float, float] | tuple[None, None]:
-    if region.subjects is None:
-        return None, None
-    ceiling = noise_ceiling(spearman, region.subjects)
-    return float(ceiling.lower), float(ceiling.upper)

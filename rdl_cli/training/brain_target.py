@@ -1,93 +1,92 @@
-"""A target with stimuli of its own, which are not the task's images: a brain's RDMs."""
+"""A target with stimuli of its own, beside the task's images: a brain's RDMs."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import UNLABELLED, Batch, Condensed, Distances, Ids, Images, Reps
-from rdl_cli.rsa.condensed import condensed_pairs, n_from_pairs, pair_index, to_square
+from rdl_cli.rsa.condensed import to_square
 from rdl_cli.rsa.kernels import Centering, Kernel
-from rdl_cli.rsa.noise_ceiling import SubjectRdms
 from rdl_cli.rsa.noise_ceiling import reliability
+from rdl_cli.rsa.rdms import RDMs
+from rdl_cli.training.targets import TeacherDistances, fix_stored_distance
 
-LEAST = 4
-"""Stimuli that RDMs must have to be compared: three have three distances, which chance orders alike one time in six."""
-CALIBRATION = 1000
-"""Stimuli on which a target's size is measured, at most."""
-
-
-@dataclass(frozen=True, eq=False)
-class Region:
-    """What was measured: the RDM to follow, its distance, and each subject's RDM where it is the mean of several. NaN = not measured."""
-
-    rdm: Condensed
-    distance: str
-    subjects: SubjectRdms | None = None
-
-    def among(self, rows: Ids) -> "Region":
-        """The region's RDMs of some of its stimuli, in this order."""
-        i, j = condensed_pairs(len(rows))
-        pairs = pair_index(rows[i], rows[j], n_from_pairs(len(self.rdm)))
-        return Region(
-            self.rdm[pairs],
-            self.distance,
-            None if self.subjects is None else self.subjects[:, pairs],
-        )
+MIN_STIMULI = 4
+"""Stimuli of an RDM that is compared: three have 3 distances, in equal order by chance 1 in 6."""
+CALIBRATION_SIZE = 1000
+"""Stimuli on which the size of the distances is measured, at most."""
 
 
 class BrainTarget:
-    """RDMs over pictures of the target's own, of which each step shows the student some: all where `per_step` is not said.
+    """RDMs over stimuli of the target's own, `batch_size` of which are shown in each step.
 
-    `images` are uint8, of the size that the network takes. `held_out` are rows of stimuli that never enter training. `control`
-    destroys what is taught, from the RDM of the other stimuli and their rows; what the student is compared with stays as it was
-    measured. UserError for fewer stimuli than an RDM needs.
+    Args:
+        images: the stimuli, uint8, in the size that the network takes.
+        preprocess: from uint8 images to the network's input.
+        rdms: by layer, the one RDM to follow.
+        subjects: by layer, the RDM of each subject, if the one to follow is their mean.
+        heldout_stimuli: rows of the stimuli that never enter training.
+        batch_size: stimuli in a step; None shows all.
+        control: makes a control RDM from the RDM of the training stimuli and their rows. Brain
+            similarity is measured to the RDM without it.
+
+    Raises:
+        UserError: there are fewer stimuli than an RDM needs.
     """
 
     def __init__(
         self,
         images: Images,
         preprocess: Callable[[Images], Images],
-        regions: dict[str, Region],
-        held_out: Ids,
-        per_step: int | None = None,
+        rdms: dict[str, RDMs],
+        subjects: dict[str, RDMs],
+        heldout_stimuli: Ids,
+        batch_size: int | None = None,
         control: Callable[[Condensed, Ids], Condensed] | None = None,
     ):
-        self.layers, self.regions, self.held_out = tuple(regions), regions, held_out
+        self.layers, self.rdms, self.subjects = tuple(rdms), rdms, subjects
+        self.heldout_stimuli = heldout_stimuli
         self._images, self._preprocess = images, preprocess
         n = len(images)
-        left = torch.ones(n, dtype=torch.bool)
-        left[held_out] = False
-        self.taught = left.nonzero().flatten()
-        if len(self.taught) < LEAST or 0 < len(held_out) < LEAST:
-            fact = f"{len(self.taught)} stimuli are left to teach with and {len(held_out)} held out; an RDM needs {LEAST}"
-            raise UserError(fact, hint=f"there are {n}; say another --stimuli-heldout")
-        self.per_step = len(self.taught) if per_step is None else per_step
-        if not LEAST <= self.per_step <= len(self.taught):
-            fact = f"--stimuli-batch-size is {per_step}; an RDM needs {LEAST}, and there are {len(self.taught)} to teach with"
-            raise UserError(fact, hint="leave it out to show them all in each step")
-        taught = {layer: region.among(self.taught) for layer, region in regions.items()}
-        self._rdms = {
-            layer: self._over_all(control(each.rdm, self.taught) if control else each.rdm)
-            for layer, each in taught.items()
-        }
+        is_train = torch.ones(n, dtype=torch.bool)
+        is_train[heldout_stimuli] = False
+        self.train_stimuli = is_train.nonzero().flatten()
+        n_train, n_heldout = len(self.train_stimuli), len(heldout_stimuli)
+        if n_train < MIN_STIMULI or 0 < n_heldout < MIN_STIMULI:
+            raise UserError(
+                f"{n_train} stimuli are left for training and {n_heldout} are held out; an RDM"
+                f" needs {MIN_STIMULI}",
+                hint=f"there are {n}; pass another --stimuli-heldout",
+            )
+        self.batch_size = n_train if batch_size is None else batch_size
+        if not MIN_STIMULI <= self.batch_size <= n_train:
+            raise UserError(
+                f"--stimuli-batch-size is {batch_size}; an RDM needs {MIN_STIMULI}, and {n_train}"
+                " are left for training",
+                hint="leave it out to show all of them in each step",
+            )
+        rows = self.train_stimuli.numpy()
+        self._squares: dict[str, Distances] = {}
+        for layer, rdm in rdms.items():
+            values = rdm.subset(rows).tensor()[0]
+            self._squares[layer] = self._to_square(
+                control(values, self.train_stimuli) if control else values
+            )
         self._weights = {
-            layer: self._over_all(reliability(each.subjects))
-            for layer, each in taught.items()
-            if each.subjects is not None
+            layer: self._to_square(reliability(rdm.subset(rows).tensor()))
+            for layer, rdm in subjects.items()
         }
 
     def comparison_batch(self, batch: Batch, rng: torch.Generator) -> Batch:
-        if self.per_step == len(self.taught):
-            return self._everything
-        return self.show(
-            self.taught[torch.randperm(len(self.taught), generator=rng)[: self.per_step]]
-        )
+        if self.batch_size == len(self.train_stimuli):
+            return self._all_stimuli
+        order = torch.randperm(len(self.train_stimuli), generator=rng)
+        return self.show(self.train_stimuli[order[: self.batch_size]])
 
     def show(self, rows: Ids) -> Batch:
-        """Some of the stimuli, as the network takes them."""
+        """Return some of the stimuli as network input."""
         rows = rows.to(self._images.device)
         return Batch(
             self._preprocess(self._images[rows]),
@@ -98,49 +97,47 @@ class BrainTarget:
 
     @property
     def calibration(self) -> Batch:
-        """Stimuli of those that are taught with, to measure a target's size on."""
-        return self.show(self.taught[:CALIBRATION])
+        """The training stimuli on which the size of the distances is measured."""
+        return self.show(self.train_stimuli[:CALIBRATION_SIZE])
 
-    def distance(self, layer: str) -> str:
-        return self.regions[layer].distance
+    def fix_distance(self, layer: str, distance: str | None) -> TeacherDistances:
+        stored = fix_stored_distance(layer, self.rdms[layer].distance, distance)
+        square = self._squares[layer]
+        return TeacherDistances(layer, stored, lambda b: square[b.ids[:, None], b.ids])
 
-    def distances(self, layer: str, comparison_batch: Batch, distance: str) -> Distances:
-        if distance != self.distance(layer):
-            raise UserError(
-                f"the RDM `{layer}` is in `{self.distance(layer)}`; the objective asks for `{distance}`"
-            )
-        return self._rdms[layer][comparison_batch.ids[:, None], comparison_batch.ids]
+    def reliability_weights(self, layer: str, comparison_batch: Batch) -> Distances:
+        """Return the weight of each pair by the agreement of subjects.
 
-    def weights(self, layer: str, comparison_batch: Batch) -> Distances:
-        """What each pair is to count, by how subjects agree on it. UserError where there are no subjects to tell."""
+        UserError if the layer's RDM is not a mean of subjects.
+        """
         if layer not in self._weights:
             raise UserError(
-                f"`{layer}` is one RDM, which does not tell how reliable its distances are",
+                f"`{layer}` is one RDM, from which the reliability of distances is not known",
                 hint=f"follow the mean of subjects: {layer}@mean",
             )
         return self._weights[layer][comparison_batch.ids[:, None], comparison_batch.ids]
 
     def kernel(self, layer: str, comparison_batch: Batch, center: Centering) -> Kernel:
-        raise self._rdms_only(layer)
+        raise self._needs_activations(layer)
 
     def representations(self, layer: str, comparison_batch: Batch) -> Reps:
-        raise self._rdms_only(layer)
+        raise self._needs_activations(layer)
 
     def shape(self, layer: str) -> tuple[int, ...]:
-        raise self._rdms_only(layer)
+        raise self._needs_activations(layer)
 
-    def _rdms_only(self, layer: str) -> UserError:
+    def _needs_activations(self, layer: str) -> UserError:
         return UserError(
             f"of `{layer}` only an RDM is known; this objective needs activations",
             hint="use rsa, cosine, whitened or rdl:fit=scale",
         )
 
     @cached_property
-    def _everything(self) -> Batch:
-        return self.show(self.taught)
+    def _all_stimuli(self) -> Batch:
+        return self.show(self.train_stimuli)
 
-    def _over_all(self, taught: Condensed) -> Distances:
-        """A square over all stimuli, NaN where one is held out, so that nothing of theirs can be taught."""
-        matrix = torch.full((len(self._images),) * 2, torch.nan)
-        matrix[self.taught[:, None], self.taught] = to_square(taught.float())
-        return matrix.to(self._images.device)
+    def _to_square(self, values: Condensed) -> Distances:
+        """Return a square over all stimuli, with NaN at those held out, so none can leak."""
+        square = torch.full((len(self._images),) * 2, torch.nan)
+        square[self.train_stimuli[:, None], self.train_stimuli] = to_square(values.float())
+        return square.to(self._images.device)

@@ -1,69 +1,76 @@
-"""The weight of an objective, from what it is to amount to: a share of the gradient."""
+"""Weights of objectives from the fractions of the gradient norm that they are to have."""
 
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.training.objective import Objective, Term
 
 
 class GradientBalancer(nn.Module):
-    """Factors on the weights of the objectives that have a `share`, found once, in the first epoch in which all of them teach.
+    """Factors on the weights of the objectives that have a `grad_fraction`.
 
-    There each objective's terms together have its share of the sum of all terms' gradient norms. From then on the factors stand
-    still and are saved with the module; a weight that decays, decays beneath them.
+    They are determined once, in the first epoch in which every such objective has a weight: each
+    then has its fraction of the sum of all terms' gradient norms. Later epochs keep the factors,
+    so a weight that decays still decays. The factors are saved with the module.
     """
 
     def __init__(self, objectives: Sequence[Objective]):
         super().__init__()
-        self.wanted = {
+        self.fractions = {
             k: o.grad_fraction for k, o in enumerate(objectives) if o.grad_fraction is not None
         }
         self.factors: dict[int, float] = {}
 
     def apply_weights(self, terms: dict[str, Term], owners: dict[str, int]) -> dict[str, Term]:
-        """The terms with the factors on their weights; `owners` says by number which objective each is of."""
+        """Return the terms with the factors on their weights.
+
+        `owners` is the number of the objective that each term belongs to.
+        """
         factor = {name: self.factors.get(owners.get(name, -1), 1.0) for name in terms}
         return {
             name: term._replace(weight=term.weight * factor[name]) for name, term in terms.items()
         }
 
     def calibrate(self, terms: dict[str, Term], owners: dict[str, int]) -> dict[str, Term]:
-        """The terms, whose shares were measured, with the shares that were asked for. UserError where nothing could make them so."""
+        """Determine the factors from the measured fractions, and return the terms with them.
+
+        UserError if an objective, or everything else, has no gradient to divide.
+        """
         if self.factors or any(
             all(term.weight == 0 for name, term in terms.items() if owners.get(name) == k)
-            for k in self.wanted
+            for k in self.fractions
         ):
             return terms
-        shares = torch.tensor(
+        measured = torch.tensor(
             [term.grad_fraction for term in terms.values()],
             device=next(iter(terms.values())).value.device,
         )
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(
-                shares
-            )  # each process saw other images, and all must find the same factors
-        have = dict.fromkeys([-1, *self.wanted], 0.0)
-        for name, share in zip(terms, (shares / shares.sum()).tolist(), strict=True):
-            have[owners.get(name, -1) if owners.get(name) in self.wanted else -1] += share
-        rest, left = have.pop(-1), 1 - sum(self.wanted.values())
-        if not (rest > 0 and all(share > 0 for share in have.values())):
+            # each process has its own images, and all must get the same factors
+            torch.distributed.all_reduce(measured)
+        sums = dict.fromkeys([-1, *self.fractions], 0.0)
+        for name, fraction in zip(terms, (measured / measured.sum()).tolist(), strict=True):
+            sums[owners.get(name, -1) if owners.get(name) in self.fractions else -1] += fraction
+        rest, left = sums.pop(-1), 1 - sum(self.fractions.values())
+        if not (rest > 0 and all(fraction > 0 for fraction in sums.values())):
             raise UserError(
-                "--grad-fraction divides the gradient, and some of those who are to share it have none",
-                hint="say the weights yourself",
+                "--grad-fraction divides the gradient, and an objective or the rest has none",
+                hint="set the weights by --objective NAME:weight=...",
             )
-        self.factors = {k: self.wanted[k] / share * rest / left for k, share in have.items()}
-        settled = self.apply_weights(terms, owners)
+        self.factors = {
+            k: self.fractions[k] / fraction * rest / left for k, fraction in sums.items()
+        }
         return {
-            n: t._replace(
-                grad_fraction=t.grad_fraction
-                * self.factors.get(owners.get(n, -1), 1.0)
+            name: term._replace(
+                grad_fraction=term.grad_fraction
+                * self.factors.get(owners.get(name, -1), 1.0)
                 * left
                 / rest
             )
-            for n, t in settled.items()
+            for name, term in self.apply_weights(terms, owners).items()
         }
 
     def get_extra_state(self) -> dict[int, float]:
@@ -71,3 +78,25 @@ class GradientBalancer(nn.Module):
 
     def set_extra_state(self, state: dict[int, float]) -> None:
         self.factors = state
+
+
+def measure_grad_fractions(
+    terms: dict[str, Term], parameters: list[nn.Parameter]
+) -> dict[str, Term]:
+    """Return the terms, each with its fraction of the sum of the weighted gradient norms.
+
+    Measured inside the module, because Fabric allows only its own backward pass on outputs.
+    """
+    norms: dict[str, Tensor] = {}
+    for name, (value, weight, _) in terms.items():
+        if weight and value.requires_grad:
+            with torch.autocast(value.device.type, enabled=False):
+                gradients = torch.autograd.grad(
+                    weight * value, parameters, retain_graph=True, allow_unused=True
+                )
+            norms[name] = torch.stack([g.float().norm() for g in gradients if g is not None]).norm()
+    total = sum(norms.values(), torch.zeros(())).clamp_min(1e-30)
+    return {
+        name: term._replace(grad_fraction=float(norms[name] / total) if name in norms else 0.0)
+        for name, term in terms.items()
+    }

@@ -1,4 +1,4 @@
-"""How the learning rate moves: a factor for every moment of training, time counted in epochs."""
+"""Learning-rate schedules: a factor on the rate for every time, counted in epochs."""
 
 import math
 from collections.abc import Callable
@@ -7,14 +7,15 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
 
 SCHEDULES = Registry("schedule", home="rdl_cli.training.lr_schedule")
-"""A member is `function(epochs: int, *, options) -> Callable[[float], float]`: time in epochs, 0 to `epochs`, to the rate's factor."""
+"""A member is `function(epochs: int, *, options) -> Schedule`."""
 
 Schedule = Callable[[float], float]
+"""Time in epochs, from 0 to `epochs`, to the factor on the learning rate."""
 
 
 @SCHEDULES.register("constant")
 def constant(epochs: int) -> Schedule:
-    """The same rate throughout."""
+    """A constant rate."""
     return lambda time: 1.0
 
 
@@ -38,14 +39,14 @@ def linear(epochs: int) -> Schedule:
 
 @SCHEDULES.register("halve")
 def halve(epochs: int, *, every: int = 25) -> Schedule:
-    """Half the rate from each epoch on whose number, counted from 1, is a multiple of `every` (the paper's CIFAR networks: 25).
+    """Half the rate at each epoch, counted from 1, that is a multiple of `every`.
 
-    So the first rate lasts for `every` - 1 epochs, and each after it for `every`.
+    The first rate lasts `every` - 1 epochs, each later one `every`. The paper's CIFAR networks
+    use 25.
     """
     if every < 2:
-        hint = "1 would begin at half the rate" if every == 1 else None
         raise UserError(
-            f"`halve:every={every}` is no number of epochs to halve the rate at; at least 2 is needed",
-            hint=hint,
+            f"`halve:every={every}` is not a period; it must be at least 2",
+            hint="1 would begin at half the rate" if every == 1 else None,
         )
     return lambda time: 0.5 ** (int(time + 1) // every)

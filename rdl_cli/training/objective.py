@@ -1,4 +1,4 @@
-"""What an objective is: a module that turns one step's taps into named, weighted terms."""
+"""The interface of objectives: modules that turn a step's layers into weighted loss terms."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ OBJECTIVES = Registry("objective", home="rdl_cli.training.objectives")
 
 
 class Progress(NamedTuple):
-    """Where training stands; epochs and steps count from 0."""
+    """The position of a step in training; epochs and steps count from 0."""
 
     epoch: int
     epochs: int
@@ -24,9 +24,10 @@ class Progress(NamedTuple):
 
 
 class Term(NamedTuple):
-    """A part of the loss. The value is logged unweighted; the weight is what it counts in the loss.
+    """One term of the loss: its value, which is logged unweighted, and its weight in the loss.
 
-    `share` is that of the gradient's norm, which the module measures in the first step of an epoch.
+    `grad_fraction` is the term's fraction of the gradient norm, measured in the first step of an
+    epoch.
     """
 
     value: Scalar
@@ -35,14 +36,18 @@ class Term(NamedTuple):
 
 
 class LayerMatch(NamedTuple):
-    """A layer of the student and the layer of the teacher that it is to follow."""
+    """A layer of the student and the layer of the teacher that it follows."""
 
     student: str
     teacher: str
 
 
 class StepContext(NamedTuple):
-    """All that one step knows. `comparison_batch` are the images compared with the target (often the batch itself); `reps` are theirs."""
+    """The data of one training step.
+
+    `comparison_batch` holds the images that are compared with the target, often the batch itself.
+    `reps` are the student's layers for the comparison batch.
+    """
 
     batch: Batch
     logits: Logits
@@ -53,21 +58,27 @@ class StepContext(NamedTuple):
 
 
 class ObjectiveContext(NamedTuple):
-    """What an objective is made from, beside its own options."""
+    """The arguments from which an objective is made, besides its own options.
+
+    `shapes` are those of the student's layers for one image. `calibration` is a sample of the
+    training images, on which the size of the teacher's distances is measured.
+    """
 
     matches: tuple[LayerMatch, ...]
     target: Target | None
     shapes: dict[str, tuple[int, ...]]
     classes: int
     calibration: Batch
-    """A sample of the images that training will show, to measure a target's size on."""
     seeds: Seeds
 
 
 class Objective(nn.Module):
-    """Adds its terms to the loss. Parameters of its own (heads, regressors) train with the student and never leave with it.
+    """Base class of all objectives, which add their terms to the loss.
 
-    `share`, where it is set, is the part of the gradient's norm that its terms are to have in the first step; it sets their weight.
+    Parameters of an objective (heads, regressors) train with the student and are not exported.
+    `grad_fraction`, if set, is the fraction of the gradient norm that its terms get in the first
+    step; it determines their weight. `student_distances` names, by match, the distance of the
+    student's RDM, if the objective compares RDMs.
     """
 
     grad_fraction: float | None = None
@@ -76,28 +87,32 @@ class Objective(nn.Module):
         super().__init__()
         self.layers = layers
         self.target = target
+        self.student_distances: dict[LayerMatch, str] = {}
 
     @classmethod
     def select_matches(cls, matches: tuple[LayerMatch, ...]) -> tuple[LayerMatch, ...]:
-        """The matches that it takes of those that --match names: all, unless a family says otherwise."""
+        """Return the matches of --match that this objective uses: all by default."""
         return matches
 
     def check(self, epochs: int, images: int) -> None:
-        """UserError where it can't teach in so many epochs, with steps that compare so many images; asked before training."""
+        """Raise UserError if the objective cannot train for `epochs` with `images` a step."""
 
     def is_exclusive(self, progress: Progress) -> bool:
-        """Whether in this epoch only this objective teaches, and the task and all others are silent (a first stage)."""
+        """Return True if only this objective has a weight in this epoch (a first stage)."""
         return False
 
     def warning(self, images: int) -> str | None:
-        """What a person should know before training of steps that compare so many images; None where there is nothing."""
+        """Return a note to log before training with `images` a step, or None."""
         return None
 
     def terms(self, step: StepContext) -> dict[str, Term]:
-        """The step's terms by name, `family/layer`."""
+        """Return the step's terms by name, `family/layer`."""
         raise NotImplementedError
 
 
 def decay_weight(weight: float, progress: Progress, decay: str) -> float:
-    """The weight in this epoch: `linear` is α_e = α_0 (1 − e/E) with epochs e from 0 (McClure & Kriegeskorte 2016, §2.2)."""
+    """Return the weight in this epoch.
+
+    `linear` is α_e = α_0 (1 − e/E) with epochs e from 0 (McClure & Kriegeskorte 2016, §2.2).
+    """
     return weight * (1 - progress.epoch / progress.epochs) if decay == "linear" else weight

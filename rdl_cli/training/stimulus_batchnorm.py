@@ -1,7 +1,8 @@
-"""Batch-norm statistics for pictures of another kind than the task's.
+"""Batch-norm statistics for a brain's stimuli, beside those for the task's images.
 
-A brain's stimuli, photographs on a grey ground, have other means and variances than CIFAR. Counted into the same running
-averages they would spoil both, so each stream has its own (as in Dapello et al. 2023), and only the task's leave with the model.
+A brain's stimuli, photographs on grey, differ from CIFAR in means and variances. One running
+average over both would suit neither, so each stream has its own, as in Dapello et al. (2023).
+Only the task's statistics are exported with the model.
 """
 
 from collections.abc import Iterator
@@ -12,16 +13,16 @@ from torch.nn.modules.batchnorm import _NormBase
 
 
 class StimulusBatchNorm(nn.Module):
-    """A network's running statistics a second time. They begin as the network's, and are saved and restored as buffers."""
+    """A second set of a network's running statistics, saved and restored as buffers."""
 
     def __init__(self, network: nn.Module):
         super().__init__()
-        for name, buffer in _running(network).items():
+        for name, buffer in _running_statistics(network).items():
             self.register_buffer(name.replace(".", "/"), buffer.clone())
 
     @contextmanager
-    def of(self, network: nn.Module) -> Iterator[None]:
-        """While this lasts, the network reads and updates these statistics, and its own lie here untouched."""
+    def swapped_into(self, network: nn.Module) -> Iterator[None]:
+        """Make the network read and update these statistics inside the block."""
         self._swap(network)
         try:
             yield
@@ -29,14 +30,14 @@ class StimulusBatchNorm(nn.Module):
             self._swap(network)
 
     def _swap(self, network: nn.Module) -> None:
-        for name in _running(network):
+        for name in _running_statistics(network):
             path, _, leaf = name.rpartition(".")
-            owner, mine = network.get_submodule(path), name.replace(".", "/")
-            self._buffers[mine], owner._buffers[leaf] = owner._buffers[leaf], self._buffers[mine]
+            owner, own = network.get_submodule(path), name.replace(".", "/")
+            self._buffers[own], owner._buffers[leaf] = owner._buffers[leaf], self._buffers[own]
 
 
-def _running(network: nn.Module) -> dict[str, Tensor]:
-    """The running statistics of every normalisation that keeps any, by their names in the network."""
+def _running_statistics(network: nn.Module) -> dict[str, Tensor]:
+    """Return the running statistics of all normalisation layers, by name."""
     return {
         f"{name}.{leaf}" if name else leaf: buffer
         for name, module in network.named_modules()

@@ -16,19 +16,11 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch, Distances, Ids, Reps
 from rdl_cli.networks.hooks import read_layers
-from rdl_cli.rsa.condensed import pair_index
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.kernels import (
-    Centering,
-    Kernel,
-    apply_centering,
-    inner_products,
-    kernel_distances,
-    subset,
-)
-from rdl_cli.rsa.rdms import RDMs
-from rdl_cli.store.select import select_one
-from rdl_cli.store.store import Store, StoredKernel
+from rdl_cli.rsa.kernels import Centering, Kernel, inner_products
+from rdl_cli.store.layers import StoredLayer
+from rdl_cli.store.select import select_layer
+from rdl_cli.store.store import Store
 
 DEFAULT_DISTANCE = "mse"
 
@@ -108,96 +100,46 @@ class StoreTarget:
         device: torch.device,
     ):
         self.layers, self.rows, self.device = tuple(layers), rows, device
-        self._store = store
-        self._activations: dict[str, np.ndarray] = {}
-        self._rdms: dict[str, RDMs] = {}
-        self._kernels: dict[str, StoredKernel] = {}
+        self._stored = {layer: select_layer(store, layer) for layer in self.layers}
         self._last_rows: tuple[Batch, Ids, np.ndarray] | None = None
-        self._last_pairs: tuple[Batch, np.ndarray, Tensor] | None = None
-        for layer in self.layers:
-            stored = layer in store.layers
-            if stored and store.has_activations(layer):
-                self._check_views(layer, views)
-                self._activations[layer] = store.activations(layer)
-            elif len(views) > 1:
-                what = "a kernel" if stored and store.has_kernel(layer) else "an RDM"
+        for layer, stored in self._stored.items():
+            if stored.has_activations:
+                check_views(stored, views)
+                continue
+            if len(views) > 1:
                 raise UserError(
-                    f"the store {store.path} holds {what} of `{layer}`, without views; training"
-                    f" uses {len(views)} views of each image",
+                    f"the store {store.path} holds {stored.kind} of `{layer}`, without views;"
+                    f" training uses {len(views)} views of each image",
                     hint="export activations with these --views, or train without views",
                 )
-            elif stored and store.has_kernel(layer):
-                self._kernels[layer] = store.kernel(layer)
-                _preload(self._kernels[layer].values)
-            else:
-                self._rdms[layer] = select_one(store, layer)
-                _preload(self._rdms[layer].values[0])
-
-    def _check_views(self, layer: str, views: tuple[str, ...]) -> None:
-        stored = self._store.views(layer)
-        if stored[: len(views)] != views:
-            raise UserError(
-                f"the store {self._store.path} holds the views {', '.join(stored)} of `{layer}`;"
-                f" training uses {', '.join(views)}",
-                hint="export the store again with the --views of the training, or train without",
-            )
+            _preload(stored.kernel() if stored.has_kernel else stored.one_rdm().values[0])
 
     def comparison_batch(self, batch: Batch, rng: torch.Generator) -> Batch:
         return batch
 
     def fix_distance(self, layer: str, distance: str | None) -> TeacherDistances:
-        if layer in self._rdms:
-            stored = fix_stored_distance(layer, self._rdms[layer].distance, distance)
-            return TeacherDistances(layer, stored, lambda b: self._gather_rdm(layer, b))
-        name = distance or self._store.attrs(layer).get("distance") or DEFAULT_DISTANCE
-        if layer in self._activations:
-            return measure_activations(self, layer, name)
-        return TeacherDistances(layer, name, lambda b: self._measure_kernel(layer, name, b))
+        stored = self._stored[layer]
+        if stored.has_activations or stored.has_kernel:
+            name = distance or stored.distance or DEFAULT_DISTANCE
+        else:
+            name = fix_stored_distance(layer, stored.distance, distance)
 
-    def _measure_kernel(self, layer: str, distance: str, comparison_batch: Batch) -> Distances:
-        stored = self._kernels[layer]
-        kernel = subset(stored.values, self._find_rows(comparison_batch)[0])
-        return kernel_distances(kernel, distance, stored.units).float().to(self.device)
+        def measure(comparison_batch: Batch) -> Distances:
+            rows, views = self._find_rows(comparison_batch)
+            return stored.distances(name, rows, views, device=self.device)
 
-    def _gather_rdm(self, layer: str, comparison_batch: Batch) -> Distances:
-        if self._last_pairs is None or self._last_pairs[0] is not comparison_batch:
-            rows = self._find_rows(comparison_batch)[0]
-            positions = _pair_positions(rows, len(self._store.stimuli.digests))
-            self._last_pairs = (comparison_batch, *positions)
-        _, positions, same = self._last_pairs
-        distances = torch.from_numpy(self._rdms[layer].values[0][positions]).float()
-        return distances.masked_fill_(same, 0).to(self.device)
+        return TeacherDistances(layer, name, measure)
 
     def kernel(self, layer: str, comparison_batch: Batch, center: Centering) -> Kernel:
-        if layer in self._activations:
-            return inner_products(self.representations(layer, comparison_batch), center)
-        if layer not in self._kernels:
-            raise UserError(
-                f"the store {self._store.path} holds only an RDM of `{layer}`; this objective needs"
-                " its kernel or its activations",
-                hint="export the store with --as kernel or --as activations",
-            )
-        kernel = subset(self._kernels[layer].values, self._find_rows(comparison_batch)[0])
-        return apply_centering(kernel.double(), center).float().to(self.device)
+        rows, views = self._find_rows(comparison_batch)
+        return self._stored[layer].inner_products(rows, views, center, torch.float32, self.device)
 
     def representations(self, layer: str, comparison_batch: Batch) -> Reps:
-        self._check_activations(layer)
         rows, views = self._find_rows(comparison_batch)
-        reps = self._activations[layer][views, rows.numpy()]
-        return torch.from_numpy(reps).to(self.device).float()
+        return self._stored[layer].representations(rows, views, device=self.device)
 
     def shape(self, layer: str) -> tuple[int, ...]:
-        self._check_activations(layer)
-        return self._activations[layer].shape[2:]
-
-    def _check_activations(self, layer: str) -> None:
-        if layer not in self._activations:
-            what = "a kernel" if layer in self._kernels else "an RDM"
-            raise UserError(
-                f"the store {self._store.path} holds only {what} of `{layer}`; this objective needs"
-                " its activations",
-                hint="export the store with --as activations",
-            )
+        return self._stored[layer].activations().shape[2:]
 
     def _find_rows(self, comparison_batch: Batch) -> tuple[Ids, np.ndarray]:
         """Return the store's rows and views of the images.
@@ -209,6 +151,16 @@ class StoreTarget:
             assert (rows >= 0).all(), "images without a target are refused before training"
             self._last_rows = comparison_batch, rows, comparison_batch.views.cpu().numpy()
         return self._last_rows[1], self._last_rows[2]
+
+
+def check_views(stored: StoredLayer, views: tuple[str, ...]) -> None:
+    """Raise UserError if a layer's first views are not those of the training."""
+    if stored.views[: len(views)] != views:
+        raise UserError(
+            f"the store {stored.path} holds the views {', '.join(stored.views)} of"
+            f" `{stored.name}`; training uses {', '.join(views)}",
+            hint="export the store again with the --views of the training, or train without",
+        )
 
 
 class LiveTarget:
@@ -226,7 +178,14 @@ class LiveTarget:
         return batch
 
     def fix_distance(self, layer: str, distance: str | None) -> TeacherDistances:
-        return measure_activations(self, layer, distance or DEFAULT_DISTANCE)
+        name = distance or DEFAULT_DISTANCE
+        function = DISTANCES.find(name)
+
+        def measure(comparison_batch: Batch) -> Distances:
+            reps = self.representations(layer, comparison_batch)
+            return function(reps, reps)
+
+        return TeacherDistances(layer, name, measure)
 
     def kernel(self, layer: str, comparison_batch: Batch, center: Centering) -> Kernel:
         return inner_products(self.representations(layer, comparison_batch), center)
@@ -241,17 +200,6 @@ class LiveTarget:
 
     def shape(self, layer: str) -> tuple[int, ...]:
         return self._shapes[layer]
-
-
-def measure_activations(target: Target, layer: str, distance: str) -> TeacherDistances:
-    """Return distances that are computed from a target's activations in every step."""
-    function = DISTANCES.find(distance)
-
-    def measure(comparison_batch: Batch) -> Distances:
-        reps = target.representations(layer, comparison_batch)
-        return function(reps, reps)
-
-    return TeacherDistances(layer, distance, measure)
 
 
 def root_mean_square(distances: TeacherDistances, calibration: Batch, seeds: Seeds) -> float:
@@ -283,12 +231,3 @@ def root_mean_square(distances: TeacherDistances, calibration: Batch, seeds: See
 def _preload(values: np.ndarray, block: int = 1 << 24) -> None:
     for start in range(0, values.size, block):
         values[start : start + block].sum()
-
-
-def _pair_positions(rows: Ids, n: int) -> tuple[np.ndarray, Tensor]:
-    """Return the positions (k, k) of pairs of n stimuli in a condensed RDM, and where i equals j.
-
-    A stimulus with itself has no position; it gets 0.
-    """
-    same = rows[:, None] == rows
-    return pair_index(rows[:, None], rows, n).masked_fill_(same, 0).numpy(), same

@@ -1,4 +1,4 @@
-"""Weights from shares of the gradient."""
+"""Weights from fractions of the gradient norm."""
 
 from collections import OrderedDict
 
@@ -9,14 +9,14 @@ from torch import nn
 from rdl_cli.commands.settings import StudentSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Batch
-from rdl_cli.training.loop import StudentModule
 from rdl_cli.training.objective import Objective, Progress, Term, decay_weight
+from rdl_cli.training.student import StudentModule
 
 torch.set_num_threads(1)
 
 
 class Small(Objective):
-    """Keeps a layer's values small, as two terms."""
+    """Two terms that keep a layer's values small. Their weight is 0 before the epoch `starts`."""
 
     def __init__(self, name, grad_fraction=None, weight=1.0, starts=0):
         super().__init__(("hidden",))
@@ -57,37 +57,37 @@ def step(of, epoch=0, number=0, seed=0):
     return of(batch, Progress(epoch, 4, number, 5), rng)[1]
 
 
-def norms(of, terms):
-    """The gradient norm of each weighted term."""
+def measure_norms(of, terms):
+    """Return the gradient norm of each weighted term."""
     parameters = list(of.parameters())
-    found = {}
+    norms = {}
     for name, term in terms.items():
         gradients = torch.autograd.grad(
             term.weight * term.value, parameters, retain_graph=True, allow_unused=True
         )
-        found[name] = torch.cat([g.flatten() for g in gradients if g is not None]).norm().item()
-    return found
+        norms[name] = torch.cat([g.flatten() for g in gradients if g is not None]).norm().item()
+    return norms
 
 
-def share(found, *prefixes):
-    return sum(norm for name, norm in found.items() if name.startswith(prefixes)) / sum(
-        found.values()
+def fraction(norms, *prefixes):
+    return sum(norm for name, norm in norms.items() if name.startswith(prefixes)) / sum(
+        norms.values()
     )
 
 
-def test_an_objective_gets_its_share_of_the_first_steps_gradient():
+def test_balancer_gives_an_objective_its_fraction_of_the_first_gradient():
     of = module(Small("x", grad_fraction=0.1, weight=7.0))
     terms = step(of)
-    found = norms(of, terms)
-    assert share(found, "x") == pytest.approx(0.1, rel=1e-5)
+    norms = measure_norms(of, terms)
+    assert fraction(norms, "x") == pytest.approx(0.1, rel=1e-5)
     assert {name: term.grad_fraction for name, term in terms.items()} == pytest.approx(
-        {n: v / sum(found.values()) for n, v in found.items()}
+        {n: v / sum(norms.values()) for n, v in norms.items()}
     )
     again = module(Small("x", grad_fraction=0.1))
-    assert norms(again, step(again)) == pytest.approx(found), "whatever its weight"
+    assert measure_norms(again, step(again)) == pytest.approx(norms), "whatever its weight"
 
 
-def test_several_share_and_those_without_a_share_keep_their_weight():
+def test_balancer_divides_among_several_and_keeps_other_weights():
     of = module(
         Small("x", grad_fraction=0.3),
         Small("y", grad_fraction=0.2),
@@ -95,40 +95,40 @@ def test_several_share_and_those_without_a_share_keep_their_weight():
         task_weight=2.0,
     )
     terms = step(of)
-    found = norms(of, terms)
-    assert (share(found, "x"), share(found, "y")) == pytest.approx((0.3, 0.2), rel=1e-5)
+    norms = measure_norms(of, terms)
+    assert (fraction(norms, "x"), fraction(norms, "y")) == pytest.approx((0.3, 0.2), rel=1e-5)
     assert terms["task"].weight == 2.0 and terms["z/a"].weight == 0.5
 
 
-def test_then_the_factor_stands_still_and_a_decay_goes_on_beneath_it():
+def test_balancer_keeps_its_factor_while_the_weight_decays():
     of = module(Small("x", grad_fraction=0.1))
     first = step(of)["x/a"].weight
     assert step(of, number=1, seed=5)["x/a"].weight == first
     assert step(of, epoch=1, seed=6)["x/a"].weight == pytest.approx(0.75 * first)
 
 
-def test_one_that_teaches_later_is_weighed_then():
+def test_balancer_calibrates_in_the_first_epoch_with_a_weight():
     of = module(Small("x", grad_fraction=0.1, starts=1))
-    assert step(of)["x/a"].weight == 0 and not of.balance.factors
-    assert share(norms(of, step(of, epoch=1)), "x") == pytest.approx(0.1, rel=1e-5)
+    assert step(of)["x/a"].weight == 0 and not of.balancer.factors
+    assert fraction(measure_norms(of, step(of, epoch=1)), "x") == pytest.approx(0.1, rel=1e-5)
 
 
-def test_factors_are_saved_with_the_learner():
+def test_balancer_saves_its_factors_with_the_module():
     of = module(Small("x", grad_fraction=0.1))
     weight = step(of)["x/a"].weight
     again = module(Small("x", grad_fraction=0.1))
     again.load_state_dict(of.state_dict())
     assert step(again, number=1)["x/a"].weight == weight
-    assert not any("balance" in name for name in module(Small("x")).state_dict())
+    assert not any("balancer" in name for name in module(Small("x")).state_dict())
 
 
-def test_nothing_to_share_is_refused():
+def test_balancer_refuses_a_rest_without_gradient():
     of = module(Small("x", grad_fraction=0.1), task_weight=0.0)
-    with pytest.raises(UserError, match="have none"):
+    with pytest.raises(UserError, match="an objective or the rest has none"):
         step(of)
 
 
-def test_settings_are_shares():
+def test_grad_fractions_of_settings_are_parsed():
     assert StudentSettings(grad_fraction=["rsa=0.1", "kd=.25,rdl=0.05"]).grad_fractions() == {
         "rsa": 0.1,
         "kd": 0.25,

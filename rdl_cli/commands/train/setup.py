@@ -1,6 +1,8 @@
-"""From settings to all that one run needs: network, teacher, objectives, batches and schedule, on their device."""
+"""From settings to the objects of one training run, on their device. Nothing is written here."""
 
+import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,25 +14,60 @@ from torch import nn
 from rdl_cli.commands.console import log
 from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.commands.settings import StudentSettings, TrainingSettings
-from rdl_cli.commands.train.brain_targets import BrainSimilarityLogger
-from rdl_cli.commands.train.plan import TrainingPlan
-from rdl_cli.commands.train.targets import TrainingImages, has_unused_parameters, open_objectives
+from rdl_cli.commands.train.brain_similarity_log import (
+    BrainSimilarityLogger,
+    make_similarity_logger,
+)
+from rdl_cli.commands.train.layer_matches import (
+    has_unused_parameters,
+    parse_layer_matches,
+    teacher_layers,
+)
+from rdl_cli.commands.train.targets import TrainingImages, build_objectives, open_target
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.patterns import select_names
 from rdl_cli.core.seeds import Seeds
+from rdl_cli.core.tensor_types import Ids
 from rdl_cli.datasets.augmentation import VIEWS, Views
-from rdl_cli.datasets.base import Splits
+from rdl_cli.datasets.base import Split, Splits
 from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
+from rdl_cli.datasets.subsets import labelled_subset
 from rdl_cli.networks import weights
 from rdl_cli.networks.factory import InputShape, build_network
+from rdl_cli.networks.hooks import layer_shapes
 from rdl_cli.training.brain_target import BrainTarget
-from rdl_cli.training.loop import StudentModule
 from rdl_cli.training.lr_schedule import SCHEDULES, Schedule
-from rdl_cli.training.objective import Objective
+from rdl_cli.training.objective import Objective, ObjectiveContext
+from rdl_cli.training.student import StudentModule
+
+CALIBRATION_SIZE = 1000
+"""Images on which the size of the teacher's distances is measured."""
+MAX_EVALUATIONS = 50
+"""With --max-steps an epoch has at least 1/50 of the steps. A pass over 100 labelled images is one
+step, and each would be followed by a validation."""
+
+
+@dataclass(frozen=True)
+class TrainingPlan:
+    """Images and duration of a training; without `max_steps` all epochs have `steps` steps."""
+
+    labelled: Split
+    unlabelled: Split | None
+    epochs: int
+    steps: int
+    total: int
+    """Steps of all epochs together; the last epoch may be shorter."""
+
+    @property
+    def ids(self) -> Ids:
+        """The ids of all training images."""
+        splits = [self.labelled] if self.unlabelled is None else [self.labelled, self.unlabelled]
+        return torch.cat([split.ids for split in splits])
 
 
 class TrainingSetup(NamedTuple):
-    """All that one run needs, made from its settings before anything is written."""
+    """The objects of one run, made from its settings before anything is written."""
 
     settings: TrainingSettings
     splits: Splits
@@ -38,56 +75,57 @@ class TrainingSetup(NamedTuple):
     fabric: Fabric
     seeds: Seeds
     module: StudentModule
+    teacher_layers: tuple[str, ...]
     train: Batches
-    held_out: Batches
+    validation: Batches
     test: Batches
     schedule: Schedule
-    brain_similarity: BrainSimilarityLogger | None
-    about: weights.WeightsMetadata
+    similarity_logger: BrainSimilarityLogger | None
+    metadata: weights.WeightsMetadata
 
-    def compared(self, objective: Objective) -> int:
-        """Images that a step compares with the objective's teacher."""
-        return (
-            objective.target.per_step
-            if isinstance(objective.target, BrainTarget)
-            else sum(self.train.sizes)
-        )
+    def count_compared(self, objective: Objective) -> int:
+        """Return how many images a step compares with the objective's teacher."""
+        target = objective.target
+        return target.batch_size if isinstance(target, BrainTarget) else sum(self.train.sizes)
 
 
 def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
-    """The setup, its teacher opened and its images on the device. UserError for what can't be taught; nothing is written."""
-    fabric = _fabric(settings)
+    """Build network, target, objectives, batches and schedule.
+
+    UserError if the settings, the data or the teacher do not allow the training.
+    """
+    fabric = _launch_fabric(settings)
     seeds = Seeds(settings.seed)
-    plan = TrainingPlan.of(settings, splits.train, seeds)
+    plan = plan_training(settings, splits.train, seeds)
     views: Views = VIEWS.make(settings.views)
     preprocess: Preprocess = PREPROCESSING.make(settings.preprocessing, splits.train)
-    pictures, classes = InputShape(*splits.train.images.shape[1:]), len(splits.train.classes)
-    student = build_student(settings, pictures, classes, seeds)
-    teaching: list[Objective] = []
-    task_weight, brain_similarity = 1.0, None
+    shape, classes = InputShape(*splits.train.images.shape[1:]), len(splits.train.classes)
+    student = build_student(settings, shape, classes, seeds)
+    objectives: list[Objective] = []
+    followed: tuple[str, ...] = ()
+    task_weight, similarity_logger = 1.0, None
     if isinstance(settings, StudentSettings):
-        shown = TrainingImages(splits.train, plan.ids, views, preprocess, fabric.device)
-        teaching = open_objectives(settings, student, pictures, classes, shown, seeds)
-        task_weight, brain_similarity = (
-            settings.task_weight,
-            BrainSimilarityLogger.of(teaching, settings, plan.epochs),
-        )
-    module = StudentModule(
-        student.to(memory_format=torch.channels_last), teaching, task_weight
-    )  # 1.4 times as fast on a CPU
-    if task_weight == 0 and not teaching:
+        images = TrainingImages(splits.train, plan.ids, views, preprocess, fabric.device)
+        context = make_context(settings, student, shape, images, seeds)
+        objectives = build_objectives(settings, context)
+        followed = context.target.layers if context.target else ()
+        task_weight = settings.task_weight
+        similarity_logger = make_similarity_logger(objectives, settings, plan.epochs)
+    # channels-last is 1.4 times as fast on a CPU
+    module = StudentModule(student.to(memory_format=torch.channels_last), objectives, task_weight)
+    if task_weight == 0 and not objectives:
         raise UserError(
-            "--task-weight is 0 and there is no objective: nothing is left to learn",
-            hint="say --objective, or leave it out",
+            "--task-weight is 0 and there is no objective: there is no loss",
+            hint="pass --objective, or leave --task-weight out",
         )
     if not any(p.requires_grad for p in module.parameters()) and plan.epochs:
         raise UserError(
-            f"the network `{settings.network}` has no weights that could be trained",
+            f"the network `{settings.network}` has no weights to train",
             hint="--epochs 0 evaluates it as it is",
         )
     train = Batches(
         plan.labelled,
-        plan.unlabelled if teaching else None,
+        plan.unlabelled if objectives else None,
         settings.batch_size,
         views,
         preprocess,
@@ -95,31 +133,88 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
         plan.steps,
         plan.total,
     )
-    held_out, test = (
+    validation, test = (
         Batches(split, None, settings.batch_size, VIEWS.make("none"), preprocess, fabric.device)
         for split in (splits.validation, splits.test)
     )
     setup = TrainingSetup(
-        settings,
-        splits,
-        plan,
-        fabric,
-        seeds,
-        module,
-        train,
-        held_out,
-        test,
-        SCHEDULES.make(settings.schedule, max(1, plan.epochs)),
-        brain_similarity,
-        weights.WeightsMetadata(settings.network, str(pictures), str(classes), preprocess.spec),
+        settings=settings,
+        splits=splits,
+        plan=plan,
+        fabric=fabric,
+        seeds=seeds,
+        module=module,
+        teacher_layers=followed,
+        train=train,
+        validation=validation,
+        test=test,
+        schedule=SCHEDULES.make(settings.schedule, max(1, plan.epochs)),
+        similarity_logger=similarity_logger,
+        metadata=weights.WeightsMetadata(
+            settings.network, str(shape), str(classes), preprocess.spec
+        ),
     )
-    for objective in teaching:
-        objective.check(plan.epochs, setup.compared(objective))
+    for objective in objectives:
+        objective.check(plan.epochs, setup.count_compared(objective))
     return setup
 
 
-def _fabric(settings: TrainingSettings) -> Fabric:
-    """Fabric on the device that was asked for; under torchrun one of its processes."""
+def make_context(
+    settings: StudentSettings,
+    student: nn.Module,
+    shape: InputShape,
+    images: TrainingImages,
+    seeds: Seeds,
+) -> ObjectiveContext:
+    """Parse the matches, open the target, and return the context of the objectives.
+
+    UserError if a layer of the student or the teacher does not exist.
+    """
+    matches = parse_layer_matches(settings.match)
+    shapes = layer_shapes(student, shape)
+    select_names([match.student for match in matches], list(shapes), "layer of the student")
+    target = None
+    if settings.targets:
+        layers = teacher_layers(settings.objective, matches)
+        target = open_target(settings, layers, images, shape, seeds)
+    calibration = (
+        target.calibration
+        if isinstance(target, BrainTarget)
+        else images.sample(seeds, CALIBRATION_SIZE)
+    )
+    classes = len(images.split.classes)
+    return ObjectiveContext(matches, target, shapes, classes, calibration, seeds)
+
+
+def plan_training(settings: TrainingSettings, train: Split, seeds: Seeds) -> TrainingPlan:
+    """Draw the labelled images, and count epochs and steps."""
+    labelled, unlabelled = train, None
+    if settings.train_size is not None:
+        rows = labelled_subset(train, settings.train_size, seeds("labelled"))
+        labelled = train.at(rows)
+        if settings.use_unlabelled and len(rows) < len(train):
+            rest = torch.ones(len(train), dtype=torch.bool)
+            rest[rows] = False
+            unlabelled = train.at(rest.nonzero().flatten())
+    larger = max(len(labelled), len(unlabelled or ()))
+    return TrainingPlan(labelled, unlabelled, *count_steps(settings, larger))
+
+
+def count_steps(settings: TrainingSettings, images: int) -> tuple[int, int, int]:
+    """Return epochs, steps in an epoch, and all steps.
+
+    `images` is the larger number of labelled and unlabelled images; an epoch is a pass over them.
+    """
+    pass_steps = max(1, images // settings.batch_size)
+    if settings.max_steps is None:
+        return settings.epochs, pass_steps, settings.epochs * pass_steps
+    steps = max(pass_steps, math.ceil(settings.max_steps / MAX_EVALUATIONS))
+    epochs = math.ceil(settings.max_steps / steps)
+    return epochs, math.ceil(settings.max_steps / epochs), settings.max_steps
+
+
+def _launch_fabric(settings: TrainingSettings) -> Fabric:
+    """Return Fabric on the device of the settings; under torchrun one of its processes."""
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
         accelerator=resolve_device(settings.device),
@@ -136,25 +231,24 @@ def _fabric(settings: TrainingSettings) -> Fabric:
 
 
 def build_student(
-    settings: TrainingSettings, pictures: InputShape, classes: int, seeds: Seeds
+    settings: TrainingSettings, shape: InputShape, classes: int, seeds: Seeds
 ) -> nn.Module:
-    """The network with its first weights: those of the seed, then what --init holds that fits."""
-    seeds.fix("initialisation")
-    student = build_network(settings.network, pictures, classes)
+    """Return the network with the seed's weights, then those of --init that fit."""
+    seeds.seed_global("initialisation")
+    student = build_network(settings.network, shape, classes)
     if settings.init:
-        copied, left = weights.load_matching(student, weights.read_state_dict(Path(settings.init)))
+        tensors = weights.read_state_dict(Path(settings.init))
+        copied, new = weights.load_matching(student, tensors)
         if not copied:
             raise UserError(
-                f"nothing in {settings.init} fits the network `{settings.network}`",
+                f"no tensor of {settings.init} fits the network `{settings.network}`",
                 hint="names and shapes must be the same",
             )
-        log(
-            f"{len(copied)} tensors begin as in {settings.init}"
-            + (f"; new: {', '.join(left)}" if left else "")
-        )
+        rest = f"; new: {', '.join(new)}" if new else ""
+        log(f"{len(copied)} tensors start as in {settings.init}{rest}")
     elif settings.epochs == 0:
         raise UserError(
-            "--epochs 0 evaluates given weights, but none are given",
-            hint="say --init RUN or --init FILE",
+            "--epochs 0 evaluates existing weights, but there are none",
+            hint="pass --init RUN or --init FILE",
         )
     return student

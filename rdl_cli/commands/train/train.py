@@ -1,354 +1,245 @@
-"""Training a teacher or a student: everything around the loop, from settings to a finished run."""
+"""Train teachers and students: from settings to finished runs."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from rdl_cli.commands.console import ProgressBar, log, progress
-from rdl_cli.commands.image_data import load_splits, resolve_dataset
-from rdl_cli.commands.options import to_config
-from rdl_cli.commands.settings import StudentSettings, TrainingSettings
+from rdl_cli.commands.image_data import load_splits
+from rdl_cli.commands.settings import TrainingSettings
+from rdl_cli.commands.train.run_folder import (
+    begin_run,
+    check_folder,
+    refuse_changed_store,
+    remove_new_folders,
+    remove_unstarted_run,
+)
 from rdl_cli.commands.train.setup import TrainingSetup, build_setup
-from rdl_cli.commands.train.targets import teacher_provenance
-from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import is_free, locked_folder
-from rdl_cli.core.provenance import Parent, provenance
+from rdl_cli.core.files import locked_folder
 from rdl_cli.core.seeds import Seeds
-from rdl_cli.core.tensor_types import Batch
+from rdl_cli.core.tensor_types import Batch, Labels, Logits
 from rdl_cli.datasets.base import Splits
-from rdl_cli.datasets.loader import Batches, dataset_fingerprint, image_digests, shared_images
+from rdl_cli.datasets.digests import count_shared_images
+from rdl_cli.datasets.loader import Batches
 from rdl_cli.networks import weights
 from rdl_cli.networks.factory import InputShape, build_network
 from rdl_cli.runs.checkpoint import load_checkpoint, save_checkpoint
-from rdl_cli.runs.run import SAME_METHOD, Run, seed_folder
-from rdl_cli.training.loop import evaluate, fit
+from rdl_cli.runs.run import Run, seed_folder
+from rdl_cli.training.loop import Epoch, evaluate, fit
 
 
 def train(
     out: Path, settings: TrainingSettings, resume: bool = False, dry_run: bool = False
 ) -> list[Run]:
-    """The finished runs, one for each seed. UserError for bad settings or data, before anything is written.
+    """Train a run for each seed, and return the finished runs.
 
-    `resume` goes on with runs that were interrupted, passes over those that are finished and starts those that never
-    began. `dry_run` builds everything, says what would be done, and writes nothing.
+    Args:
+        out: the run's folder, or the folder of the seeds' runs.
+        settings: what to train.
+        resume: continue interrupted runs, skip finished ones and begin those that are missing.
+        dry_run: build everything, log what would be trained, and write nothing.
+
+    Raises:
+        UserError: settings or data are not usable; raised before anything is written.
     """
     settings.check()
-    seeds = settings.seed_list()
-    places = {seed: seed_folder(out, seed) if settings.seeds else out for seed in seeds}
-    each = {seed: replace(settings, seed=seed, seeds="") for seed in seeds}
-    for seed, path in places.items():
-        _check_place(path, each[seed], resume)
-    runs = {seed: Run(path) for seed, path in places.items()}
-    waiting = [seed for seed, run in runs.items() if not (resume and run.finished)]
-    splits = load_splits(settings) if waiting else None
+    seed_settings = {seed: replace(settings, seed=seed, seeds="") for seed in settings.seed_list()}
+    runs = {seed: Run(seed_folder(out, seed) if settings.seeds else out) for seed in seed_settings}
     for seed, run in runs.items():
-        if splits and seed in waiting:
-            _train_one(run, each[seed], splits, resume, dry_run)
+        check_folder(run.path, seed_settings[seed], resume)
+    unfinished = [seed for seed, run in runs.items() if not (resume and run.finished)]
+    splits = load_splits(settings) if unfinished else None
+    for seed, run in runs.items():
+        if splits and seed in unfinished:
+            _train_run(run, seed_settings[seed], splits, resume, dry_run)
         else:
-            _refuse_other_store(run, settings)
+            refuse_changed_store(run, settings)
             log(f"{run.path} is finished already")
     return list(runs.values())
 
 
-def _check_place(path: Path, settings: TrainingSettings, resume: bool) -> None:
-    """UserError where something is at `path` already, or where what is there was begun with other settings."""
-    if is_free(path):
-        return
-    if not resume or not path.is_dir():
-        raise UserError(
-            f"{path} exists already",
-            hint="choose another path, or go on with an interrupted run with --resume",
-        )
-    if not (path / "config.toml").is_file():
-        if all(
-            left.name.startswith(".") or left.name == "provenance.json" for left in path.iterdir()
-        ):
-            return  # killed before it had said what it is
-        raise UserError(
-            f"{path} is not a run that could be resumed: it has no config.toml",
-            hint="choose another path",
-        )
-    free = SAME_METHOD - {"seed"}
-    before, now = (
-        {k: v for k, v in c.items() if k not in free}
-        for c in (Run(path).config, to_config(settings))
-    )
-    if before != now:
-        changed = sorted(k for k in before.keys() | now.keys() if before.get(k) != now.get(k))
-        values = "; ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed)
-        raise UserError(
-            f"{path} was begun with other settings: {values}",
-            hint="resume with the same settings, or choose another path",
-        )
-
-
-def _train_one(
+def _train_run(
     run: Run, settings: TrainingSettings, splits: Splits, resume: bool, dry_run: bool
 ) -> None:
     setup = build_setup(settings, splits)
-    overlap = shared_images(splits.train, splits.test)
-    _announce(run.path, setup, overlap)
+    overlap = count_shared_images(splits.train, splits.test)
+    _log_setup(run.path, setup, overlap)
     if dry_run:
         return
-    made = [folder for folder in (run.path, *run.path.parents) if not folder.exists()]
+    is_first = setup.fabric.global_rank == 0
     with (
-        _remove_empty_folders(made),
-        locked_folder(run.path) if setup.fabric.global_rank == 0 else nullcontext(),
+        remove_new_folders(run.path),
+        locked_folder(run.path) if is_first else nullcontext(),
     ):
-        if setup.fabric.global_rank == 0:
-            _check_place(
-                run.path, settings, resume
-            )  # again: another process may have been here in the meantime
-            _begin(run, setup, overlap)
-        with _remove_if_unstarted(run):
+        if is_first:
+            check_folder(run.path, settings, resume)  # now that no other process can write
+            begin_run(run, setup, overlap)
+        with remove_unstarted_run(run):
             _train_epochs(run, setup)
 
 
 def _train_epochs(run: Run, setup: TrainingSetup) -> None:
-    """From the run's first epoch, or the one after its checkpoint, to its predictions."""
-    settings, plan, fabric, plain, brain_similarity = (
-        setup.settings,
-        setup.plan,
-        setup.fabric,
-        setup.module,
-        setup.brain_similarity,
-    )
+    """Train from the first epoch, or after the checkpoint's, and write the predictions."""
+    settings, plan, fabric, student = setup.settings, setup.plan, setup.fabric, setup.module
     optimizer = torch.optim.SGD(
-        plain.parameters(),
+        student.parameters(),
         lr=settings.lr,
         momentum=settings.momentum,
         weight_decay=settings.weight_decay,
     )
-    module, optimizer = fabric.setup(plain, optimizer)
+    module, optimizer = fabric.setup(student, optimizer)
     checkpoint = load_checkpoint(run, fabric.world_size)
     rows: list[dict[str, float]] = checkpoint["rows"] if checkpoint else []
     best: dict[str, Any] | None = checkpoint["best"] if checkpoint else None
+    timings: list[dict[str, Any]] = [*run.timings()][: len(rows)]
     if checkpoint:
-        log(f"{run.path}: goes on after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
-        if fabric.global_rank == 0:
-            run.write_metrics(rows)  # a kill may have come between checkpoint and table
-    with progress(plan.total, str(run.path)) as ticker:
-        ticker.advance(len(rows) * plan.steps)
-        train = _CountedStream(setup.train, ticker)
+        log(f"{run.path}: resumes after epoch {checkpoint['epoch'] + 1} of {plan.epochs}")
+        if fabric.global_rank == 0:  # a kill may have come between checkpoint and metrics
+            run.write_metrics(_join_timings(rows, timings))
+    with progress(plan.total, str(run.path)) as bar:
+        bar.advance(len(rows) * plan.steps)
         for epoch in fit(
             module,
             optimizer,
-            train,
-            setup.held_out,
+            _CountedStream(setup.train, bar),
+            setup.validation,
             setup.schedule,
             plan.epochs,
             setup.seeds,
             fabric,
             resume=checkpoint,
         ):
-            _log_epoch(epoch.row, plan.epochs, ticker)
-            rows.append(
-                epoch.row | (brain_similarity.row(plain, epoch.number) if brain_similarity else {})
-            )
+            _log_epoch(epoch.row, plan.epochs, bar)
+            logger = setup.similarity_logger
+            rows.append(epoch.row | (logger.measure(student, epoch.number) if logger else {}))
+            timings.append(_time_epoch(epoch))
             if best is None or epoch.row["validation_error"] < best["validation_error"]:
                 best = {
                     "epoch": epoch.number,
                     "validation_error": epoch.row["validation_error"],
-                    "student": _student_state(epoch.state),
+                    "student": _copy_student_state(epoch.state["module"]),
                 }
             if fabric.global_rank == 0:
                 state = epoch.state | {"rows": rows, "best": best}
                 save_checkpoint(run, state, fabric.world_size)
-                run.write_metrics(rows)
+                run.write_metrics(_join_timings(rows, timings))
             fabric.barrier()
-    if brain_similarity and fabric.global_rank == 0:
-        brain_similarity.write(run, plain)
-    _finish(run, setup, module, best)
+    if setup.similarity_logger and fabric.global_rank == 0:
+        setup.similarity_logger.write(run, student)
+    _write_results(run, setup, module, best)
 
 
-def _announce(path: Path, setup: TrainingSetup, overlap: int) -> None:
-    """Say what is going to be trained, on what, for how long."""
+def _time_epoch(epoch: Epoch) -> dict[str, Any]:
+    """Return the columns of timings.csv, which differ between equal runs."""
+    return {
+        "epoch": epoch.row["epoch"],
+        "seconds": epoch.seconds,
+        "images_per_second": epoch.images / epoch.seconds,
+    }
+
+
+def _join_timings(
+    rows: list[dict[str, float]], timings: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
+    by_epoch = {float(timing["epoch"]): timing for timing in timings}
+    return [by_epoch.get(row["epoch"], {}) | row for row in rows]
+
+
+def _log_setup(path: Path, setup: TrainingSetup, overlap: int) -> None:
+    """Log the objectives' warnings, network, images and duration."""
     settings, plan = setup.settings, setup.plan
-    for objective in setup.module.teaching:
-        if remark := objective.warning(setup.compared(objective)):
-            log(remark)
+    for objective in setup.module.objectives:
+        if warning := objective.warning(setup.count_compared(objective)):
+            log(warning)
     count = sum(p.numel() for p in setup.module.student.parameters())
-    images = f"{len(plan.labelled):,} labelled" + (
-        f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else ""
-    )
+    images = f"{len(plan.labelled):,} labelled"
+    images += f" + {len(plan.unlabelled):,} unlabelled" if plan.unlabelled else ""
     images += " image" if len(plan.ids) == 1 else " images"
-    length = (
+    duration = (
         f"{plan.epochs} epochs of {plan.steps} steps"
         if settings.max_steps is None
         else f"{plan.total:,} steps in {plan.epochs} epochs"
     )
     log(
-        f"{path}: {settings.network} ({count:,} weights) on {settings.dataset}, {images}, {length}, seed {settings.seed}"
+        f"{path}: {settings.network} ({count:,} weights) on {settings.dataset}, {images},"
+        f" {duration}, seed {settings.seed}"
     )
     if overlap:
-        log(f"note: {overlap:,} test images are also training images, to the pixel")
+        log(f"note: {overlap:,} test images are also training images, pixel by pixel")
 
 
-def _begin(run: Run, setup: TrainingSetup, overlap: int) -> None:
-    """The run's folder with its configuration and provenance; a resumed run keeps its own. UserError where a parent has changed since."""
-    settings = setup.settings
-    parents = _collect_parents(settings, setup.splits)
-    if (run.path / "config.toml").is_file():
-        _refuse_changed(run, parents)
-        return
-    made = provenance(
-        to_config(settings), parents, str(setup.fabric.device), torch.get_num_threads()
-    )
-    run.write_provenance(made | {"test_images_seen_in_training": overlap})
-    run.write_config(to_config(settings))
-
-
-def _collect_parents(settings: TrainingSettings, splits: Splits) -> list[Parent]:
-    parents = [
-        Parent(
-            kind="dataset", path=resolve_dataset(settings), fingerprint=dataset_fingerprint(splits)
-        )
-    ]
-    if isinstance(settings, StudentSettings) and settings.targets:
-        parents.append(teacher_provenance(settings))
-    if settings.init:
-        init = Path(settings.init)
-        parents.append(
-            Parent(
-                kind="run" if init.is_dir() else "weights",
-                path=settings.init,
-                fingerprint=weights.weights_digest(init),
-            )
-        )
-    return parents
-
-
-def _refuse_changed(run: Run, parents: list[Parent]) -> None:
-    """UserError where what a run was begun with is no longer what lies there: half of it would have learned from something else."""
-    known = {parent["kind"]: parent for parent in run.provenance.get("parents", ())}
-    for now in parents:
-        before = known.get(now["kind"])
-        if before is None:
-            raise UserError(
-                f"{run.path / 'provenance.json'} is damaged: it names no {now['kind']}",
-                hint="begin again at another path",
-            )
-        if before.get("layers") != now.get("layers"):
-            fact = f"{run.path} was begun by an older rdl, which knew the store {now['path']} by another fingerprint"
-            raise UserError(fact, hint="go on with that rdl, or begin again at another path")
-        if before["fingerprint"] != now["fingerprint"]:
-            fact = f"the {now['kind']} {now['path']} has changed since {run.path} was begun"
-            raise UserError(fact, hint="put it back, or begin again at another path")
-
-
-def _refuse_other_store(run: Run, settings: TrainingSettings) -> None:
-    """UserError where a finished run learned from something else than its store holds now; one that is gone, or older, says nothing."""
-    if not (isinstance(settings, StudentSettings) and Path(settings.targets).is_file()):
-        return
-    before = next(
-        (parent for parent in run.provenance.get("parents", ()) if parent["kind"] == "store"), None
-    )
-    now = teacher_provenance(settings)
-    if (
-        before
-        and before.get("layers") == now["layers"]
-        and before["fingerprint"] != now["fingerprint"]
-    ):
-        fact = f"the store {now['path']} has changed since {run.path} learned from it"
-        raise UserError(fact, hint="put it back, or begin again at another path")
-
-
-@contextmanager
-def _remove_empty_folders(made: list[Path]) -> Iterator[None]:
-    """Folders that were made for a run and are empty when it fails are removed again."""
-    try:
-        yield
-    except Exception:
-        for folder in made:
-            with suppress(OSError):  # something lies there by now
-                folder.rmdir()
-        raise
-
-
-@contextmanager
-def _remove_if_unstarted(run: Run) -> Iterator[None]:
-    """A run that fails before its first epoch is whole leaves nothing behind; one that is killed can be resumed."""
-    try:
-        yield
-    except Exception as error:
-        if not run.checkpoint.exists():
-            run.remove()
-        if "more than 1 value per channel" in str(error):  # PyTorch's, from the depth of a network
-            raise UserError(
-                "batch normalisation has no variance to divide by: a layer has one value for each channel",
-                hint="say a larger --batch-size",
-            ) from error
-        raise
-
-
-def _student_state(state: dict[str, Any]) -> dict[str, torch.Tensor]:
-    prefix = "student."
-    return {
-        name.removeprefix(prefix): t.detach().clone()
-        for name, t in state["module"].items()
-        if name.startswith(prefix)
-    }
-
-
-def _log_epoch(row: dict[str, float], epochs: int, ticker: ProgressBar) -> None:
+def _log_epoch(row: dict[str, float], epochs: int, bar: ProgressBar) -> None:
     terms = ", ".join(
         f"{name.removeprefix('train/')} {value:.4g}"
         for name, value in row.items()
         if name.startswith("train/")
     )
-    line = f"epoch {int(row['epoch']) + 1}/{epochs}: {terms}, validation error {100 * row['validation_error']:.2f} %"
-    ticker.advance(0, line)
-    if not ticker.visible:
+    error = f"validation error {100 * row['validation_error']:.2f} %"
+    line = f"epoch {int(row['epoch']) + 1}/{epochs}: {terms}, {error}"
+    bar.advance(0, line)
+    if not bar.visible:
         log(line)
 
 
-def _finish(run: Run, setup: TrainingSetup, module: nn.Module, best: dict[str, Any] | None) -> None:
-    """The test split, read once: predictions with the final weights and with those that were best on validation."""
-    final_state = _student_state({"module": module.state_dict()})
+def _write_results(
+    run: Run, setup: TrainingSetup, module: nn.Module, best: dict[str, Any] | None
+) -> None:
+    """Write the weights, and test predictions with final and with best-validation weights.
+
+    The test split is used here alone.
+    """
+    final_state = _copy_student_state(module.state_dict())
     final, labels = evaluate(module, setup.test)
-    at_best = final
+    best_logits = final
     if best is not None:
-        module.load_state_dict(
-            {f"student.{name}": tensor for name, tensor in best["student"].items()}, strict=False
-        )
-        at_best, _ = evaluate(module, setup.test)
+        state = {f"student.{name}": tensor for name, tensor in best["student"].items()}
+        module.load_state_dict(state, strict=False)
+        best_logits, _ = evaluate(module, setup.test)
     if setup.fabric.global_rank == 0:
-        about = setup.about
-        network = build_network(about.network, InputShape.read(about.pictures), int(about.classes))
+        metadata = setup.metadata
+        shape = InputShape.parse(metadata.input_shape)
+        network = build_network(metadata.network, shape, int(metadata.classes))
         network.load_state_dict(final_state)
-        weights.save_network(network, run.weights, about)
+        weights.save_network(network, run.weights, metadata)
         if any(tensor.dtype == torch.float64 for tensor in final_state.values()):
-            log(f"{run.path}: the weights are kept as float32; the errors are those of float64")
-        pictures = setup.splits.test.images
+            log(f"{run.path}: weights are saved as float32; the errors are those of float64")
         run.write_predictions(
-            image_digests(pictures),
+            setup.splits.test.digests,
             np.asarray(labels),
-            {"final": final.numpy(), "best": at_best.numpy()},
+            {"final": final.numpy(), "best": best_logits.numpy()},
         )
-        for name, logits in (("final", final), ("best", at_best)):
-            wrong = int((logits.argmax(1) != labels).sum())
-            which = (
-                "final epoch"
-                if name == "final" or best is None
-                else f"epoch {best['epoch'] + 1}, best on validation"
-            )
-            log(
-                f"{run.path}: test error {100 * wrong / len(labels):.2f} % ({wrong} of {len(labels):,}; {which})"
-            )
+        _log_error(run, "final epoch", final, labels)
+        which = f"epoch {best['epoch'] + 1}, best on validation" if best else "final epoch"
+        _log_error(run, which, best_logits, labels)
     setup.fabric.barrier()
 
 
-class _CountedStream:
-    """A stream that moves a bar as it is read."""
+def _log_error(run: Run, epoch: str, logits: Logits, labels: Labels) -> None:
+    errors = int((logits.argmax(1) != labels).sum())
+    percent = 100 * errors / len(labels)
+    log(f"{run.path}: test error {percent:.2f} % ({errors} of {len(labels):,}; {epoch})")
 
-    def __init__(self, stream: Batches, ticker: ProgressBar):
-        self._stream, self._ticker = stream, ticker
+
+def _copy_student_state(state: dict[str, Any]) -> dict[str, Tensor]:
+    prefix = "student."
+    return {
+        name.removeprefix(prefix): tensor.detach().clone()
+        for name, tensor in state.items()
+        if name.startswith(prefix)
+    }
+
+
+class _CountedStream:
+    """A stream that advances a progress bar with each batch."""
+
+    def __init__(self, stream: Batches, bar: ProgressBar):
+        self._stream, self._bar = stream, bar
 
     def __len__(self) -> int:
         return len(self._stream)
@@ -356,7 +247,7 @@ class _CountedStream:
     def epoch(self, seeds: Seeds, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
         for batch in self._stream.epoch(seeds, epoch, rank, world):
             yield batch
-            self._ticker.advance()
+            self._bar.advance()
 
     def in_order(self) -> Iterator[Batch]:
         return self._stream.in_order()

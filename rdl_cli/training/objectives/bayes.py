@@ -1,4 +1,4 @@
-"""Bayesian comparison as a loss: how well a linear readout could tell the student's layer from the teacher's (Schütt 2024)."""
+"""Bayesian comparison of representations as a loss (Schütt 2024, arXiv 2411.08739)."""
 
 from typing import Literal
 
@@ -22,16 +22,18 @@ from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext, StepContext
 
 @OBJECTIVES.register("bayes")
 class Bayes(KernelObjective):
-    """The distance between what random linear readouts of the two layers say of the batch: `jsd` in bits, `tv`, or `skl` in nats.
+    """Distance between the distributions of random linear readouts of two layers.
 
-    Blind to rotation and scale, with `center=stimuli` to a common offset too. `jsd` and `tv` are means over draws, new in
-    every step, through which the gradient passes; they are near 1 and nearly flat where the layers are far apart, which a
-    larger noise `b` (here 0.1, for measuring 0.01) or `skl` (exact, unbounded) makes good. In float64.
+    `measure` is `jsd` in bits, `tv`, or `skl` in nats. It is invariant to rotation and scale, with
+    `center=stimuli` also to a common offset. `jsd` and `tv` are means over draws, new in every
+    step, and the gradient passes through the draws. Both are near 1 and nearly flat for very
+    different layers; a larger noise `b` (here 0.1, for measuring 0.01) or `skl` (exact, unbounded)
+    helps. In float64.
     """
 
     def __init__(
         self,
-        setting: ObjectiveContext,
+        context: ObjectiveContext,
         *,
         weight: float = 1.0,
         measure: Literal["jsd", "tv", "skl"] = "jsd",
@@ -40,9 +42,9 @@ class Bayes(KernelObjective):
         center: Centering = "none",
         samples: int = 256,
     ):
-        super().__init__("bayes", setting, weight, center)
+        super().__init__("bayes", context, weight, center)
         check_samples(samples)
-        prior_variance_share(1, b, a)
+        prior_variance_share(1, b, a)  # raises UserError
         self.measure, self.b, self.a, self.samples = measure, b, a, samples
         self.rng = torch.Generator()
 
@@ -50,10 +52,10 @@ class Bayes(KernelObjective):
         self.rng = step.rng
         return super().terms(step)
 
-    def loss(self, mine: Kernel, theirs: Kernel) -> Scalar:
-        p, q = (prior_variance(kernel, b=self.b, a=self.a) for kernel in (mine, theirs))
+    def loss(self, student: Kernel, teacher: Kernel) -> Scalar:
+        p, q = (prior_variance(kernel, b=self.b, a=self.a) for kernel in (student, teacher))
         scales = log_scales(p, q)
         if self.measure == "skl":
-            return symmetric_kl(scales).to(mine.dtype)
-        of_draws = jensen_shannon_divergence if self.measure == "jsd" else total_variation
-        return of_draws(log_ratios(scales, self.samples, self.rng)).to(mine.dtype)
+            return symmetric_kl(scales).to(student.dtype)
+        estimate = jensen_shannon_divergence if self.measure == "jsd" else total_variation
+        return estimate(log_ratios(scales, self.samples, self.rng)).to(student.dtype)

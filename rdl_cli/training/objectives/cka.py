@@ -1,4 +1,4 @@
-"""Centred kernel alignment as a loss (Kornblith et al. 2019; Dapello et al. 2023)."""
+"""Centered kernel alignment as a loss (Kornblith et al. 2019; Dapello et al. 2023)."""
 
 from typing import Literal
 
@@ -11,25 +11,26 @@ from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext
 
 @OBJECTIVES.register("cka")
 class Cka(KernelObjective):
-    """One minus linear CKA: blind to rotation, scale and a common offset of the activations.
+    """One minus linear CKA: invariant to rotation, scale and a common offset of activations.
 
-    `estimator=debiased` for batches smaller than layers are wide: there the biased CKA of unrelated noise is near 1. `log=true`
-    takes the logarithm, as Dapello et al. do; its floor is log 1e-6, for it would fall for ever as CKA nears 1.
+    `estimator=debiased` is for batches smaller than the layers are wide, where the biased CKA of
+    unrelated noise is near 1. `log=true` takes the logarithm, as in Dapello et al.; its floor is
+    log 1e-6, because the loss would be unbounded as CKA nears 1.
     """
 
     def __init__(
         self,
-        setting: ObjectiveContext,
+        context: ObjectiveContext,
         *,
         weight: float = 1.0,
         estimator: Literal["biased", "debiased"] = "biased",
         log: bool = False,
     ):
-        super().__init__("cka", setting, weight, center="stimuli")
+        super().__init__("cka", context, weight, center="stimuli")
         self.estimator, self.log = estimator, log
-        self.least = 4 if estimator == "debiased" else 2
+        self.min_images = 4 if estimator == "debiased" else 2
 
-    def loss(self, mine: Kernel, theirs: Kernel) -> Scalar:
+    def loss(self, student: Kernel, teacher: Kernel) -> Scalar:
         measure = cka if self.estimator == "biased" else cka_debiased
-        apart = 1 - measure(mine, theirs)
-        return apart.clamp_min(1e-6).log() if self.log else apart
+        error = 1 - measure(student, teacher)
+        return error.clamp_min(1e-6).log() if self.log else error

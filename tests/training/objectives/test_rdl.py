@@ -1,4 +1,4 @@
-"""RDL against the paper's equations: a worked example to the last digit, the surrogate, the exact gradient, and what is left out."""
+"""RDL against the paper's equations: a worked example, the surrogate and the exact gradient."""
 
 from itertools import combinations
 
@@ -13,7 +13,7 @@ from rdl_cli.training.objectives import rdl
 
 CLOSED = ("mse", "sqeuclidean")
 F = [[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]]
-GOLDEN = {
+WORKED_EXAMPLE = {
     ("sqeuclidean", "eq4"): (1.0, [[4 / 3, -8 / 3], [-8 / 3, 0], [0, 16 / 3]]),
     ("sqeuclidean", "pairs"): (1.0, [[2, -4], [-2, 0], [0, 4]]),
     ("mse", "eq4"): (1.625, [[1, 4 / 3], [-2, 0], [0, -8 / 3]]),
@@ -26,7 +26,7 @@ def error(f, t, counts, distance, estimator):
     return rdl.weighted_errors([f], t[None], counts, [distance], estimator)[0]
 
 
-def of(f, t, counts, distance, estimator):
+def value_and_gradient(f, t, counts, distance, estimator):
     """Value and gradient of the error."""
     f = f.clone().requires_grad_()
     value = error(f, t, counts, distance, estimator)
@@ -34,8 +34,8 @@ def of(f, t, counts, distance, estimator):
     return value.detach(), f.grad
 
 
-def drawn(pairs, n):
-    """How often each pair was drawn, of a list of pairs that may repeat."""
+def count_pairs(pairs, n):
+    """Return how often each pair of a list occurs, which may have repeats."""
     counts = torch.zeros(n, n, dtype=torch.float64)
     for i, j in pairs:
         counts[i, j] += 1
@@ -45,7 +45,10 @@ def drawn(pairs, n):
 
 
 def surrogate(f, t, pairs, distance):
-    """L_surr, pair by pair: each image moves, its partners stand still. Its gradient is Eq. 4, and half of it the value."""
+    """Return L_surr pair by pair: each image moves, its partners are fixed.
+
+    Its gradient is Eq. 4, its half the value.
+    """
     partners = {}
     for i, j in pairs:
         if i != j:
@@ -65,10 +68,15 @@ def eq4(f, t, pairs, scale=1.0):
     present = {i for pair in pairs for i in pair if pair[0] != pair[1]}
     gradient = torch.zeros_like(f)
     for i in present:
-        mine = [(a, b) if a == i else (b, a) for a, b in pairs if a != b and i in (a, b)]
-        for _, j in mine:
+        partners = [b if a == i else a for a, b in pairs if a != b and i in (a, b)]
+        for j in partners:
             gradient[i] += (
-                8 * scale / len(present) / len(mine) * (distance[i, j] - t[i, j]) * (f[i] - f[j])
+                8
+                * scale
+                / len(present)
+                / len(partners)
+                * (distance[i, j] - t[i, j])
+                * (f[i] - f[j])
             )
     return gradient
 
@@ -93,114 +101,132 @@ ODD = {
 }
 
 
-@pytest.mark.parametrize(("distance", "estimator"), GOLDEN)
-def test_the_worked_example_to_the_last_digit(distance, estimator):
-    value, gradient = GOLDEN[distance, estimator]
+@pytest.mark.parametrize(("distance", "estimator"), WORKED_EXAMPLE)
+def test_weighted_errors_give_the_worked_example(distance, estimator):
+    value, gradient = WORKED_EXAMPLE[distance, estimator]
     t = torch.tensor([[0, 2, 3], [2, 0, 4], [3, 4, 0]], dtype=torch.float64)
-    found = of(
-        torch.tensor(F, dtype=torch.float64), t, drawn([(0, 1), (0, 2)], 3), distance, estimator
+    actual = value_and_gradient(
+        torch.tensor(F, dtype=torch.float64),
+        t,
+        count_pairs([(0, 1), (0, 2)], 3),
+        distance,
+        estimator,
     )
     torch.testing.assert_close(
-        found[0], torch.tensor(value, dtype=torch.float64), rtol=0, atol=1e-15
+        actual[0], torch.tensor(value, dtype=torch.float64), rtol=0, atol=1e-15
     )
     torch.testing.assert_close(
-        found[1], torch.tensor(gradient, dtype=torch.float64), rtol=0, atol=2e-15
+        actual[1], torch.tensor(gradient, dtype=torch.float64), rtol=0, atol=2e-15
     )
 
 
 @pytest.mark.parametrize("distance", DISTANCES.names())
 @pytest.mark.parametrize("pairs", ODD.values(), ids=ODD)
-def test_eq4_is_the_gradient_of_the_surrogate_and_half_its_value(distance, pairs, f, t):
-    value, gradient = of(f, t, drawn(pairs, 7), distance, "eq4")
-    mine = f.clone().requires_grad_()
-    expected = surrogate(mine, t, pairs, distance)
+def test_eq4_is_the_gradient_of_the_surrogate(distance, pairs, f, t):
+    value, gradient = value_and_gradient(f, t, count_pairs(pairs, 7), distance, "eq4")
+    x = f.clone().requires_grad_()
+    expected = surrogate(x, t, pairs, distance)
     expected.backward()
     torch.testing.assert_close(value, expected.detach() / 2, rtol=1e-12, atol=1e-13)
-    torch.testing.assert_close(gradient, mine.grad, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(gradient, x.grad, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("pairs", ODD.values(), ids=ODD)
-def test_eq4_is_what_the_paper_prints(pairs, f, t):
+def test_eq4_equals_the_printed_equation(pairs, f, t):
     for distance, scale in (("sqeuclidean", 1.0), ("mse", 1 / 5)):
         torch.testing.assert_close(
-            of(f, t, drawn(pairs, 7), distance, "eq4")[1], eq4(f, t, pairs, scale)
+            value_and_gradient(f, t, count_pairs(pairs, 7), distance, "eq4")[1],
+            eq4(f, t, pairs, scale),
         )
 
 
-def test_eq4_over_all_pairs_is_eq3_and_no_true_gradient_over_some(f, t):
+def test_eq4_is_eq3_over_all_pairs_and_no_true_gradient_over_some(f, t):
     every = list(combinations(range(7), 2))
     eq3 = eq4(f, t, every)
     for estimator in ("eq4", "pairs", "all"):
-        torch.testing.assert_close(of(f, t, drawn(every, 7), "sqeuclidean", estimator)[1], eq3)
-    assert of(f, t, drawn(every, 7), "mse", "eq4")[1].sum(0).abs().max() < 1e-14
-    assert of(f, t, drawn(PAIRS, 7), "mse", "eq4")[1].sum(0).abs().max() > 0.01, (
-        "a true one would leave the mean alone"
+        torch.testing.assert_close(
+            value_and_gradient(f, t, count_pairs(every, 7), "sqeuclidean", estimator)[1], eq3
+        )
+    assert (
+        value_and_gradient(f, t, count_pairs(every, 7), "mse", "eq4")[1].sum(0).abs().max() < 1e-14
     )
+    assert (
+        value_and_gradient(f, t, count_pairs(PAIRS, 7), "mse", "eq4")[1].sum(0).abs().max() > 0.01
+    ), "a true one would leave the mean alone"
 
 
 def test_eq2_is_the_value_of_all_pairs(f, t):
     for distance in DISTANCES:
         expected = (DISTANCES.find(distance)(f, f) - t)[condensed_pairs(7)].square().mean()
         for estimator in ("eq4", "pairs", "all"):
-            torch.testing.assert_close(of(f, t, 1 - torch.eye(7), distance, estimator)[0], expected)
+            torch.testing.assert_close(
+                value_and_gradient(f, t, 1 - torch.eye(7), distance, estimator)[0], expected
+            )
 
 
 @pytest.mark.parametrize("distance", DISTANCES.names())
-def test_gradcheck_on_regular_pair_graphs(distance, f, t):
+def test_eq4_passes_gradcheck_on_regular_pair_graphs(distance, f, t):
     graphs = {
         "all": 1 - torch.eye(7),
-        "ring": drawn([(k, (k + 1) % 7) for k in range(7)], 7),
-        "edges": drawn([(0, 1), (2, 3)], 7),
+        "ring": count_pairs([(k, (k + 1) % 7) for k in range(7)], 7),
+        "edges": count_pairs([(0, 1), (2, 3)], 7),
     }
     for counts in graphs.values():
         assert torch.autograd.gradcheck(
             lambda x, c=counts: error(x, t, c, distance, "eq4"), f.requires_grad_()
         )
-    assert torch.autograd.gradcheck(lambda x: error(x, t, drawn(PAIRS, 7), distance, "pairs"), f)
+    assert torch.autograd.gradcheck(
+        lambda x: error(x, t, count_pairs(PAIRS, 7), distance, "pairs"), f
+    )
     with pytest.raises(RuntimeError, match="Jacobian mismatch"):
-        torch.autograd.gradcheck(lambda x: error(x, t, drawn(PAIRS, 7), distance, "eq4"), f)
+        torch.autograd.gradcheck(lambda x: error(x, t, count_pairs(PAIRS, 7), distance, "eq4"), f)
 
 
 @pytest.mark.parametrize("estimator", ["eq4", "pairs"])
-def test_sampling_pairs_is_unbiased(estimator, t):
+def test_eq4_is_unbiased_over_samples_of_pairs(estimator, t):
     """All 210 draws of 4 of the 10 pairs of 5 images: their mean gradient is Eq. 3."""
     f = torch.randn(5, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     t = t[:5, :5]
     draws = list(combinations(combinations(range(5), 2), 4))
-    mean = sum(of(f, t, drawn(pairs, 5), "sqeuclidean", estimator)[1] for pairs in draws) / len(
-        draws
-    )
+    mean = sum(
+        value_and_gradient(f, t, count_pairs(pairs, 5), "sqeuclidean", estimator)[1]
+        for pairs in draws
+    ) / len(draws)
     assert len(draws) == 210
     torch.testing.assert_close(mean, eq4(f, t, list(combinations(range(5), 2))), rtol=0, atol=1e-13)
 
 
 @pytest.mark.parametrize("estimator", ["eq4", "pairs", "all"])
 @pytest.mark.parametrize("distance", DISTANCES.names())
-def test_pairs_that_were_not_measured_are_left_out(distance, estimator, f, t):
-    """NaN in a target is as if the pair had not been drawn; a whole row of NaN as if the image had not been there."""
+def test_weighted_errors_leave_out_missing_pairs(distance, estimator, f, t):
+    """A NaN equals a pair that was not drawn, a row of NaN an image that was not there."""
     holes = t.clone()
     holes[0, 1] = holes[1, 0] = float("nan")
     holes[4] = holes[:, 4] = float("nan")
-    kept = [pair for pair in PAIRS if pair != (0, 1) and 4 not in pair]
-    for mine, expected in zip(
-        of(f, holes, drawn(PAIRS, 7), distance, estimator),
-        of(f, t, drawn(kept, 7), distance, estimator),
+    measured = [pair for pair in PAIRS if pair != (0, 1) and 4 not in pair]
+    for actual, expected in zip(
+        value_and_gradient(f, holes, count_pairs(PAIRS, 7), distance, estimator),
+        value_and_gradient(f, t, count_pairs(measured, 7), distance, estimator),
         strict=True,
     ):
-        torch.testing.assert_close(mine, expected)
-    value, gradient = of(f, torch.full_like(t, float("nan")), drawn(PAIRS, 7), distance, estimator)
+        torch.testing.assert_close(actual, expected)
+    value, gradient = value_and_gradient(
+        f, torch.full_like(t, float("nan")), count_pairs(PAIRS, 7), distance, estimator
+    )
     assert value == 0 and not gradient.any()
 
 
 @pytest.mark.parametrize("estimator", ["eq4", "pairs", "all"])
 @pytest.mark.parametrize("distance", CLOSED)
-def test_the_closed_form_is_the_generic_form(distance, estimator, f, t, monkeypatch):
-    closed = of(f, t, drawn(ODD["repeated"], 7), distance, estimator)
+def test_weighted_errors_agree_in_closed_and_generic_form(distance, estimator, f, t, monkeypatch):
+    closed = value_and_gradient(f, t, count_pairs(ODD["repeated"], 7), distance, estimator)
     monkeypatch.setitem(DISTANCES._members, "the same", DISTANCES.find(distance))
-    for mine, expected in zip(
-        of(f, t, drawn(ODD["repeated"], 7), "the same", estimator), closed, strict=True
+    for actual, expected in zip(
+        value_and_gradient(f, t, count_pairs(ODD["repeated"], 7), "the same", estimator),
+        closed,
+        strict=True,
     ):
-        torch.testing.assert_close(mine, expected, rtol=1e-12, atol=1e-14)
+        torch.testing.assert_close(actual, expected, rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -208,24 +234,24 @@ def test_the_closed_form_is_the_generic_form(distance, estimator, f, t, monkeypa
 )
 @pytest.mark.parametrize("fit", ["none", "scale", "affine"])
 @pytest.mark.parametrize("estimator", ["eq4", "pairs", "all"])
-def test_layers_together_are_what_each_is_alone(estimator, fit, distances, t):
-    """Values and gradients, whatever the layers' shapes and layouts in memory, and with pairs missing in one of them."""
+def test_weighted_errors_treat_layers_independently(estimator, fit, distances, t):
+    """Values and gradients, for all shapes and memory layouts, with pairs missing in a layer."""
     rng = torch.Generator().manual_seed(6)
     reps = [
         torch.randn(7, *shape, dtype=torch.float64, generator=rng)
         for shape in ((4, 3, 3), (2, 5, 5), (11,))
     ]
     reps[1] = reps[1].to(memory_format=torch.channels_last)
-    theirs = torch.stack([t, 2 * t, t.square()])
-    theirs[1, 2, 3] = theirs[1, 3, 2] = float("nan")
-    counts = drawn(PAIRS, 7)
+    teacher = torch.stack([t, 2 * t, t.square()])
+    teacher[1, 2, 3] = teacher[1, 3, 2] = float("nan")
+    counts = count_pairs(PAIRS, 7)
     together = [r.clone().requires_grad_() for r in reps]
-    values = rdl.weighted_errors(together, theirs, counts, distances, estimator, fit)
+    values = rdl.weighted_errors(together, teacher, counts, distances, estimator, fit)
     (values * torch.tensor([1.0, 2.0, 3.0])).sum().backward()
     for k, r in enumerate(reps):
         alone = r.flatten(1).clone().requires_grad_()
         value = rdl.weighted_errors(
-            [alone], theirs[k : k + 1], counts, distances[k : k + 1], estimator, fit
+            [alone], teacher[k : k + 1], counts, distances[k : k + 1], estimator, fit
         )[0]
         torch.testing.assert_close(values[k], value, rtol=1e-12, atol=1e-14)
         value.backward()
@@ -234,56 +260,59 @@ def test_layers_together_are_what_each_is_alone(estimator, fit, distances, t):
         )
 
 
-def test_large_offsets_cost_no_precision(t):
+def test_weighted_errors_keep_precision_with_large_offsets(t):
     """Features 50 ± 0.01 in float32: a Gram matrix around 0 would be wrong by a factor of 9."""
     noise = 0.01 * torch.randn(
         7, 30, dtype=torch.float64, generator=torch.Generator().manual_seed(4)
     )
-    exact = of(50 + noise, t * 1e-4, drawn(PAIRS, 7), "mse", "eq4")
-    for mine, expected in zip(
-        of((50 + noise).float(), t * 1e-4, drawn(PAIRS, 7), "mse", "eq4"), exact, strict=True
+    exact = value_and_gradient(50 + noise, t * 1e-4, count_pairs(PAIRS, 7), "mse", "eq4")
+    for actual, expected in zip(
+        value_and_gradient((50 + noise).float(), t * 1e-4, count_pairs(PAIRS, 7), "mse", "eq4"),
+        exact,
+        strict=True,
     ):
-        torch.testing.assert_close(mine.double(), expected, rtol=2e-2, atol=0)
+        torch.testing.assert_close(actual.double(), expected, rtol=2e-2, atol=0)
 
 
-class TestTerms:
-    """The objective as it is used: `rdl:...` with a target."""
+class TestRdl:
+    """The objective `rdl:...` with a target."""
 
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     @pytest.mark.parametrize("distance", DISTANCES.names())
-    def test_half_precision_is_compared_in_float32_even_inside_autocast(
-        self, dtype, distance, world, mine, target
+    def test_compares_half_precision_in_float32_even_inside_autocast(
+        self, dtype, distance, world, student_reps, target
     ):
         objective = world.make(f"rdl:distance={distance}", target)
-        narrow = {layer: r.to(dtype) for layer, r in mine.items()}
-        wide = {layer: r.float() for layer, r in narrow.items()}
-        expected = objective.terms(world.step(wide))["rdl/conv"].value
-        taps = {layer: r.clone().requires_grad_() for layer, r in narrow.items()}
+        half = {layer: r.to(dtype) for layer, r in student_reps.items()}
+        full = {layer: r.float() for layer, r in half.items()}
+        expected = objective.terms(world.step(full))["rdl/conv"].value
+        layers = {layer: r.clone().requires_grad_() for layer, r in half.items()}
         with torch.autocast("cpu", torch.bfloat16):
-            value = objective.terms(world.step(taps))["rdl/conv"].value
+            value = objective.terms(world.step(layers))["rdl/conv"].value
             assert value.dtype == torch.float32 and torch.equal(value, expected)
         with torch.autocast("cpu", torch.bfloat16):
             value.backward()
-        exact = {layer: r.clone().requires_grad_() for layer, r in wide.items()}
+        exact = {layer: r.clone().requires_grad_() for layer, r in full.items()}
         objective.terms(world.step(exact))["rdl/conv"].value.backward()
-        torch.testing.assert_close(taps["conv"].grad, exact["conv"].grad.to(dtype))
+        torch.testing.assert_close(layers["conv"].grad, exact["conv"].grad.to(dtype))
 
-    def test_weight_decays_linearly_from_epoch_zero(self, world, mine, target):
+    def test_weight_decays_linearly_from_epoch_zero(self, world, student_reps, target):
         objective = world.make("rdl:weight=2", target)
         weights = [
-            objective.terms(world.step(mine, epoch=e, epochs=5))["rdl/conv"].weight
+            objective.terms(world.step(student_reps, epoch=e, epochs=5))["rdl/conv"].weight
             for e in range(5)
         ]
         assert weights == pytest.approx([2, 1.6, 1.2, 0.8, 0.4])
         constant = world.make("rdl:weight=2,decay=none", target)
         assert {
-            constant.terms(world.step(mine, epoch=e, epochs=5))["rdl/conv"].weight for e in range(5)
+            constant.terms(world.step(student_reps, epoch=e, epochs=5))["rdl/conv"].weight
+            for e in range(5)
         } == {2}
 
-    def test_unit_free_means_that_the_teachers_unit_does_not_matter(self, world, mine, theirs):
+    def test_unit_free_loss_ignores_the_teachers_unit(self, world, student_reps, teacher_reps):
         def value(spec, factor):
-            scaled = {layer: factor * r for layer, r in theirs.items()}
-            student = {layer: factor * r for layer, r in mine.items()}
+            scaled = {layer: factor * r for layer, r in teacher_reps.items()}
+            student = {layer: factor * r for layer, r in student_reps.items()}
             return float(
                 world.make(spec, world.FakeTarget(scaled))
                 .terms(world.step(student))["rdl/conv"]
@@ -295,22 +324,21 @@ class TestTerms:
             "the loss is quartic in the features"
         )
 
-    def test_unit_free_is_raw_over_the_mean_square_of_the_teachers_distances(
-        self, world, mine, target
-    ):
+    def test_unit_free_loss_is_raw_over_the_mean_square_distance(self, world, student_reps, target):
         raw, free = (
-            float(world.make(s, target).terms(world.step(mine))["rdl/conv"].value)
+            float(world.make(s, target).terms(world.step(student_reps))["rdl/conv"].value)
             for s in ("rdl:scale=none", "rdl")
         )
-        distances = target.distances("maps", world.batch(), "mse")[
+        distances = target.fix_distance("maps", "mse")(world.batch())[
             torch.triu_indices(8, 8, 1).unbind()
         ]
         assert free == pytest.approx(raw / float(distances.square().mean()))
 
-    def test_a_constant_rdm_is_refused(self, world, theirs):
+    def test_refuses_a_constant_rdm(self, world, teacher_reps):
         with pytest.raises(UserError, match="all 0: its RDM is constant"):
             world.make(
-                "rdl", world.FakeTarget({layer: torch.zeros_like(r) for layer, r in theirs.items()})
+                "rdl",
+                world.FakeTarget({layer: torch.zeros_like(r) for layer, r in teacher_reps.items()}),
             )
 
     @pytest.mark.parametrize(
@@ -325,15 +353,15 @@ class TestTerms:
             ("pair_fraction=0.001", 8, 1),
         ],
     )
-    def test_how_many_pairs_a_step_draws(self, options, n, pairs, world, target):
+    def test_draws_the_pairs_of_its_options(self, options, n, pairs, world, target):
         objective = world.make(f"rdl:{options}", target)
         assert (
-            rdl.draw_pairs(n, objective._number_of_pairs(n), torch.Generator().manual_seed(0)).sum()
+            rdl.draw_pairs(n, objective._count_pairs(n), torch.Generator().manual_seed(0)).sum()
             == 2 * pairs
         )
 
-    def test_one_draw_serves_all_layers_and_each_step_has_its_own(
-        self, world, theirs, mine, monkeypatch
+    def test_draws_once_for_all_layers_and_anew_in_each_step(
+        self, world, teacher_reps, student_reps, monkeypatch
     ):
         seen = []
         original = rdl.weighted_errors
@@ -344,12 +372,12 @@ class TestTerms:
         )
         objective = world.make(
             "rdl:pairs=5",
-            world.FakeTarget(theirs),
+            world.FakeTarget(teacher_reps),
             matches=(LayerMatch("conv", "maps"), LayerMatch("flat", "units")),
         )
         rng = torch.Generator().manual_seed(0)
         for _ in range(2):
-            objective.terms(world.step(mine)._replace(rng=rng))
+            objective.terms(world.step(student_reps)._replace(rng=rng))
         assert len(seen) == 2 and seen[0].shape == (8, 8) and not torch.equal(seen[0], seen[1])
 
     @pytest.mark.parametrize(
@@ -359,19 +387,19 @@ class TestTerms:
             ("pairs=0", "pairs=0"),
             ("pair_fraction=0.6", "pair_fraction=0.6"),
             ("estimator=all,pairs=5", "takes every pair"),
-            ("estimator=eq4", "not how many"),
+            ("estimator=eq4", "their number is not set"),
             ("weight=-1", "weight=-1"),
             ("wieght=1", "did you mean `weight`"),
             ("estimator=eq5", "did you mean `eq4`"),
             ("distance=corelation", "did you mean `correlation`"),
         ],
     )
-    def test_options_that_contradict_each_other_are_refused(self, options, fact, world, target):
+    def test_refuses_contradictory_options(self, options, fact, world, target):
         with pytest.raises(UserError, match=fact):
             world.make(f"rdl:{options}", target)
 
 
-def test_pairs_are_drawn_distinct_and_evenly():
+def test_draw_pairs_draws_distinct_pairs_evenly():
     rng = torch.Generator().manual_seed(0)
     total = sum(rdl.draw_pairs(6, 4, rng) for _ in range(3000))
     assert torch.equal(total, total.T) and not total.diagonal().any()

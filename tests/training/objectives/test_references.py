@@ -1,4 +1,4 @@
-"""Every formula once more, as plain loops over images and units."""
+"""Every formula of an objective against plain loops over images and units."""
 
 import math
 
@@ -75,13 +75,13 @@ def sp(s, t):
 
 
 def pkt(s, t):
-    def grad_fractions(z):
+    def probabilities(z):
         k = np.array(
             [[(dot(a, b) / math.sqrt(dot(a, a) * dot(b, b)) + 1) / 2 for b in z] for a in z]
         )
         return k / k.sum(1, keepdims=True)
 
-    q, p = shares(flat(s)), shares(flat(t))
+    q, p = probabilities(flat(s)), probabilities(flat(t))
     return {
         "pkt": sum(
             a * math.log((a + 1e-7) / (b + 1e-7)) for a, b in zip(p.flat, q.flat, strict=True)
@@ -180,73 +180,89 @@ REFERENCES = {
 
 
 @pytest.mark.parametrize("spec", REFERENCES)
-def test_agrees_with_plain_loops(spec, world, mine, theirs, target):
-    of_logits = spec.startswith(("kd", "logits"))
+def test_objective_agrees_with_plain_loops(spec, world, student_reps, teacher_reps, target):
+    compares_logits = spec.startswith(("kd", "logits"))
     student, teacher = (
-        (mine["logits"], theirs["logits"]) if of_logits else (mine["conv"], theirs["maps"])
+        (student_reps["logits"], teacher_reps["logits"])
+        if compares_logits
+        else (student_reps["conv"], teacher_reps["maps"])
     )
-    where = "logits" if of_logits else "conv"
-    found = world.values(world.make(spec, target), mine)
+    layer = "logits" if compares_logits else "conv"
+    losses = world.values(world.make(spec, target), student_reps)
     expected = {
-        f"{name}/{where}": torch.tensor(value, dtype=torch.float64)
+        f"{name}/{layer}": torch.tensor(value, dtype=torch.float64)
         for name, value in REFERENCES[spec](student, teacher).items()
     }
-    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(losses, expected, rtol=1e-9, atol=1e-12)
 
 
-def test_hot_distillation_is_the_squares_of_centred_logits(world, mine, theirs, target):
-    difference = [z - z.mean(1, keepdim=True) for z in (mine["logits"], theirs["logits"])]
+def test_kd_approaches_the_squares_of_centred_logits(world, student_reps, teacher_reps, target):
+    difference = [
+        z - z.mean(1, keepdim=True) for z in (student_reps["logits"], teacher_reps["logits"])
+    ]
     limit = float((difference[0] - difference[1]).square().sum(1).mean() / (2 * world.CLASSES))
-    far = [
+    deviations = [
         abs(
-            float(world.values(world.make(f"kd:temperature={t}", target), mine)["kd/logits"])
+            float(
+                world.values(world.make(f"kd:temperature={t}", target), student_reps)["kd/logits"]
+            )
             / limit
             - 1
         )
         for t in (10, 100, 1000)
     ]
-    assert far[0] > far[1] > far[2] and far[1] < 0.01 and far[2] < 0.001
+    assert (
+        deviations[0] > deviations[1] > deviations[2]
+        and deviations[1] < 0.01
+        and deviations[2] < 0.001
+    )
 
 
-def test_distillation_has_the_gradient_of_cross_entropy_with_soft_labels(
-    world, mine, theirs, target
+def test_kd_has_the_gradient_of_cross_entropy_with_soft_labels(
+    world, student_reps, teacher_reps, target
 ):
-    student = mine["logits"].requires_grad_()
-    (value,) = world.values(world.make("kd", target), mine).values()
-    (found,) = torch.autograd.grad(value, student)
-    entropy = torch.nn.functional.cross_entropy(student / 4, (theirs["logits"] / 4).softmax(1))
-    torch.testing.assert_close(found, torch.autograd.grad(16 * entropy, student)[0])
+    student = student_reps["logits"].requires_grad_()
+    (value,) = world.values(world.make("kd", target), student_reps).values()
+    (losses,) = torch.autograd.grad(value, student)
+    entropy = torch.nn.functional.cross_entropy(
+        student / 4, (teacher_reps["logits"] / 4).softmax(1)
+    )
+    torch.testing.assert_close(losses, torch.autograd.grad(16 * entropy, student)[0])
 
 
-def test_only_the_debiased_cka_sees_that_noise_is_unrelated(world):
+def test_cka_of_unrelated_noise_is_near_0_only_if_debiased(world):
     reps = {"wide": world.random(32, (2000,), 0), "logits": world.random(32, (5,), 1)}
     target = world.FakeTarget({"other": world.random(32, (500,), 2)})
-    asked = {"matches": [LayerMatch("wide", "other")], "shapes": {"wide": (2000,), "logits": (5,)}}
+    options = {
+        "matches": [LayerMatch("wide", "other")],
+        "shapes": {"wide": (2000,), "logits": (5,)},
+    }
     biased, debiased = (
-        1 - float(world.values(world.make(spec, target, **asked), reps)["cka/wide"])
+        1 - float(world.values(world.make(spec, target, **options), reps)["cka/wide"])
         for spec in ("cka", "cka:estimator=debiased")
     )
     assert 0.95 < biased < 0.975 and abs(debiased) < 0.1
 
 
-def test_the_logarithm_of_a_perfect_cka_has_a_floor(world, theirs):
+def test_cka_logarithm_has_a_floor(world, teacher_reps):
     objective = world.make(
-        "cka:log=true", world.FakeTarget(theirs), shapes={"conv": (4, 4, 4), "logits": (5,)}
+        "cka:log=true", world.FakeTarget(teacher_reps), shapes={"conv": (4, 4, 4), "logits": (5,)}
     )
     (value,) = world.values(
-        objective, {"conv": theirs["maps"], "logits": theirs["logits"]}
+        objective, {"conv": teacher_reps["maps"], "logits": teacher_reps["logits"]}
     ).values()
     assert float(value) == pytest.approx(math.log(1e-6))
 
 
-def test_attention_of_a_larger_map_is_averaged_down(world, mine, theirs):
-    finer = {"conv": world.random(world.N, (3, 8, 8), 4), "logits": mine["logits"]}
+def test_at_averages_the_larger_map_down(world, student_reps, teacher_reps):
+    finer = {"conv": world.random(world.N, (3, 8, 8), 4), "logits": student_reps["logits"]}
     pooled = finer["conv"].unfold(2, 2, 2).unfold(3, 2, 2).mean((4, 5))
-    target = world.FakeTarget(theirs)
+    target = world.FakeTarget(teacher_reps)
     objective = world.make("at", target, shapes={"conv": (3, 8, 8), "logits": (5,)})
-    expected = at(pooled, theirs["maps"])["at"]
+    expected = at(pooled, teacher_reps["maps"])["at"]
     assert float(world.values(objective, finer)["at/conv"]) == pytest.approx(expected, rel=1e-12)
-    turned = world.make("at", world.FakeTarget({"maps": finer["conv"]}))
+    swapped = world.make("at", world.FakeTarget({"maps": finer["conv"]}))
     torch.testing.assert_close(
-        world.values(turned, mine)["at/conv"], torch.tensor(at(mine["conv"], pooled)["at"])
+        world.values(swapped, student_reps)["at/conv"],
+        torch.tensor(at(student_reps["conv"], pooled)["at"]),
     )
