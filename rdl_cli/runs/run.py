@@ -82,10 +82,7 @@ class Run:
             )
         run = cls(path)
         if not run.config:
-            raise UserError(
-                f"{path} is not a run: its config.toml is empty",
-                hint="choose another, or train again at another path",
-            )
+            raise UserError(f"{path} is not a run: its config.toml is empty", hint="train again")
         version = run.provenance.get("version", 1)
         if version != VERSION:
             command = run.provenance.get("command", "rdl train-student")
