@@ -1,4 +1,4 @@
-"""A whole RDM or kernel from stored activations, block by block: memory does not grow with the square of the stimuli."""
+"""Compute whole RDMs and kernels from stored activations, in blocks that fit in memory."""
 
 from collections.abc import Callable, Iterator
 
@@ -11,94 +11,105 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.rsa.condensed import pair_index
 from rdl_cli.rsa.distances import DISTANCES, flatten_rows
-from rdl_cli.rsa.kernels import Kernel
 from rdl_cli.store.writer import Writer
 
-DISTANCES_AT_ONCE = 1 << 24
-COLUMNS_AT_ONCE = 4096
+DISTANCES_PER_BLOCK = 1 << 24
+COLUMNS_PER_BLOCK = 4096
 ROUNDING = 1e-5  # a pattern of zeros is 0.5 ± 1e-7 from every other under `cosine`
-OFFSET = 1e-4  # float32 leaves three digits of what tells stimuli apart
+OFFSET = 1e-4  # float32 keeps three digits of the differences between stimuli
 
 
 def write_rdm(
     writer: Writer, layer: str, reps: np.ndarray, name: str, device: torch.device
 ) -> None:
-    """Every distance between the rows of `reps` (n ...), in condensed order. UserError where a stimulus is equally far from all.
+    """Write every distance between the rows of `reps` (n ...), in condensed order.
 
-    Such a constant row says nothing about its stimulus; it comes of a pattern without direction (dead ReLUs) under
-    `cosine` and `correlation`.
+    Raise UserError if a stimulus has the same distance to all others. Such a constant row holds no
+    information; it results from a pattern without direction (dead ReLUs) under `cosine` and
+    `correlation`.
     """
     n = len(reps)
-    low, high = np.full(n, np.inf), np.full(n, -np.inf)
-    for top, block in _blocks(reps, DISTANCES.find(name), device, f"{layer}, {name}"):
+    smallest, largest = np.full(n, np.inf), np.full(n, -np.inf)
+    for top, block in _compute_blocks(reps, DISTANCES.find(name), device, f"{layer}, {name}"):
         above = np.triu(np.ones(block.shape, bool), 1)
-        _widen(low, high, block, above, top)
-        writer.write_rdm(layer, 0, _start(top, n), block[above])
-    constant = np.flatnonzero(high - low <= ROUNDING * high) if n > 3 else np.array([], int)
+        _update_range(smallest, largest, block, above, top)
+        writer.write_rdm(layer, 0, _row_start(top, n), block[above])
+    constant = np.flatnonzero(largest - smallest <= ROUNDING * largest) if n > 3 else []
     if len(constant):
         raise UserError(
-            f"the RDM of `{layer}` has {len(constant):,} constant rows: stimulus {constant[0]} is {low[constant[0]]:.4g} from every other",
-            hint=f"a pattern without direction has no `{name}` distance; use --distance mse, or store activations",
+            f"the RDM of `{layer}` has {len(constant):,} constant rows:"
+            f" stimulus {constant[0]} is {smallest[constant[0]]:.4g} from every other",
+            hint=f"a pattern without direction has no `{name}` distance;"
+            " use --distance mse, or store activations",
         )
 
 
 def write_kernel(writer: Writer, layer: str, reps: np.ndarray, device: torch.device) -> None:
-    """Every inner product of the rows of `reps` (n ...), packed. UserError where float32 can't hold what tells the stimuli apart.
+    """Write every inner product of the rows of `reps` (n ...), packed, summed in float64.
 
-    They are summed in float64. Patterns that share a large offset have inner products that are nearly all alike: of 50 ± 0.01 there
-    are seven digits, and the differences begin at the eighth.
+    Raise UserError if float32 cannot hold the differences between the stimuli. Patterns with a
+    large common offset have nearly equal inner products: float32 holds seven digits, and those of
+    50 ± 0.01 differ from the eighth on.
     """
     n = len(reps)
-    lengths, total = 0.0, 0.0
+    trace, total = 0.0, 0.0
 
-    def inner(a: Reps, b: Reps) -> Kernel:
+    def multiply(a: Reps, b: Reps) -> Tensor:
         return flatten_rows(a).double() @ flatten_rows(b).double().T
 
-    for top, block in _blocks(reps, inner, device, f"{layer}, kernel"):
+    for top, block in _compute_blocks(reps, multiply, device, f"{layer}, kernel"):
         values = block[np.triu(np.ones(block.shape, bool))]
         own = float(block.trace())
-        lengths, total = lengths + own, total + 2 * float(values.sum(dtype=np.float64)) - own
-        writer.write_kernel(layer, _start(top, n + 1), values)
-    around = lengths - total / n
-    if not around > OFFSET * lengths:
+        trace, total = trace + own, total + 2 * float(values.sum(dtype=np.float64)) - own
+        writer.write_kernel(layer, _row_start(top, n + 1), values)
+    centered = trace - total / n
+    if not centered > OFFSET * trace:
         raise UserError(
-            f"the patterns of `{layer}` are too alike for a kernel in float32: their squared lengths are {lengths:.4g} in all,"
-            f" around their mean {max(around, 0):.4g}",
-            hint="store RDMs (--as rdm) or activations; a layer of zeros has nothing to teach",
+            f"the patterns of `{layer}` are too similar for a kernel in float32: their squared"
+            f" lengths add up to {trace:.4g}, around their mean to {max(centered, 0):.4g}",
+            hint="store RDMs (--as rdm) or activations; a layer of zeros has no geometry",
         )
 
 
-def _start(top: int, n: int) -> int:
-    """Where row `top` begins in the condensed order of n."""
-    return int(pair_index(torch.tensor(top), torch.tensor(top + 1), n))
+def _row_start(row: int, n: int) -> int:
+    """Return the position of a row's first pair in the condensed order of n."""
+    return int(pair_index(torch.tensor(row), torch.tensor(row + 1), n))
 
 
-def _blocks(
-    reps: np.ndarray, function: Callable[[Reps, Reps], Tensor], device: torch.device, said: str
+def _compute_blocks(
+    reps: np.ndarray, function: Callable[[Reps, Reps], Tensor], device: torch.device, text: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The function of some rows, from `top` on, with all from `top` on: the upper triangle of the whole, a few rows at a time."""
+    """Yield the function's upper triangle, a few rows at a time.
+
+    Each block is the function of some rows, from `top` on, with all rows from `top` on.
+    """
     n = len(reps)
-    rows_at_once = max(1, min(n, DISTANCES_AT_ONCE // n))
-    with progress(n, said) as ticker:
-        for top in range(0, n, rows_at_once):
-            bottom = min(top + rows_at_once, n)
-            mine = torch.from_numpy(np.ascontiguousarray(reps[top:bottom])).to(device)
-            parts = []
-            for left in range(top, n, COLUMNS_AT_ONCE):
-                theirs = torch.from_numpy(
-                    np.ascontiguousarray(reps[left : left + COLUMNS_AT_ONCE])
-                ).to(device)
-                parts.append(function(mine, theirs).cpu())
+    height = max(1, min(n, DISTANCES_PER_BLOCK // n))
+
+    def load(start: int, stop: int) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(reps[start:stop])).to(device)
+
+    with progress(n, text) as bar:
+        for top in range(0, n, height):
+            bottom = min(top + height, n)
+            block_rows = load(top, bottom)
+            parts = [
+                function(block_rows, load(left, left + COLUMNS_PER_BLOCK)).cpu()
+                for left in range(top, n, COLUMNS_PER_BLOCK)
+            ]
             yield top, torch.cat(parts, 1).numpy()
-            ticker.advance(bottom - top)
+            bar.advance(bottom - top)
 
 
-def _widen(
-    low: np.ndarray, high: np.ndarray, block: np.ndarray, above: np.ndarray, top: int
+def _update_range(
+    smallest: np.ndarray, largest: np.ndarray, block: np.ndarray, above: np.ndarray, top: int
 ) -> None:
-    """Take a block's pairs into each stimulus' smallest and largest distance, as row and as column."""
-    for extreme, fold, nothing in ((low, np.minimum, np.inf), (high, np.maximum, -np.inf)):
-        pairs = np.where(above, block, nothing)
-        rows = slice(top, top + len(block))
-        extreme[rows] = fold(extreme[rows], fold.reduce(pairs, 1))
+    """Update each stimulus' smallest and largest distance by a block's pairs, by row and column."""
+    for extreme, fold, neutral in (
+        (smallest, np.minimum, np.inf),
+        (largest, np.maximum, -np.inf),
+    ):
+        pairs = np.where(above, block, neutral)
+        block_rows = slice(top, top + len(block))
+        extreme[block_rows] = fold(extreme[block_rows], fold.reduce(pairs, 1))
         extreme[top:] = fold(extreme[top:], fold.reduce(pairs, 0))

@@ -1,4 +1,4 @@
-"""What a store of a teacher already holds, and how that is kept beside new layers."""
+"""Keep the layers of an existing store when new layers are added."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,29 +13,32 @@ from rdl_cli.store.store import Store
 from rdl_cli.store.writer import Writer
 
 EXPORT = ("command", "made", "commit", "config")
-"""What a store's provenance keeps of every export; all else is that of the last."""
+"""The keys of provenance of every export; all others are the last export's."""
 
 
 def open_existing(out: Path, source: dict[str, Any]) -> Store | None:
-    """The store that is at the path already, if it is of this teacher and these pictures; UserError if it is of others."""
+    """Return the store at a path, None if there is none.
+
+    Raise UserError if it is of another teacher or of other images.
+    """
     if not out.exists():
         return None
-    held = Store.open(out)
-    if held.provenance.get("source") != source:
-        before = held.provenance.get("source") or {}
-        changed = [key for key, value in source.items() if before.get(key) != value]
+    store = Store.open(out)
+    stored = store.provenance.get("source") or {}
+    if stored != source:
+        changed = [key for key, value in source.items() if stored.get(key) != value]
         raise UserError(
-            f"{out} exists already, and is of another {' and other '.join(changed)}",
+            f"{out} exists already, with other {' and other '.join(changed)}",
             hint="choose another path, or remove it",
         )
-    return held
+    return store
 
 
-def has_layer(held: Store, layer: str, settings: ExportSettings, views: Views) -> bool:
-    """Return whether the store has what the settings ask for of a layer."""
-    if layer not in held.layers:
+def has_layer(store: Store, layer: str, settings: ExportSettings, views: Views) -> bool:
+    """Return True if the store has a layer in the form of the settings."""
+    if layer not in store.layers:
         return False
-    stored = held.layer(layer)
+    stored = store.layer(layer)
     same_width = stored.dtype == settings.dtype
     if stored.distance != settings.distance:
         return False
@@ -46,13 +49,19 @@ def has_layer(held: Store, layer: str, settings: ExportSettings, views: Views) -
     return stored.has_activations and stored.views == views.names and same_width
 
 
-def layer_specs(held: Store, without: Sequence[str]) -> list[Spec]:
-    """Return the specs of the stored layers that are kept beside new layers."""
-    return [to_spec(held.layer(name)) for name in held.layers if name not in without]
+def layer_specs(store: Store, without: Sequence[str]) -> list[Spec]:
+    """Return the specs of a store's layers, but for some that are replaced.
+
+    Raise UserError if a layer is damaged, before the network is run for new ones.
+    """
+    layers = [store.layer(name) for name in store.layers if name not in without]
+    for layer in layers:
+        layer.verify()
+    return [to_spec(layer) for layer in layers]
 
 
 def to_spec(layer: StoredLayer) -> Spec:
-    """Return the spec by which a stored layer is announced to another store."""
+    """Return the spec of a stored layer."""
     width, untrained = str(layer.dtype), layer.untrained
     if layer.shape is not None:
         reduced = {key: layer.attributes.get(key, "") for key in ("pool", "project")}
@@ -76,23 +85,23 @@ def to_spec(layer: StoredLayer) -> Spec:
     )
 
 
-def list_exports(held: Store, without: Sequence[str]) -> list[dict[str, Any]]:
-    """Return how each layer that is kept was exported: its layers and the values of EXPORT."""
-    only = {"layers": list(held.layers)} | {key: held.provenance.get(key) for key in EXPORT}
+def list_exports(store: Store, without: Sequence[str]) -> list[dict[str, Any]]:
+    """Return how the other layers were exported: their names and the values of EXPORT."""
+    only = {"layers": list(store.layers)} | {key: store.provenance.get(key) for key in EXPORT}
     exports = [
         export | {"layers": [layer for layer in export["layers"] if layer not in without]}
-        for export in held.provenance.get("exports", [only])
+        for export in store.provenance.get("exports", [only])
     ]
     return [export for export in exports if export["layers"]]
 
 
 def copy_layers(
-    writer: Writer, held: Store | None, kept: Sequence[Spec], block: int = 1 << 22
+    writer: Writer, store: Store | None, specs: Sequence[Spec], block: int = 1 << 22
 ) -> None:
     """Copy stored layers, array by array, in blocks of so many numbers."""
-    for spec in kept:
-        assert held is not None, "kept layers come from a store"
-        layer = held.layer(spec.name)
+    for spec in specs:
+        assert store is not None, "layers are copied from an existing store"
+        layer = store.layer(spec.name)
         if isinstance(spec, RdmSpec):
             for index, values in enumerate(layer.rdms().values):
                 for start in range(0, len(values), block):

@@ -205,7 +205,9 @@ def _collect_provenance(
         Parent(kind="run", path=str(run), fingerprint=reader.source["teacher"]),
         Parent(kind="dataset", path=resolve_dataset(settings), fingerprint=reader.source["images"]),
     ]
-    origin = collect_provenance(to_config(settings), parents, str(reader.device), torch.get_num_threads())
+    origin = collect_provenance(
+        to_config(settings), parents, str(reader.device), torch.get_num_threads()
+    )
     export = {"layers": list(layers)} | {key: origin[key] for key in EXPORT}
     earlier = list_exports(existing, without=layers) if existing else []
     return origin | {"source": reader.source, "exports": [*earlier, export]}

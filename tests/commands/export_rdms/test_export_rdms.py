@@ -1,4 +1,4 @@
-"""A teacher's store: what the network gives, once, whatever happens on the way."""
+"""A teacher's store: the network's layers, resumable after a kill."""
 
 import re
 import shutil
@@ -12,11 +12,13 @@ import torch
 from scipy.spatial.distance import pdist
 from torch import nn
 
-from rdl_cli.commands.export_rdms import export_rdms as job
+from rdl_cli.commands import activation_reader
+from rdl_cli.commands.export_rdms import export_rdms as command
 from rdl_cli.commands.settings import ExportSettings
+from rdl_cli.core.checksum import MANIFEST
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.base import load_dataset
-from rdl_cli.datasets.loader import image_digests
+from rdl_cli.datasets.digests import image_digests
 from rdl_cli.networks import weights
 from rdl_cli.networks.hooks import forward_with_layers
 from rdl_cli.store.store import Store, partial
@@ -24,14 +26,16 @@ from rdl_cli.store.store import Store, partial
 KILLED = -signal.SIGKILL
 EXPORT = """
 from pathlib import Path
-from rdl_cli.commands.export_rdms import export_rdms as job
-job.CHECKPOINT_EVERY = 2
-job.export_rdms(Path(teacher), Path(out), ExportSettings(**settings))
+from rdl_cli.commands.export_rdms import export_rdms as command
+from rdl_cli.commands.settings import ExportSettings
+command.CHECKPOINT_EVERY = 2
+command.export_rdms(Path(teacher), Path(out), ExportSettings(**settings))
 """
 KILL = """
 import os, signal
 from rdl_cli.store.writer import Writer
-count, methods = 0, {name: getattr(Writer, name) for name in ("write", "write_rdm", "checkpoint", "_finish")}
+names = "write", "write_rdm", "checkpoint", "_finish"
+count, methods = 0, {name: getattr(Writer, name) for name in names}
 def killing(name):
     def method(self, *args):
         global count
@@ -56,7 +60,7 @@ def splits(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(teacher, splits):
-    """Every layer of the training images, in one pass."""
+    """Return every layer over the training images, in one pass."""
     network, _ = weights.load_network(teacher / "model.safetensors")
     with torch.no_grad():
         return forward_with_layers(
@@ -64,18 +68,18 @@ def expected(teacher, splits):
         )[1]
 
 
-def left(folder):
+def list_names(folder):
     return {path.name for path in folder.iterdir()}
 
 
 class TestContent:
-    def test_activations_are_what_the_network_gives(self, store, expected, splits):
+    def test_activations_are_the_networks(self, store, expected, splits):
         found = Store.open(store)
         assert found.layers == ("pool1", "pool2", "fc")
         for layer in found.layers:
-            assert found.activations(layer).dtype == np.float32
+            assert found.layer(layer).activations().dtype == np.float32
             np.testing.assert_allclose(
-                found.activations(layer)[0], expected[layer], rtol=1e-5, atol=1e-6
+                found.layer(layer).activations()[0], expected[layer], rtol=1e-5, atol=1e-6
             )
         assert np.array_equal(
             found.stimuli.digests, image_digests(splits.train.images)
@@ -86,7 +90,10 @@ class TestContent:
         other = Store.open(tiny.export(teacher, tmp_path / "store.h5", batch_size=batch_size))
         for layer in other.layers:
             np.testing.assert_allclose(
-                other.activations(layer), Store.open(store).activations(layer), rtol=1e-5, atol=1e-6
+                other.layer(layer).activations(),
+                Store.open(store).layer(layer).activations(),
+                rtol=1e-5,
+                atol=1e-6,
             )
 
     @pytest.mark.parametrize("distance", ["mse", "correlation"])
@@ -96,14 +103,14 @@ class TestContent:
                 teacher, tmp_path / "rdms.h5", as_="rdm", distance=distance, layers=["pool2"]
             )
         )
-        reps = Store.open(store).activations("pool2")[0].reshape(1000, -1).astype(float)
+        reps = Store.open(store).layer("pool2").activations()[0].reshape(1000, -1).astype(float)
         stack = found.rdms("pool2")
         metric = {
             "mse": lambda x: pdist(x, "sqeuclidean") / x.shape[1],
             "correlation": lambda x: pdist(x, "correlation"),
         }[distance]
         np.testing.assert_allclose(stack.values[0], metric(reps), rtol=1e-3, atol=1e-6)
-        assert stack.distance == distance and left(tmp_path) == {"rdms.h5"}, (
+        assert stack.distance == distance and list_names(tmp_path) == {"rdms.h5"}, (
             "and no scratch is left"
         )
 
@@ -121,7 +128,7 @@ class TestContent:
                 found.stimuli.digests, image_digests(getattr(splits, split).images)
             )
 
-    def test_views_are_those_of_the_pictures(self, tiny, teacher, splits, tmp_path):
+    def test_views_are_those_of_the_images(self, tiny, teacher, splits, tmp_path):
         found = Store.open(
             tiny.export(teacher, tmp_path / "store.h5", views="hflip", layers=["fc"])
         )
@@ -130,57 +137,57 @@ class TestContent:
             mirrored = forward_with_layers(
                 network, splits.train.images.flip(3).float() / 255, ["fc"]
             )[1]["fc"]
-        np.testing.assert_allclose(found.activations("fc")[1], mirrored, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            found.layer("fc").activations()[1], mirrored, rtol=1e-5, atol=1e-6
+        )
 
-    def test_layers_in_any_order_with_globs_and_logits(self, tiny, teacher, expected, tmp_path):
+    def test_layers_are_in_the_order_of_the_globs_with_logits(
+        self, tiny, teacher, expected, tmp_path
+    ):
         found = Store.open(
             tiny.export(teacher, tmp_path / "store.h5", layers=["logits,fc", "pool?"])
         )
-        assert found.layers == ("pool1", "pool2", "fc", "logits")
+        assert found.layers == ("logits", "fc", "pool1", "pool2")
         np.testing.assert_allclose(
-            found.activations("logits")[0], expected["logits"], rtol=1e-5, atol=1e-5
+            found.layer("logits").activations()[0], expected["logits"], rtol=1e-5, atol=1e-5
         )
 
-    def test_the_error_of_the_teacher_is_said_and_kept(
+    def test_export_logs_and_stores_the_teachers_error(
         self, store, teacher, expected, splits, tiny, tmp_path, capsys
     ):
         error = float((expected["logits"].argmax(1) != splits.train.labels).double().mean())
         assert Store.open(store).provenance["teacher_error"] == error
         tiny.export(teacher, tmp_path / "store.h5", layers=["fc"])
-        said = capsys.readouterr().err.splitlines()
-        assert said[0].endswith(
+        lines = capsys.readouterr().err.splitlines()
+        assert lines[0].endswith(
             f"error {100 * error:.2f} % on the train images ({round(1000 * error)} of 1,000)"
         )
-        announced = float(re.search(r"activations, ([\d.]+) MB; the disk has", said[1])[1])
-        assert 0.2 <= (tmp_path / "store.h5").stat().st_size / 1e6 <= announced < 1, (
+        size = float(re.search(r"activations, ([\d.]+) MB; the disk has", lines[1])[1])
+        assert 0.2 <= (tmp_path / "store.h5").stat().st_size / 1e6 <= size < 1, (
             "1,000 × 50 × 4 bytes, and HDF5's own"
         )
 
-    def test_the_forward_pass_ends_after_the_last_wanted_layer(
-        self, tiny, teacher, tmp_path, monkeypatch
-    ):
+    def test_the_forward_pass_ends_after_the_last_layer(self, tiny, teacher, tmp_path, monkeypatch):
         calls = []
         forward = nn.Linear.forward
         monkeypatch.setattr(
             nn.Linear, "forward", lambda self, x: (calls.append(len(x)), forward(self, x))[1]
         )
-        monkeypatch.setattr(job, "_log_teacher_error", lambda *_: None)
+        monkeypatch.setattr(command, "_measure_error", lambda *_: None)
         tiny.export(teacher, tmp_path / "pools.h5", layers=["pool2,pool1"])
-        assert max(calls) <= 2, (
-            "only the two black pictures that ask for shapes reach the linear layers"
-        )
+        assert max(calls) <= 2, "only the two images for layer_shapes reach the linear layers"
         tiny.export(teacher, tmp_path / "fc.h5", layers=["fc"])
         assert calls.count(100) == 10, "one linear layer for each of ten batches"
 
 
-class TestAgain:
-    def test_what_is_held_is_not_computed_again(
+class TestExistingStore:
+    def test_stored_layers_are_not_computed_again(
         self, tiny, teacher, store, tmp_path, monkeypatch, capsys
     ):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         before = out.stat().st_mtime_ns
-        monkeypatch.setattr(job, "read_layers", lambda *_: pytest.fail("the network ran"))
+        monkeypatch.setattr(command, "read_layers", lambda *_: pytest.fail("the network ran"))
         tiny.export(teacher, out)
         tiny.export(teacher, out, layers=["fc"])
         assert (
@@ -188,45 +195,49 @@ class TestAgain:
             and "holds fc of this teacher already" in capsys.readouterr().err
         )
 
-    def test_a_layer_more_keeps_the_old_ones_to_the_byte(
+    def test_another_layer_keeps_the_others_to_the_byte(
         self, tiny, teacher, store, tmp_path, monkeypatch
     ):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
-        asked = []
+        calls = []
         monkeypatch.setattr(
-            job,
-            "read_only",
-            lambda net, x, layers, run=job.read_layers: (
-                asked.append(list(layers)),
+            command,
+            "read_layers",
+            lambda net, x, layers, run=command.read_layers: (
+                calls.append(list(layers)),
                 run(net, x, layers),
             )[1],
         )
         tiny.export(teacher, out, layers=["logits", "pool1"])
-        assert {tuple(layers) for layers in asked} == {("logits",)}
+        assert {tuple(layers) for layers in calls} == {("logits",)}
         tiny.export(teacher, out, layers=["flatten"], as_="rdm")
         tiny.export(teacher, out, layers=["readout"])
         held = tiny.arrays(out)
         assert all(held[name] == array for name, array in tiny.arrays(store).items())
         found = Store.open(out)
-        assert set(found.layers) == {
-            "pool1",
-            "pool2",
-            "fc",
-            "logits",
-            "flatten",
-            "readout",
-        } and found.has_rdm("flatten")
-        assert np.array_equal(found.activations("readout"), found.activations("logits")) and left(
-            tmp_path
-        ) == {"store.h5"}
-        assert [each["layers"] for each in found.provenance["exports"]] == [
+        assert (
+            set(found.layers)
+            == {
+                "pool1",
+                "pool2",
+                "fc",
+                "logits",
+                "flatten",
+                "readout",
+            }
+            and found.layer("flatten").has_rdms
+        )
+        assert np.array_equal(
+            found.layer("readout").activations(), found.layer("logits").activations()
+        ) and list_names(tmp_path) == {"store.h5"}
+        assert [export["layers"] for export in found.provenance["exports"]] == [
             ["pool1", "pool2", "fc"],
             ["logits"],
             ["flatten"],
             ["readout"],
         ]
-        assert [each["config"].get("as_") for each in found.provenance["exports"]] == [
+        assert [export["config"].get("as_") for export in found.provenance["exports"]] == [
             "activations",
             "activations",
             "rdm",
@@ -239,10 +250,10 @@ class TestAgain:
         tiny.export(teacher, out, layers=["fc"], dtype="float16")
         found = Store.open(out)
         assert (
-            found.activations("fc").dtype == np.float16
-            and found.activations("pool1").dtype == np.float32
+            found.layer("fc").activations().dtype == np.float16
+            and found.layer("pool1").activations().dtype == np.float32
         )
-        assert [each["layers"] for each in found.provenance["exports"]] == [
+        assert [export["layers"] for export in found.provenance["exports"]] == [
             ["pool1", "pool2"],
             ["fc"],
         ]
@@ -255,33 +266,31 @@ class TestAgain:
         with h5py.File(out, "r+") as file:
             file["layers/pool1/activations"][0, 0, 0, 0, 0] += 1
         before = out.read_bytes()
-        monkeypatch.setattr(job, "read_layers", lambda *_: pytest.fail("the network ran"))
-        with pytest.raises(UserError, match="layer `pool1` is not what was written"):
+        monkeypatch.setattr(command, "read_layers", lambda *_: pytest.fail("the network ran"))
+        with pytest.raises(UserError, match="layer `pool1` is not as it was written"):
             tiny.export(teacher, out, layers=["logits"])
-        assert out.read_bytes() == before and left(tmp_path) == {"store.h5"}
+        assert out.read_bytes() == before and list_names(tmp_path) == {"store.h5"}
 
-    def test_another_distance_is_noted_on_the_layer(self, tiny, teacher, store, tmp_path):
+    def test_another_distance_is_stored_with_the_layer(self, tiny, teacher, store, tmp_path):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         tiny.export(teacher, out, layers=["fc"], distance="correlation")
-        assert [Store.open(out).attrs(layer)["distance"] for layer in ("fc", "pool1")] == [
-            "correlation",
-            "mse",
-        ]
+        layers = map(Store.open(out).layer, ("fc", "pool1"))
+        assert [layer.distance for layer in layers] == ["correlation", "mse"]
 
-    def test_a_store_of_others_is_refused(self, tiny, teacher, student, store, tmp_path):
+    def test_a_store_of_another_teacher_is_refused(self, tiny, teacher, student, store, tmp_path):
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         for run, changes, fact in (
-            (teacher, {"split": "test"}, "is of another split"),
-            (student, {}, "is of another teacher"),
+            (teacher, {"split": "test"}, "with other split"),
+            (student, {}, "with other teacher"),
         ):
             with pytest.raises(UserError, match=fact):
                 tiny.export(run, out, **changes)
-        (tmp_path / "text.h5").write_text("mine")
+        (tmp_path / "text.h5").write_text("notes")
         with pytest.raises(UserError, match="not an HDF5 file"):
             tiny.export(teacher, tmp_path / "text.h5")
-        assert tiny.same_arrays(out, store) and (tmp_path / "text.h5").read_text() == "mine"
+        assert tiny.same_arrays(out, store) and (tmp_path / "text.h5").read_text() == "notes"
 
     @pytest.mark.parametrize(
         ("which", "at", "torn"),
@@ -293,7 +302,7 @@ class TestAgain:
             ("_finish", 1, False),
         ],
     )
-    def test_killed_anywhere_the_same_command_ends_with_the_same_store(
+    def test_after_a_kill_the_same_command_ends_with_the_same_store(
         self, which, at, torn, tiny, teacher, store, elsewhere, tmp_path
     ):
         out = tmp_path / "store.h5"
@@ -307,12 +316,14 @@ class TestAgain:
         with pytest.raises(UserError, match="never finished"):
             Store.open(out)
         tiny.export(teacher, out)
-        assert tiny.same_arrays(out, store) and left(tmp_path) == {"store.h5"}
+        assert tiny.same_arrays(out, store) and list_names(tmp_path) == {"store.h5"}
 
     @pytest.mark.parametrize(
         ("which", "at"), [("write", 5), ("write_rdm", 1), ("write_rdm", 2), ("_finish", 2)]
     )
-    def test_rdms_too(self, which, at, tiny, teacher, elsewhere, tmp_path):
+    def test_after_a_kill_rdms_are_resumed_as_well(
+        self, which, at, tiny, teacher, elsewhere, tmp_path
+    ):
         words = {
             "teacher": str(teacher),
             "settings": {"layers": ["pool2,fc"], "device": "cpu", "as_": "rdm", "batch_size": 100},
@@ -330,12 +341,12 @@ class TestAgain:
         )
         for name in ("store.h5", "whole.h5"):
             tiny.export(teacher, tmp_path / name, layers=["pool2,fc"], as_="rdm")
-        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and left(
+        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and list_names(
             tmp_path
         ) == {"store.h5", "whole.h5"}
 
     @pytest.mark.parametrize("other", ["layer", "teacher"])
-    def test_scratch_of_another_attempt_is_not_taken_for_ones_own(
+    def test_scratch_of_another_export_is_not_used(
         self, other, tiny, teacher, student, elsewhere, tmp_path
     ):
         words = {
@@ -353,15 +364,15 @@ class TestAgain:
             )
             == KILLED
         )
-        assert len(left(tmp_path)) > 1, "the activations are there"
+        assert len(list_names(tmp_path)) > 1, "the activations are there"
         run, layer = (teacher, "fc") if other == "layer" else (student, "pool2")
         for name in ("store.h5", "whole.h5"):
             tiny.export(run, tmp_path / name, layers=[layer], as_="rdm")
-        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and left(
+        assert tiny.same_arrays(tmp_path / "store.h5", tmp_path / "whole.h5") and list_names(
             tmp_path
         ) == {"store.h5", "whole.h5"}
 
-    def test_killed_while_adding_a_layer_the_old_store_is_whole(
+    def test_after_a_kill_the_old_store_is_complete(
         self, tiny, teacher, store, elsewhere, tmp_path
     ):
         out = tmp_path / "store.h5"
@@ -391,7 +402,7 @@ class TestRefused:
             ({"distance": "corelation"}, "did you mean `correlation`"),
             ({"dataset": "digit"}, "did you mean `digits`"),
             ({"views": "hflap"}, "did you mean `hflip`"),
-            ({"views": "hflip", "as_": "rdm"}, "not of the 2 views"),
+            ({"views": "hflip", "as_": "rdm"}, "--views hflip has 2"),
             ({"device": "gpu"}, "no device `gpu`"),
             ({"batch_size": 0}, "batch"),
         ],
@@ -399,57 +410,59 @@ class TestRefused:
     def test_bad_settings_write_nothing(self, changes, fact, tiny, teacher, tmp_path):
         with pytest.raises(UserError, match=fact):
             tiny.export(teacher, tmp_path / "store.h5", **changes)
-        assert not left(tmp_path)
+        assert not list_names(tmp_path)
 
     def test_a_dry_run_writes_nothing(self, teacher, tiny, tmp_path, capsys):
-        found = job.export_rdms(
+        store = command.export_rdms(
             teacher,
             tmp_path / "store.h5",
             ExportSettings(layers=[tiny.LAYERS], device="cpu"),
             dry_run=True,
         )
         assert (
-            found is None and not left(tmp_path) and " MB; the disk has" in capsys.readouterr().err
+            store is None
+            and not list_names(tmp_path)
+            and " MB; the disk has" in capsys.readouterr().err
         )
 
     def test_a_disk_that_is_too_small_writes_nothing(self, teacher, tiny, tmp_path, monkeypatch):
-        monkeypatch.setattr(job, "free_bytes", lambda _: 1000)
+        monkeypatch.setattr(command, "free_bytes", lambda _: 1000)
         with pytest.raises(UserError, match=r"needs [\d,]+ bytes, the disk has 1,000 free"):
             tiny.export(teacher, tmp_path / "store.h5")
-        assert not left(tmp_path)
+        assert not list_names(tmp_path)
 
     def test_values_that_float16_cannot_hold(self, tiny, teacher, tmp_path):
         loud = tmp_path / "loud"
-        shutil.copytree(teacher, loud)
-        network, about = weights.load_network(loud / "model.safetensors")
+        shutil.copytree(teacher, loud, ignore=shutil.ignore_patterns(MANIFEST))
+        network, metadata = weights.load_network(loud / "model.safetensors")
         network.conv1.weight.data *= 1e6
-        weights.save_network(network, loud / "model.safetensors", about)
+        weights.save_network(network, loud / "model.safetensors", metadata)
         with pytest.raises(
             UserError, match=r"layer `pool1` holds a value of .*, and float16 ends at 65504"
         ):
             tiny.export(loud, tmp_path / "store.h5", dtype="float16")
-        assert left(tmp_path) == {"loud"}
+        assert list_names(tmp_path) == {"loud"}
         tiny.export(loud, tmp_path / "store.h5")
 
     def test_a_constant_row(self, tiny, teacher, tmp_path):
         mute = tmp_path / "mute"
-        shutil.copytree(teacher, mute)
-        network, about = weights.load_network(mute / "model.safetensors")
+        shutil.copytree(teacher, mute, ignore=shutil.ignore_patterns(MANIFEST))
+        network, metadata = weights.load_network(mute / "model.safetensors")
         for parameter in network.fc.parameters():
             parameter.data.zero_()
-        weights.save_network(network, mute / "model.safetensors", about)
+        weights.save_network(network, mute / "model.safetensors", metadata)
         with pytest.raises(UserError, match="the RDM of `fc` has 1,000 constant rows"):
             tiny.export(
                 mute, tmp_path / "store.h5", layers=["fc"], as_="rdm", distance="correlation"
             )
-        assert left(tmp_path) == {"mute"}
+        assert list_names(tmp_path) == {"mute"}
 
 
-def test_pictures_are_read_at_the_size_of_the_training():
+def test_complete_settings_takes_the_image_size_of_the_training():
     trained = SimpleNamespace(config={"dataset": "folder:a", "image_size": 32})
 
-    def size(**asked):
-        return job.add_stimuli(trained, ExportSettings(**asked)).image_size
+    def size(**changes):
+        return activation_reader.complete_settings(trained, ExportSettings(**changes)).image_size
 
     assert (size(), size(dataset="folder:a"), size(image_size=16)) == (32, 32, 16)
     assert size(dataset="folder:b") is None and size(dataset="folder:b", image_size=8) == 8

@@ -12,13 +12,13 @@ from rdl_cli.cli.render.show import to_rich
 from rdl_cli.commands import show
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
 from rdl_cli.commands.compare_rdms.self_check import self_check
-from rdl_cli.commands.export_rdms import blockwise as distances
+from rdl_cli.commands.export_rdms import blockwise
 from rdl_cli.commands.plot.plot_data import LayerSelection, read_store_rdms
 from rdl_cli.commands.settings import CompareRdmsSettings, HeatmapSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.measures import MEASURES
 from rdl_cli.store.layout import KernelSpec
-from rdl_cli.store.store import Stimuli, Store, store_fingerprint
+from rdl_cli.store.store import Stimuli, Store
 from rdl_cli.store.writer import Writer, create_store
 
 CPU = torch.device("cpu")
@@ -39,7 +39,7 @@ def kernels(tiny, teacher):
 
 def whole(path, layer, dtype=float):
     """The square kernel of a store's activations."""
-    x = Store.open(path).activations(layer)[0].astype(dtype)
+    x = Store.open(path).layer(layer).activations()[0].astype(dtype)
     return x.reshape(len(x), -1) @ x.reshape(len(x), -1).T
 
 
@@ -48,19 +48,19 @@ class TestStored:
         found = Store.open(kernels)
         assert found.layers == ("pool1", "pool2", "fc") and found.verify() == ()
         for layer in found.layers:
-            stored, exact = found.kernel(layer), whole(store, layer)
+            stored, exact = found.layer(layer).kernel(), whole(store, layer)
             assert stored.values.shape == (1000 * 1001 // 2,) and stored.values.dtype == np.float32
             assert (
-                stored.units == Store.open(store).activations(layer)[0, 0].size
+                stored.units == Store.open(store).layer(layer).activations()[0, 0].size
                 and stored.distance == "mse"
             )
             np.testing.assert_allclose(
                 stored.values, exact[np.triu_indices(1000)], rtol=2e-6, atol=1e-6
             )
         assert (
-            not found.has_rdm("fc")
-            and not found.has_activations("fc")
-            and Store.open(store).has_kernel("fc") is False
+            not found.layer("fc").has_rdms
+            and not found.layer("fc").has_activations
+            and Store.open(store).layer("fc").has_kernel is False
         )
         assert {path.name for path in kernels.parent.iterdir() if "kernels" in path.name} == {
             "kernels.h5"
@@ -70,8 +70,8 @@ class TestStored:
         ("at_once", "columns"), [(1 << 24, 4096), (37 * 5, 4096), (37, 10), (1, 1)]
     )
     def test_whatever_the_blocks(self, at_once, columns, tmp_path, monkeypatch):
-        monkeypatch.setattr(distances, "DISTANCES_AT_ONCE", at_once)
-        monkeypatch.setattr(distances, "COLUMNS_AT_ONCE", columns)
+        monkeypatch.setattr(blockwise, "DISTANCES_PER_BLOCK", at_once)
+        monkeypatch.setattr(blockwise, "COLUMNS_PER_BLOCK", columns)
         x = np.random.default_rng(0).normal(size=(37, 4, 3)).astype(np.float32)
         flat = x.reshape(37, -1).astype(float)
         np.testing.assert_allclose(
@@ -83,7 +83,7 @@ class TestStored:
         x = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
         with (
             np.errstate(divide="ignore"),
-            pytest.raises(UserError, match="too alike for a kernel in float32") as error,
+            pytest.raises(UserError, match="too similar for a kernel in float32") as error,
         ):
             self.written(tmp_path, spoil(x))
         assert "--as rdm" in error.value.hint
@@ -95,8 +95,8 @@ class TestStored:
         with create_store(
             path, stimuli, {}, [KernelSpec("layer", "float32", "mse", reps[0].size)], "f"
         ) as writer:
-            distances.write_kernel(writer, "layer", reps, CPU)
-        return np.array(Store.open(path).kernel("layer").values)
+            blockwise.write_kernel(writer, "layer", reps, CPU)
+        return np.array(Store.open(path).layer("layer").kernel().values)
 
     def test_layers_more_are_kept_and_nothing_is_computed_again(
         self, tiny, teacher, kernels, store, tmp_path, monkeypatch
@@ -105,10 +105,10 @@ class TestStored:
         tiny.export(teacher, out, layers=["fc"])
         tiny.export(teacher, out, as_="kernel", layers=["pool2"])
         held = Store.open(out)
-        assert set(held.layers) == {"pool1", "pool2", "fc"} and held.has_activations("fc")
+        assert set(held.layers) == {"pool1", "pool2", "fc"} and held.layer("fc").has_activations
         for layer in ("pool1", "pool2"):
             assert np.array_equal(
-                held.kernel(layer).values, Store.open(kernels).kernel(layer).values
+                held.layer(layer).kernel().values, Store.open(kernels).layer(layer).kernel().values
             )
         monkeypatch.setattr(Writer, "write_kernel", lambda *_: pytest.fail("it was there"))
         tiny.export(teacher, out, as_="kernel", layers=["pool1,pool2"])
@@ -137,7 +137,7 @@ class TestStored:
         for changes, fact in (
             ({"distance": "correlation"}, "does not tell `correlation` distances"),
             ({"dtype": "float16"}, "float16 is too narrow for a kernel"),
-            ({"views": "hflip"}, "of the pictures themselves, not of the 2 views"),
+            ({"views": "hflip"}, "--views hflip has 2"),
         ):
             with pytest.raises(UserError, match=fact):
                 tiny.export(teacher, tmp_path / "store.h5", as_="kernel", **changes)
@@ -149,11 +149,12 @@ class TestStored:
         with h5py.File(kernels) as file:
             content[file["layers/fc/kernel"].id.get_offset() + 4000] ^= 1
         path.write_bytes(content)
-        assert len(Store.open(path).kernel("pool1").values) and store_fingerprint(
-            Store.open(path)
-        ) == store_fingerprint(Store.open(kernels))
-        with pytest.raises(UserError, match="layer `fc` is not what was written"):
-            Store.open(path).kernel("fc")
+        assert (
+            len(Store.open(path).layer("pool1").kernel())
+            and Store.open(path).fingerprint() == Store.open(kernels).fingerprint()
+        )
+        with pytest.raises(UserError, match="layer `fc` is not as it was written"):
+            Store.open(path).layer("fc").kernel()
         path.write_bytes(kernels.read_bytes()[:-9000])
         with pytest.raises(UserError, match="truncated"):
             Store.open(path)
@@ -186,7 +187,7 @@ class TestStored:
                 ask("fc")
             assert f"--as {kind}" in error.value.hint
         with pytest.raises(UserError, match="holds activations, no kernels"):
-            Store.open(store).kernel("fc")
+            Store.open(store).layer("fc").kernel()
 
 
 class TestTaught:
@@ -368,7 +369,7 @@ def test_it_is_shown(kernels, store, capsys):
 
     card = show.show(kernels)
     assert [layer.units for layer in card.layers] == [
-        Store.open(store).activations(layer.name)[0, 0].size for layer in card.layers
+        Store.open(store).layer(layer.name).activations()[0, 0].size for layer in card.layers
     ]
     assert all(
         layer.shape is None and layer.rdms == 0 and layer.notes == {} and layer.dtype == "float32"
