@@ -31,7 +31,6 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch
 from rdl_cli.datasets.augmentation import VIEWS, Views
 from rdl_cli.datasets.base import Split
-from rdl_cli.datasets.loader import image_digests
 from rdl_cli.networks.factory import InputShape, build_network
 from rdl_cli.networks.hooks import layer_shapes
 from rdl_cli.store.store import Stimuli, Store
@@ -157,7 +156,7 @@ def _write_random_store(
 ) -> Store:
     """Return a store in the form of the recipe's, of random numbers for a few images."""
     views: Views = VIEWS.make(settings.views)
-    stimuli = Stimuli(image_digests(teacher.split.read(slice(N_IMAGES))))
+    stimuli = Stimuli(teacher.split.at(torch.arange(N_IMAGES)).digests)
     rng = Seeds(0)("rehearsal")
     specs = [plan_layer(layer, teacher.layers[layer], views, settings) for layer in layers]
     with create_store(path, stimuli, {}, specs, "dry run") as writer:

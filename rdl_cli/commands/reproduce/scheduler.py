@@ -2,11 +2,9 @@
 
 import os
 import time
-import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from contextlib import contextmanager
 from pathlib import Path
 
 from rdl_cli.commands.reproduce.claims import remove_stale_claims
@@ -16,7 +14,6 @@ from rdl_cli.commands.reproduce.outcomes import Outcome
 from rdl_cli.commands.reproduce.run_board import RunBoard
 from rdl_cli.commands.reproduce.worker import WorkerContext, run_job
 from rdl_cli.core.errors import UserError, first_line
-from rdl_cli.core.files import make_folder
 
 POLL_SECONDS = 1.0
 CLAIMED_SECONDS = 5.0
@@ -28,33 +25,32 @@ PASSED_VARIABLES = ("RDL_DATA",)
 def run_jobs(
     jobs: dict[str, Job],
     executor: Executor,
-    out: Path,
+    job_list: Path,
     complete: Callable[[Job], Job] = lambda job: job,
 ) -> None:
     """Run all jobs until everything is done. Jobs that another process runs are waited for.
 
-    `complete` fills in the settings that earlier jobs decided. A job whose worker dies, or that
-    meets an unexpected error, is run once more. UserError names the jobs that failed; only jobs
-    that need them are left out.
+    `job_list` is the file of `write_job_list`. `complete` fills in the settings that earlier jobs
+    decided. A job whose worker dies, or that meets an unexpected error, is run once more.
+    UserError names the jobs that failed; only jobs that need them are left out.
     """
     is_serial = isinstance(executor, SerialExecutor)
     scheduler = _Scheduler(jobs, executor, complete, RunBoard(jobs, is_serial))
-    with _marker(out) as marker:
-        scheduler.context = WorkerContext(
-            Path.cwd(),
-            {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ},
-            marker,
-            quiet=not is_serial,
-        )
-        try:
-            with scheduler.board:
-                scheduler.run()
-        except BaseException:
-            executor.shutdown(wait=True, cancel_futures=True)
-            raise
-        finally:
-            for job in jobs.values():
-                remove_stale_claims(job.path)
+    scheduler.context = WorkerContext(
+        Path.cwd(),
+        {name: os.environ[name] for name in PASSED_VARIABLES if name in os.environ},
+        job_list.resolve(),
+        quiet=not is_serial,
+    )
+    try:
+        with scheduler.board:
+            scheduler.run()
+    except BaseException:
+        executor.shutdown(wait=True, cancel_futures=True)
+        raise
+    finally:
+        for job in jobs.values():
+            remove_stale_claims(job.path)
     _raise_failures(jobs, scheduler.outcomes)
 
 
@@ -139,21 +135,6 @@ class _Scheduler:
     def _end(self, name: str, outcome: Outcome) -> None:
         self.outcomes[name] = outcome
         self.board.end(name, outcome)
-
-
-@contextmanager
-def _marker(out: Path) -> Iterator[Path]:
-    """Write a file beside the runs for the time of the command; workers look for it."""
-    make_folder(out)
-    marker = out.resolve() / f".marker-{uuid.uuid4().hex}"
-    try:
-        marker.write_bytes(b"")
-    except OSError as error:
-        raise UserError(f"{out} could not be written: {error.strerror}") from error
-    try:
-        yield marker
-    finally:
-        marker.unlink(missing_ok=True)
 
 
 def _raise_failures(jobs: dict[str, Job], outcomes: dict[str, Outcome]) -> None:

@@ -43,8 +43,8 @@ def planned_epochs(job: Job) -> int:
     )
 
 
-def write_job_list(out: Path, jobs: Iterable[Job]) -> None:
-    """Write OUT/jobs.json, so that `rdl show OUT` needs no recipe."""
+def write_job_list(out: Path, jobs: Iterable[Job]) -> Path:
+    """Write OUT/jobs.json, so that `rdl show OUT` needs no recipe. Return its path."""
     records = [
         {
             "name": job.name,
@@ -57,9 +57,10 @@ def write_job_list(out: Path, jobs: Iterable[Job]) -> None:
     text = json.dumps(records, indent=1) + "\n"
     path = out / JOB_LIST
     if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return
+        return path
     make_folder(out)
     write_text(path, text)
+    return path
 
 
 def list_job_states(out: Path) -> list[JobState]:

@@ -23,13 +23,13 @@ ONE_AT_A_TIME = threading.Lock()
 class WorkerContext:
     """What a worker needs besides the job: the folder of the command, its environment.
 
-    `marker` is a file that the command wrote beside the runs; a worker that does not see it is on
-    another disk.
+    `job_list` is a file that the command wrote beside the runs; a worker that does not see it is
+    on another disk.
     """
 
     folder: Path
     environment: dict[str, str]
-    marker: Path
+    job_list: Path
     quiet: bool
 
 
@@ -63,9 +63,9 @@ def _enter(context: WorkerContext) -> None:
         )
     os.chdir(context.folder)
     os.environ.update(context.environment)
-    if not context.marker.is_file():
+    if not context.job_list.is_file():
         raise UserError(
-            f"a worker on {os.uname().nodename} does not see the files in {context.marker.parent}",
+            f"a worker on {os.uname().nodename} does not see {context.job_list}",
             hint="put --out on a disk that all workers share",
         )
 
