@@ -48,7 +48,7 @@ def test_parse_manifest_notices_every_flipped_bit() -> None:
     for place in range(len(content)):
         for bit in range(8):
             flipped = bytes([content[place] ^ 1 << bit])
-            with pytest.raises(ValueError, match="list of checksums|decode"):
+            with pytest.raises(ValueError, match=r"list of checksums|decode"):
                 parse_manifest((content[:place] + flipped + content[place + 1 :]).decode())
     with pytest.raises(ValueError, match="list of checksums"):
         parse_manifest("")

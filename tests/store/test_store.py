@@ -219,7 +219,7 @@ def edit(function):
 def test_store_refuses_other_attributes_and_arrays(path, change):
     write_two_layers(path)
     edit(change)(path)
-    with pytest.raises(UserError, match="is damaged: its (list of layers|checksums|list of stim)"):
+    with pytest.raises(UserError, match=r"is damaged: its (list of layers|checksums|list of stim)"):
         Store.open(path)
 
 
