@@ -13,6 +13,7 @@ import numpy as np
 
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.patterns import match_names
+from rdl_cli.core.stimulus_names import find_names
 from rdl_cli.io.axes import AxisLayout, infer_axes, looks_like_rdms, n_from_pairs, square_axes
 from rdl_cli.io.child import read_file
 from rdl_cli.io.raw_array import RawArray
@@ -277,14 +278,15 @@ def _reorder(part: RDMs, first: RDMs, notes: list[str]) -> np.ndarray:
     """Return the values of `part` in the order of the first one's stimuli."""
     if part.stimuli == first.stimuli or part.stimuli is None or first.stimuli is None:
         return part.values
-    if set(part.stimuli) != set(first.stimuli):
-        odd = sorted(set(part.stimuli) ^ set(first.stimuli))
+    rows = find_names(first.stimuli, part.stimuli)
+    if part.n_stimuli != first.n_stimuli or sorted(rows) != list(range(len(rows))):
+        odd = next((n for n, row in zip(first.stimuli, rows, strict=True) if row < 0), "")
         raise UserError(
-            f"{part.region} is not of the same stimuli in all its files: `{odd[0]}` is only in some"
+            f"{part.region} is not of the same stimuli in all its files: `{odd}` is only in some"
         )
-    row = {name: row for row, name in enumerate(part.stimuli)}
-    notes.append("stimuli listed in different orders, brought into the first one's")
-    return part.subset([row[name] for name in first.stimuli]).values
+    if rows != sorted(rows):
+        notes.append("stimuli listed in different orders, brought into the first one's")
+    return part.subset(rows).values
 
 
 def _find_repeated(*labels: Iterable[Any]) -> tuple[str, ...] | None:

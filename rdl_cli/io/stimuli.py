@@ -90,7 +90,7 @@ def read_stimulus_arrays(path: Path) -> list[RawArray]:
 def read_categories(path: Path) -> CategoryTable:
     """Return the categories of a .mat of images, a table `name,category`, or one on each line.
 
-    The cells are separated by tab, semicolon or comma. A header may call its last column
+    The cells are separated by tab, semicolon or (.csv) comma. A header may call its last column
     `category`. UserError for a line without category and for a repeated name.
     """
     if path.suffix.lower() == ".mat":
@@ -102,7 +102,7 @@ def read_categories(path: Path) -> CategoryTable:
             )
         return CategoryTable(tuple(stimuli.classes[label] for label in stimuli.labels))
     lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    rows = _split_cells(lines)
+    rows = _split_cells(lines, path.suffix.lower() in (".csv", ".tsv"))
     if rows and rows[0][-1].lower() in CATEGORY_HEADERS:
         del rows[0]
     if not rows:
@@ -124,10 +124,10 @@ def read_categories(path: Path) -> CategoryTable:
     return CategoryTable(categories, names)
 
 
-def _split_cells(lines: list[str]) -> list[list[str]]:
-    """Return the cells of each line; all lines have the separator of the first, if they have it."""
+def _split_cells(lines: list[str], is_table: bool) -> list[list[str]]:
+    """Return the cells of each line. In a plain list commas are text, not separators."""
     mark = find_separator(lines[0]) if lines else None
-    if mark is None or not all(mark in line for line in lines):
+    if mark is None or (mark == "," and not is_table):
         return [[line.strip('"')] for line in lines]
     return [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=mark)]
 

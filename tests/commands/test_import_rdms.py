@@ -83,8 +83,10 @@ def test_without_names_pictures_are_bound_in_natural_order(subjects, folder, tmp
     order = sorted(range(N), key=lambda k: NAMES[k])
     assert np.array_equal(store.stimuli.images, PICTURES[order].transpose(0, 3, 1, 2))
     assert list(store.stimuli.names) == [f"{NAMES[k]}.png" for k in order]
+    assert store.stimuli.digest_kind == "file"
     assert np.array_equal(
-        store.stimuli.digests, image_digests(torch.from_numpy(np.array(store.stimuli.images)))
+        store.stimuli.pixel_digests,
+        image_digests(torch.from_numpy(np.array(store.stimuli.images))),
     )
 
 
@@ -112,7 +114,7 @@ def test_pictures_of_no_stimulus_are_left_out_where_names_tell(folder, tmp_path,
     store = import_rdms(
         [tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings(stimuli=str(folder))
     )
-    assert len(store.stimuli.images) == N and "1 pictures are of no stimulus" in said(capfd)
+    assert len(store.stimuli.images) == N and "1 images are of no stimulus" in said(capfd)
 
 
 def test_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
@@ -127,7 +129,7 @@ def test_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
 
 def test_numbers_that_disagree_are_refused(subjects, folder, tmp_path):
     (folder / "tree.png").unlink()
-    with pytest.raises(UserError, match="of 5 stimuli, and there are 4 pictures"):
+    with pytest.raises(UserError, match="of 5 stimuli, and there are 4 images"):
         import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     (tmp_path / "names.txt").write_text("a\nb\n")
     with pytest.raises(UserError, match="lists 2 stimuli; the RDMs are of 5"):
@@ -145,7 +147,7 @@ def test_numbers_that_disagree_are_refused(subjects, folder, tmp_path):
 def test_names_without_a_picture_are_named(folder, tmp_path):
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(["car", *NAMES[1:]]))
     with pytest.raises(
-        UserError, match="1 of 5 stimuli have no picture of their name: car"
+        UserError, match="1 of 5 stimuli have no image of their name: car"
     ) as error:
         import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     assert "--names" in error.value.hint
@@ -240,9 +242,9 @@ def test_a_folder_for_each_category_is_its_name(subjects, tmp_path):
         ("l.csv", "1,a\n1,b\n", "lists `1` more than once"),
         ("l.csv", "1,a\n2\n", "lines of 1 and 2 cells"),
         ("l.csv", "1,a,b\n", "lines of 3 cells"),
-        ("l.csv", "1,\n2,b\n", "gives `1` no category"),
+        ("l.csv", "1,\n2,b\n", "has no category for `1`"),
         ("l.txt", "", "holds no category"),
-        ("l.txt", None, "could not be read"),
+        ("l.txt", None, "could not be opened"),
         ("l.mat", "no matlab", "l.mat"),
     ],
 )
@@ -272,7 +274,7 @@ def test_without_pictures_the_stimuli_have_names_and_no_digest(subjects, tmp_pat
     assert list(store.stimuli.names) == ["1", "2", "3", "4", "5"] and set(
         store.stimuli.digests
     ) == {b""}
-    assert "nothing can be trained against it" in said(capfd)
+    assert "not trained against" in said(capfd)
 
 
 def test_files_that_list_their_stimuli_differently_come_into_one_order(tmp_path):
@@ -318,14 +320,14 @@ def test_responses_become_rdms(folder, tmp_path, capfd):
     assert np.array_equal(store.rdms("IT").values[0], crossnobis(torch.from_numpy(runs.copy())))
     assert "4 runs × 5 stimuli × 6 channels" in said(capfd)
     with pytest.raises(
-        UserError, match="read as run × stimulus × channel has 6 stimuli, and not 5"
+        UserError, match="read as run × stimulus × channel has 6 stimuli, not 5"
     ):
         import_rdms(
             [tmp_path / "a.npz"],
             tmp_path / "t.h5",
             ImportSettings(responses="crossnobis", stimuli=str(folder)),
         )
-    with pytest.raises(UserError, match="for files that hold RDMs"):
+    with pytest.raises(UserError, match="for files of RDMs"):
         import_rdms(
             [tmp_path / "a.npz"],
             tmp_path / "t.h5",
