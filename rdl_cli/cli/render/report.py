@@ -26,12 +26,6 @@ def render_results(result: ExperimentResult) -> str:
         "of the epoch with the lowest validation error.",
         to_markdown(result.final, result.best, recipe.paper),
     ]
-    if recipe.primary:
-        one, other = recipe.primary
-        parts.append(
-            f"Primary comparison, declared in the recipe: {one} − {other}. All others are "
-            "exploratory."
-        )
     if result.final.brain_similarities:
         parts += [
             "## Brain similarity (Spearman's correlation of RDMs) after the final epoch",
