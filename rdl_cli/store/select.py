@@ -13,7 +13,7 @@ from rdl_cli.store.store import Store
 
 
 def split_layer(store: Store, text: str) -> tuple[str, list[str]]:
-    """Return the layer and the parts that a text names. UserError if the store has no such layer."""
+    """Return the layer and the parts that a text names. UserError if there is no such layer."""
     if text in store.layers:
         return text, []
     layers = [layer for layer in store.layers if text.startswith(f"{layer}@")]

@@ -154,10 +154,12 @@ def test_remove_partials_leaves_files_that_are_being_written(tmp_path: Path) -> 
 
 def test_locked_folder_is_refused_to_a_second(tmp_path: Path) -> None:
     folder = tmp_path / "new" / "run"
-    with locked_folder(folder):
-        with pytest.raises(UserError, match="is being written by another process"):
-            with locked_folder(folder):
-                pass
+    with (
+        locked_folder(folder),
+        pytest.raises(UserError, match="is being written by another process"),
+        locked_folder(folder),
+    ):
+        pass
     with locked_folder(folder):
         pass
 

@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-import torch
 from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
@@ -65,7 +64,7 @@ def store(tmp_path_factory):
         ("a", [0]),
     ],
 )
-def test_parts_narrow_in_turn(store, text, rows):
+def test_select_narrows_by_each_part(store, text, rows):
     rdms = select(store, text)
     assert (
         len(rdms.values) == len(rdms.subjects) == len(rdms.sessions) == len(rdms.times) == len(rows)
@@ -76,7 +75,7 @@ def test_parts_narrow_in_turn(store, text, rows):
 
 
 @pytest.mark.parametrize("text", ["IT@mean", "IT@session1@mean", "IT@mean@session1", "IT@BE@mean"])
-def test_the_mean_is_of_what_the_other_parts_leave(store, text):
+def test_select_averages_what_the_other_parts_leave(store, text):
     rdms = select(store, text)
     rest = select(store, text.replace("@mean", ""))
     assert len(rdms.values) == 1 and rdms.values.dtype == np.float64
@@ -84,7 +83,7 @@ def test_the_mean_is_of_what_the_other_parts_leave(store, text):
     assert f"mean of {len(rest.values)} RDMs" in rdms.notes[-1]
 
 
-def test_the_mean_leaves_out_what_is_not_measured(store):
+def test_select_averages_what_is_measured(store):
     values = select(store, "V1@mean").values[0]
     assert math.isnan(values[0]) and values[1] == 7
     np.testing.assert_allclose(values[2:], VALUES[:, 2:].mean(0))
@@ -99,19 +98,19 @@ def test_the_mean_leaves_out_what_is_not_measured(store):
         ("IT@", "BE"),
     ],
 )
-def test_unknown_parts_list_those_there_are(store, text, known):
+def test_select_lists_the_parts_for_an_unknown_one(store, text, known):
     with pytest.raises(UserError, match="no part") as caught:
         select(store, text)
     assert known in caught.value.hint
 
 
-def test_unknown_layers_list_those_there_are(store):
+def test_select_lists_the_layers_for_an_unknown_one(store):
     with pytest.raises(UserError, match="no layer `It`; did you mean `IT`") as caught:
         select(store, "It@mean")
     assert "meg" in caught.value.hint
 
 
-def test_one_is_one(store):
+def test_select_one_refuses_several(store):
     assert select_one(store, "IT@BE@session1").values.shape == (1, PAIRS)
     assert select_one(store, "a@b").notes == ("a@b",)
     with pytest.raises(UserError, match=r"6 RDMs \(3 subjects, 2 sessions\)") as caught:
@@ -121,7 +120,7 @@ def test_one_is_one(store):
         assert len(select(store, hint).values) < 6
 
 
-def test_the_layers_own_name_may_hold_the_sign(store):
+def test_split_layer_takes_names_with_an_at_sign(store):
     assert (
         split_layer(store, "a@b") == ("a@b", [])
         and split_layer(store, "a@b@mean") == ("a@b", ["mean"])
@@ -129,7 +128,7 @@ def test_the_layers_own_name_may_hold_the_sign(store):
     )
 
 
-def test_sessions_are_averaged_in_each_subject_and_times_are_not(store):
+def test_select_leaves_sessions_to_average_by_subject(store):
     rdms = store.rdms("IT").mean_over_sessions()
     assert rdms.subjects == ("BE", "KO", "SN")
     np.testing.assert_allclose(rdms.values, (VALUES[:3] + VALUES[3:]) / 2)
@@ -140,9 +139,9 @@ def test_sessions_are_averaged_in_each_subject_and_times_are_not(store):
     assert select(store, "meg@50ms").mean_over_sessions().subjects == ("1", "2")
 
 
-def test_rdms_over_some_stimuli_are_theirs_in_that_order(store):
+def test_rdms_subset_keeps_the_order_of_the_rows(store):
     rdms = store.rdms("IT")
-    rows = torch.tensor([2, 0, 3])
+    rows = np.array([2, 0, 3])
     for values, part in zip(rdms.values, rdms.subset(rows).values, strict=True):
         np.testing.assert_array_equal(squareform(part), squareform(values)[rows][:, rows])
     assert rdms.subset(rows).subjects == rdms.subjects

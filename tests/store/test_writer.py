@@ -1,4 +1,4 @@
-"""A store exists only when it is whole: after a kill, a full disk, or beside another writer."""
+"""A store is whole or not there: after a kill, on a full disk, beside another writer."""
 
 import errno
 import os
@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def export(path, kill_at=None, kill_within="write", fingerprint="f", size=50, log=None):
-    """20 stimuli, a layer in two views and an RDM; written in blocks of 5 rows, with a checkpoint after each."""
+    """Write 20 stimuli, a layer in two views and an RDM, with a checkpoint every 5 rows."""
     n, rng = 20, np.random.default_rng(0)
     digests = np.array([f"{i:064x}" for i in range(n)], "S64")
     stimuli = Stimuli(
@@ -52,36 +52,37 @@ def export(path, kill_at=None, kill_within="write", fingerprint="f", size=50, lo
 
 
 def in_a_process(code, **options):
-    code = (
-        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\nfrom test_writer import *\n"
-        + textwrap.dedent(code)
-    )
+    folder = str(Path(__file__).parent)
+    start = f"import sys; sys.path.insert(0, {folder!r})\nfrom test_writer import *\n"
+    code = start + textwrap.dedent(code)
     return subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, **options
     )
 
 
-def left(folder):
+def list_names(folder):
     return sorted(p.name for p in folder.iterdir())
 
 
 @pytest.mark.parametrize("within", ["write", "checkpoint"])
 @pytest.mark.parametrize(("kill_at", "rows"), [(0, 0), (10, 10), (15, 15)])
-def test_a_killed_export_goes_on_and_ends_in_the_same_bytes(tmp_path, kill_at, rows, within):
+def test_create_store_resumes_after_a_kill_and_ends_in_the_same_bytes(
+    tmp_path, kill_at, rows, within
+):
     path, whole = tmp_path / "killed.h5", tmp_path / "whole.h5"
     assert (
         in_a_process(f"export({str(path)!r}, {kill_at}, {within!r})").returncode == -signal.SIGKILL
     )
-    assert left(tmp_path) == [".killed.h5.rdl-partial", ".killed.h5.rdl-partial.json"]
+    assert list_names(tmp_path) == [".killed.h5.rdl-partial", ".killed.h5.rdl-partial.json"]
     export(path, log=(log := []))
     export(whole)
     assert log == [rows]
     assert path.read_bytes() == whole.read_bytes()
-    assert left(tmp_path) == ["killed.h5", "whole.h5"]
+    assert list_names(tmp_path) == ["killed.h5", "whole.h5"]
 
 
-def test_a_kill_while_laying_out_leaves_nothing_to_trust(tmp_path):
-    """Not even where a sidecar tells of rows that an earlier partial file held."""
+def test_create_store_begins_anew_after_a_kill_while_laying_out(tmp_path):
+    """Even if a sidecar records rows of an earlier partial file."""
     path, whole = tmp_path / "t.h5", tmp_path / "whole.h5"
     in_a_process(f"export({str(path)!r}, 10)")
     os.truncate(partial(path), 5000)
@@ -98,7 +99,7 @@ def test_a_kill_while_laying_out_leaves_nothing_to_trust(tmp_path):
 
 
 @pytest.mark.parametrize("other", [{"fingerprint": "g"}, {"size": 51}])
-def test_a_leftover_of_another_export_is_replaced(tmp_path, other):
+def test_create_store_replaces_the_partial_file_of_another_export(tmp_path, other):
     path, whole = tmp_path / "t.h5", tmp_path / "whole.h5"
     in_a_process(f"export({str(path)!r}, 10)")
     export(path, log=(log := []), **other)
@@ -107,7 +108,7 @@ def test_a_leftover_of_another_export_is_replaced(tmp_path, other):
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "damage",
     [
         lambda p, s: s.write_text("{"),
         lambda p, s: s.unlink(),
@@ -115,16 +116,16 @@ def test_a_leftover_of_another_export_is_replaced(tmp_path, other):
         lambda p, s: os.truncate(p, 5000),
     ],
 )
-def test_a_spoilt_leftover_is_replaced(tmp_path, spoil):
+def test_create_store_replaces_a_damaged_partial_file(tmp_path, damage):
     path, whole = tmp_path / "t.h5", tmp_path / "whole.h5"
     in_a_process(f"export({str(path)!r}, 10)")
-    spoil(partial(path), tmp_path / ".t.h5.rdl-partial.json")
+    damage(partial(path), tmp_path / ".t.h5.rdl-partial.json")
     export(path, log=(log := []))
     export(whole)
     assert log == [0] and path.read_bytes() == whole.read_bytes()
 
 
-def test_equal_stores_are_equal_bytes_whenever_made(tmp_path):
+def test_create_store_writes_equal_bytes_for_equal_stores(tmp_path):
     export(tmp_path / "a")
     assert (
         in_a_process(f"import time; time.sleep(1.1); export({str(tmp_path / 'b')!r})").returncode
@@ -133,12 +134,12 @@ def test_equal_stores_are_equal_bytes_whenever_made(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_an_existing_path_is_refused_unless_it_may_be_replaced(tmp_path):
+def test_create_store_refuses_an_existing_path_unless_it_may_overwrite(tmp_path):
     path = tmp_path / "t.h5"
     path.write_text("precious")
     with pytest.raises(UserError, match="exists already"):
         export(path)
-    assert path.read_text() == "precious" and left(tmp_path) == ["t.h5"]
+    assert path.read_text() == "precious" and list_names(tmp_path) == ["t.h5"]
     stimuli, specs = Stimuli(np.array([b"1", b"2"], "S64")), [RdmSpec("V1", 1, "float32", "mse")]
     with create_store(path, stimuli, {}, specs, "f", overwrite=True) as writer:
         writer.write_rdm("V1", 0, 0, np.ones(1))
@@ -151,15 +152,15 @@ def test_an_existing_path_is_refused_unless_it_may_be_replaced(tmp_path):
         pass
 
 
-def test_a_missing_folder_is_made_and_an_impossible_one_is_told(tmp_path):
+def test_create_store_makes_missing_folders(tmp_path):
     export(tmp_path / "new" / "er" / "t.h5")
-    assert left(tmp_path / "new" / "er") == ["t.h5"]
+    assert list_names(tmp_path / "new" / "er") == ["t.h5"]
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="file could not be written: File exists"):
         export(tmp_path / "file" / "t.h5")
 
 
-def test_a_second_writer_is_refused(tmp_path):
+def test_create_store_refuses_a_second_writer(tmp_path):
     path = tmp_path / "t.h5"
     stimuli, specs = Stimuli(np.array([b"1", b"2"], "S64")), [RdmSpec("V1", 1, "float32", "mse")]
     refused = f"""
@@ -175,7 +176,7 @@ def test_a_second_writer_is_refused(tmp_path):
     assert Store.open(path).rdms("V1").values.item() == 1
 
 
-def test_the_lock_ends_with_the_writer_even_where_a_child_lives_on(tmp_path):
+def test_create_store_unlocks_although_a_child_lives_on(tmp_path):
     path, stimuli = tmp_path / "t.h5", Stimuli(np.array([b"1", b"2"], "S64"))
     child = None
     with (
@@ -194,7 +195,7 @@ def test_the_lock_ends_with_the_writer_even_where_a_child_lives_on(tmp_path):
 
 
 @pytest.mark.parametrize("limit", [0, 3000, 100_000])
-def test_a_limit_on_file_size_is_one_message_and_leaves_nothing(tmp_path, limit):
+def test_create_store_reports_a_limit_on_file_size(tmp_path, limit):
     code = f"""
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))
@@ -205,7 +206,7 @@ def test_a_limit_on_file_size_is_one_message_and_leaves_nothing(tmp_path, limit)
     done = in_a_process(code)
     assert (done.returncode, done.stderr) == (0, "")
     assert "t.h5" in done.stdout and "File too large" in done.stdout
-    assert left(tmp_path) == []
+    assert list_names(tmp_path) == []
 
 
 @pytest.fixture(scope="module")
@@ -223,7 +224,7 @@ def small_disk(tmp_path_factory):
 
 
 @pytest.mark.parametrize("reserving", [True, False])
-def test_a_full_disk_is_told_with_bytes_before_anything_is_written(small_disk, reserving):
+def test_create_store_reports_a_full_disk_before_it_writes(small_disk, reserving):
     code = f"""
         if not {reserving}:
             del os.posix_fallocate
@@ -238,10 +239,10 @@ def test_a_full_disk_is_told_with_bytes_before_anything_is_written(small_disk, r
         and "; 1,048,576 are free (No space left on device)" in done.stdout
         and "free space" in done.stdout
     )
-    assert left(small_disk) == []
+    assert list_names(small_disk) == []
 
 
-def test_a_disk_that_fills_up_meanwhile_leaves_nothing(small_disk):
+def test_create_store_leaves_nothing_on_a_disk_that_fills_up(small_disk):
     code = f"""
         del os.posix_fallocate
         import rdl_cli.store.writer as w
@@ -260,20 +261,20 @@ def test_a_disk_that_fills_up_meanwhile_leaves_nothing(small_disk):
     (small_disk / "other").unlink()
     assert (done.returncode, done.stderr) == (0, "")
     assert "No space left on device" in done.stdout
-    assert left(small_disk) == []
+    assert list_names(small_disk) == []
 
 
-def test_a_disk_that_fails_is_told_and_leaves_nothing(tmp_path, monkeypatch):
+def test_create_store_leaves_nothing_on_a_disk_that_fails(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     monkeypatch.setattr(os, "fdatasync", fail)
     with pytest.raises(UserError, match="could not be written: Input/output error"):
         export(tmp_path / "t.h5")
-    assert left(tmp_path) == []
+    assert list_names(tmp_path) == []
 
 
-def test_a_disk_without_reserving_or_locks_is_written_all_the_same(tmp_path, monkeypatch):
+def test_create_store_needs_no_reserving_and_no_locks(tmp_path, monkeypatch):
     def unsupported(*_):
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
@@ -290,7 +291,7 @@ def test_a_disk_without_reserving_or_locks_is_written_all_the_same(tmp_path, mon
     )
 
 
-def test_a_value_that_float16_can_not_hold_is_told(tmp_path):
+def test_write_refuses_a_value_too_large_for_float16(tmp_path):
     stimuli, specs = (
         Stimuli(np.array([b"1", b"2"], "S64")),
         [ActivationSpec("fc", (2,), "float16", ("identity",))],
@@ -302,7 +303,7 @@ def test_a_value_that_float16_can_not_hold_is_told(tmp_path):
         create_store(tmp_path / "t", stimuli, {}, specs, "f") as w,
     ):
         w.write("fc", 0, np.array([[np.nan, np.inf], [1, -70000]], "float32"))
-    assert "float32" in error.value.hint and left(tmp_path) == []
+    assert "float32" in error.value.hint and list_names(tmp_path) == []
     with create_store(tmp_path / "t", stimuli, {}, specs, "f") as w:
         w.write("fc", 0, np.array([[np.nan, np.inf], [1, -65504]], "float32"))
     np.testing.assert_array_equal(
@@ -311,7 +312,7 @@ def test_a_value_that_float16_can_not_hold_is_told(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("broken", "said"),
+    ("change", "message"),
     [
         (lambda w: None, "were never written"),
         (lambda w: w.write("fc", 0, np.ones((2, 3))), "was announced as"),
@@ -321,21 +322,21 @@ def test_a_value_that_float16_can_not_hold_is_told(tmp_path):
         (lambda w: w.write_rdm("V1", 0, 1, np.ones(1)), "is outside"),
     ],
 )
-def test_a_broken_promise_is_caught(tmp_path, broken, said):
+def test_writer_catches_broken_promises(tmp_path, change, message):
     stimuli = Stimuli(np.array([b"1", b"2"], "S64"))
     specs = [
         ActivationSpec("fc", (2,), "float32", ("identity",)),
         RdmSpec("V1", 1, "float32", "mse"),
     ]
     with (
-        pytest.raises(AssertionError, match=said),
+        pytest.raises(AssertionError, match=message),
         create_store(tmp_path / "t", stimuli, {}, specs, "f") as writer,
     ):
-        broken(writer)
+        change(writer)
     assert not (tmp_path / "t").exists()
 
 
-def test_a_layer_announced_twice_is_caught(tmp_path):
+def test_create_store_catches_a_layer_announced_twice(tmp_path):
     twice = [RdmSpec("V1", 1, "float32", "mse")] * 2
     with (
         pytest.raises(AssertionError, match="announced twice"),
@@ -344,8 +345,8 @@ def test_a_layer_announced_twice_is_caught(tmp_path):
         pass
 
 
-def test_memory_does_not_grow_with_the_store(tmp_path):
-    """200 MB of activations and 40 MB of pictures, written in blocks of 2 MB."""
+def test_create_store_needs_little_memory(tmp_path):
+    """200 MB of activations and 40 MB of images, written in blocks of 2 MB."""
     n, block = 10_000, np.ones((100, 5000), "float32")
     images = np.broadcast_to(np.uint8(7), (n, 1, 64, 64))
     stimuli, specs = (
