@@ -52,10 +52,11 @@ def detect_container(path: Path) -> Container:
         return "matlab"
     if head[0] == 0x80 and head[1:2] <= bytes([pickle.HIGHEST_PROTOCOL]):
         raise UserError(f"{path} is a pickle", hint=CONVERT)
+    is_mat = path.suffix.lower() == ".mat"  # version 4 has no signature, 7.3 may have lost its
     if h5py.is_hdf5(path):
-        return "hdf5"
-    if path.suffix == ".mat":
-        return "matlab"  # version 4 has no signature
+        return "matlab" if is_mat else "hdf5"
+    if is_mat:
+        return "matlab"
     text = read_text(path)
     if "\0" in text:
         raise _unknown_format(path)
@@ -144,15 +145,12 @@ def read_npz(path: Path, container: Container) -> tuple[dict[str, np.ndarray], l
 def open_hdf5(path: Path) -> Iterator[h5py.File]:
     """Open an HDF5 file. UserError if a link in it leads to another file."""
 
-    def check_link(name: bytes, info: h5py.h5l.LinkInfo) -> None:
-        if info.type == h5py.h5l.TYPE_EXTERNAL:
+    with h5py.File(path, "r") as file:
+        if name := file.id.links.visit(_find_external, info=True):
             raise UserError(
-                f"{path}: `{name.decode('utf-8', 'replace')}` is a link to another file",
+                f"{path}: `{to_text(name)}` is a link to another file",
                 hint="save a file that holds its own data, for example with h5repack",
             )
-
-    with h5py.File(path, "r") as file:
-        file.id.links.visit(check_link, info=True)
         yield file
 
 
@@ -179,6 +177,11 @@ def unique_names(paths: Collection[tuple[str, ...]]) -> list[str]:
 def to_text(value: Any) -> str:
     """Return a string of HDF5, which comes as bytes, str or NumPy's own."""
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
+def _find_external(name: bytes, info: h5py.h5l.LinkInfo) -> bytes | None:
+    """Return the name of a link to another file, which ends a visit of all links."""
+    return name if info.type == h5py.h5l.TYPE_EXTERNAL else None
 
 
 def _detect_archive(path: Path) -> Container:

@@ -33,16 +33,18 @@ def read_variables(path: Path) -> dict[str, Any]:
             return {name: walk.convert(file[name]) for name in file if not name.startswith("#")}
     import scipy.io
 
-    _check_declared_sizes(path)
-    with warnings.catch_warnings():
-        # SciPy calls objects and functions "None"; several replace each other
-        warnings.filterwarnings("ignore", "Duplicate variable name .None")
+    with warnings.catch_warnings(record=True) as repeated:
+        # SciPy calls objects and functions "None", so of several only the last is named
+        warnings.filterwarnings("always", "Duplicate variable name .None")
+        _check_declared_sizes(path)
         content = scipy.io.loadmat(path, appendmat=False, squeeze_me=False, mat_dtype=False)
     converted = [
         _convert(name, value)
         for name, value in content.items()
         if not (name.startswith("__") and name.endswith("__"))
     ]
+    if repeated:
+        converted.append((f"{len(repeated)} more", Unread("objects")))
     return dict(converted)
 
 
@@ -78,18 +80,15 @@ def iterate_leaves(
             yield (*above, name), value
 
 
-def _whosmat(path: Path) -> list[tuple[str, tuple[int, ...], str]]:
+def _check_declared_sizes(path: Path) -> None:
+    """Raise UserError if a variable's dimensions are more than the file can hold."""
     import scipy.io
 
     try:
-        return scipy.io.whosmat(path, appendmat=False)
-    except TypeError:  # SciPy fails to list objects, and reads them
-        return [(name, (), "") for name in scipy.io.loadmat(path, appendmat=False)]
-
-
-def _check_declared_sizes(path: Path) -> None:
-    """Raise UserError if a variable's dimensions are more than the file can hold."""
-    for name, shape, kind in _whosmat(path):
+        variables = scipy.io.whosmat(path, appendmat=False)
+    except TypeError:  # SciPy fails to list objects, but reads them
+        return
+    for name, shape, kind in variables:
         if kind != "sparse":
             check_size(f"`{name}` ({kind})", 8 * math.prod(shape), path)
 
