@@ -33,9 +33,9 @@ def demo(
         from rdl_cli.cli.compare_rdms import to_rich as rdms_to_rich
         from rdl_cli.commands.demo_brain import demo_brain
 
-        shown = demo_brain(out or Path("rdl-demo-brain"), data_root)
-        console().print(to_rich(shown.compared), rdms_to_rich(shown.alike))
-        print(shown.ending, file=sys.stderr)
+        results = demo_brain(out or Path("rdl-demo-brain"), data_root)
+        console().print(to_rich(results.comparison), rdms_to_rich(results.rdm_comparison))
+        print(results.ending, file=sys.stderr)
         return
     if data_root:
         raise UserError(

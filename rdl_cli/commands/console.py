@@ -1,4 +1,4 @@
-"""What a job says while it works: to stderr, so that stdout stays data; bars on a terminal, plain lines in a log."""
+"""Messages and progress bars of commands: on stderr, so that stdout holds data only."""
 
 import os
 from collections.abc import Iterator
@@ -11,13 +11,13 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def log(text: str) -> None:
-    """One line; of several processes the first speaks for all."""
+    """Print one line; of several processes, only the first prints."""
     if os.environ.get("RANK", "0") == "0":
         console.print(text, markup=False)
 
 
 class ProgressBar:
-    """A bar for one piece of work; in a log it is silent, and what is said there is said in lines."""
+    """A progress bar on a terminal; silent elsewhere, where messages are lines."""
 
     def __init__(self, progress: Progress | None, total: int, text: str):
         self._progress = progress
@@ -25,12 +25,14 @@ class ProgressBar:
         self.visible = progress is not None
 
     def advance(self, by: int = 1, text: str | None = None) -> None:
+        """Advance the bar, with a new text if one is given."""
         if self._progress and self._task is not None:
             self._progress.update(self._task, advance=by, description=text)
 
 
 @contextmanager
 def progress(total: int, text: str) -> Iterator[ProgressBar]:
+    """Yield a progress bar for `total` steps."""
     if not console.is_terminal:
         yield ProgressBar(None, total, text)
         return
@@ -40,5 +42,5 @@ def progress(total: int, text: str) -> Iterator[ProgressBar]:
         MofNCompleteColumn(),
         TimeRemainingColumn(elapsed_when_finished=True),
     )
-    with Progress(*columns, console=console) as progress:
-        yield ProgressBar(progress, total, text)
+    with Progress(*columns, console=console) as bars:
+        yield ProgressBar(bars, total, text)

@@ -1,4 +1,4 @@
-"""The four verbs one after another, on pictures that need no download."""
+"""Run the four verbs one after another on images that need no download."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -26,29 +26,31 @@ BASELINE = StudentSettings(
 
 
 def demo(out: Path) -> tuple[Comparison, str]:
-    """The comparison, and what a new user may want to do next.
+    """Train a teacher and students in `out`; return their comparison and a text for the user.
 
-    A student with 50 labelled digits and 950 without labels, alone and with the geometry of a teacher over all of them.
-    The teacher saw all 1,000 labels.
+    The teacher has 1,000 labelled digits. The students have 50 labelled and 950 unlabelled ones:
+    the baseline without a teacher, the others with the teacher's geometry over all of them.
     """
     if not is_free(out):
-        raise UserError(f"{out} exists already", hint="say another folder: rdl demo FOLDER")
+        raise UserError(f"{out} exists already", hint="choose another folder: rdl demo FOLDER")
     store = out / "teacher.h5"
     rdl = replace(
         BASELINE, targets=str(store), match=LAYERS, objective=["rdl"], label="rdl, 50 labels"
     )
     log("1. a teacher with all labels: rdl train-teacher")
     train(out / "teacher", TEACHER)
-    log("\n2. its activations over the training images, kept once: rdl export-rdms")
+    log("\n2. its activations over the training images, stored once: rdl export-rdms")
     export_rdms(out / "teacher", store, ExportSettings(layers=LAYERS))
     log("\n3. students with 50 labels, three seeds each: rdl train-student")
     train(out / "baseline", BASELINE)
     train(out / "rdl", rdl)
-    log("\n4. the test images: rdl compare\n")
-    compared = compare([out / name for name in ("teacher", "baseline", "rdl")])
+    log("\n4. errors on the test images: rdl compare\n")
+    comparison = compare([out / name for name in ("teacher", "baseline", "rdl")])
     ending = (
-        f"\nwritten: {out}/teacher, {out}/baseline/seed0..2, {out}/rdl/seed0..2 (runs) and {store} (the teacher's store)\n"
-        "note: the teacher saw the labels of all training images; the students saw 50 of them.\n"
-        f"next:    rdl show {out}/rdl/seed0     or     rdl plot curves {out}/baseline {out}/rdl --out curves.svg"
+        f"\nwritten: {out}/teacher, {out}/baseline/seed0..2, {out}/rdl/seed0..2 (runs)"
+        f" and {store} (the teacher's store)\n"
+        "note:    the teacher has the labels of all training images, the students 50 of them.\n"
+        f"next:    rdl show {out}/rdl/seed0"
+        f"     or     rdl plot curves {out}/baseline {out}/rdl --out curves.svg"
     )
-    return compared, ending
+    return comparison, ending

@@ -1,4 +1,4 @@
-"""The verbs one after another with a brain as the teacher, on pictures and measurements that are public."""
+"""Run the verbs one after another with a brain as the teacher, on public images and RDMs."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,10 +25,10 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import download, file_digest, is_free, make_folder
 from rdl_cli.runs.run import Run
 
-PICTURES, SUBJECTS = "Kriegeskorte_Neuron2008_supplementalData.mat", "92_brainRDMs.mat"
+IMAGES, SUBJECTS = "Kriegeskorte_Neuron2008_supplementalData.mat", "92_brainRDMs.mat"
 ADDRESS = "https://raw.githubusercontent.com/rsagroup/rsatoolbox/{commit}/demos/92imageData/{name}"
 FILES = {
-    PICTURES: (
+    IMAGES: (
         "9ac4b5cdcb702c02481cabba33c551d187d50b6c",
         "06f21214399a5d43dc264eed19a7f4b8daf11c8622a59eec3e106064ce5e3504",
     ),
@@ -37,7 +37,7 @@ FILES = {
         "1743f90a15e895798a94318649e80e1123a7e5943a1703fa1dd7c31ea5780b7c",
     ),
 }
-"""Kriegeskorte et al. (2008): the commit of rsatoolbox at which a file is fetched, and its SHA-256."""
+"""Kriegeskorte et al. (2008): rsatoolbox's commit and the SHA-256 of each file."""
 
 LAYERS = ["pool1", "pool2", "fc"]
 STUDENT = StudentSettings(
@@ -50,105 +50,117 @@ STUDENT = StudentSettings(
     seeds="0..2",
 )
 METHODS = {
-    "untaught": replace(
-        STUDENT, label="untaught", objective=["rsa:weight=0"]
-    ),  # follows nobody, and its brain_similarity is measured all the same
-    "taught": replace(STUDENT, label="taught by IT", objective=["rsa"], grad_fraction=["rsa=0.25"]),
+    # weight 0: the brain similarity is measured, and has no gradient
+    "task-only": replace(STUDENT, label="task only", objective=["rsa:weight=0"]),
+    "rsa": replace(
+        STUDENT, label="rsa with human IT", objective=["rsa"], grad_fraction=["rsa=0.25"]
+    ),
 }
-DRAWS = 200
+N_RESAMPLES = 200
 
 
 class BrainDemo(NamedTuple):
-    """What the demo comes to: errors, brain_similarities over all stimuli, and what a new user may want to do next."""
+    """The errors, the comparison of RDMs over all stimuli, and a text for the user."""
 
-    compared: Comparison
-    alike: RdmComparison
+    comparison: Comparison
+    rdm_comparison: RdmComparison
     ending: str
 
 
 def demo_brain(out: Path, root: str = "") -> BrainDemo:
-    """Networks that learn digits, alone and while a layer follows human IT over 46 pictures; the other 46 are held out.
+    """Train students on digits in `out`, some with a layer aligned to human IT over 46 images.
 
-    The files are those of `root`, or are fetched to it. UserError where they are others, or can't be fetched.
+    The other 46 stimuli are held out. The files are read from `root`, or downloaded to it. Raise
+    UserError if they differ from the published ones, or cannot be downloaded.
     """
     if not is_free(out):
-        raise UserError(f"{out} exists already", hint="say another folder: rdl demo --brain FOLDER")
-    pictures, subjects = (
-        published(data_root(DataSettings(data_root=root)), name) for name in FILES
+        raise UserError(
+            f"{out} exists already", hint="choose another folder: rdl demo --brain FOLDER"
+        )
+    images, subjects = (
+        find_published(data_root(DataSettings(data_root=root)), name) for name in FILES
     )
     brain = out / "brain.h5"
     make_folder(out)
-    log("1. 92 pictures, human IT of four subjects, monkey IT: rdl import-rdms")
+    log("1. 92 images, human IT of four subjects, monkey IT: rdl import-rdms")
     import_rdms(
-        [subjects, pictures],
+        [subjects, images],
         brain,
         ImportSettings(
-            stimuli=str(pictures), regions=["hIT,mIT=mIT_674neurons"], distance="correlation"
+            stimuli=str(images), regions=["hIT,mIT=mIT_674neurons"], distance="correlation"
         ),
     )
     log(
-        "\n2. networks that learn digits, three seeds each, half of the brain's pictures held out: rdl train-student"
+        "\n2. students on digits, three seeds each, half of the stimuli held out: rdl train-student"
     )
     for name, settings in METHODS.items():
         train(out / name, replace(settings, targets=str(brain)))
-    log("\n3. their layers over the brain's pictures: rdl export-rdms --stimuli")
-    layers = {name: out / f"{name}.h5" for name in METHODS}
-    for name, store in layers.items():
-        export_over_brain_stimuli(
-            out / name / "seed0",
-            brain,
-            store,
-            ExportSettings(layers=LAYERS, distance="correlation"),
-        )
-    log("\n4. what was learned: rdl plot rdm, rdl plot mds, rdl compare, rdl compare-rdms\n")
+    log("\n3. their layers over the brain's stimuli: rdl export-rdms --stimuli")
+    stores = {name: out / f"{name}.h5" for name in METHODS}
+    export_settings = ExportSettings(layers=LAYERS, distance="correlation")
+    for name, store in stores.items():
+        export_over_brain_stimuli(out / name / "seed0", brain, store, export_settings)
+    log("\n4. results: rdl plot rdm, rdl plot mds, rdl compare, rdl compare-rdms\n")
     plot_rdms(
-        [brain, *layers.values()],
+        [brain, *stores.values()],
         [out / "rdms.svg"],
         HeatmapSettings(layers=["hIT", "mIT", *LAYERS], distance="correlation"),
     )
-    plot_mds([out / name for name in METHODS], [out / "map.svg"], MdsSettings(layers=LAYERS))
-    compared = compare([out / name for name in METHODS])
-    wanted = CompareRdmsSettings(layers=["hIT", "mIT", "fc"], n_resamples=DRAWS)
-    alike = compare_rdms([brain, *layers.values()], wanted)
-    ending = (
-        f"\nHow like each subject's IT is the layer fc (mean Spearman over subjects; seeds {STUDENT.seeds}; noise ceiling of seed 0):\n"
-        + "".join(map(_likeness, (out / name for name in METHODS)))
-        + "Taught pictures can be learned by heart. What counts is held out, and digits of 8 × 8 pixels are poor soil for it:\n"
-        "rdl reproduce brain-it is the experiment with natural images.\n"
-        f"\nwritten: {out}/untaught, {out}/taught (runs), {brain}, {out}/untaught.h5, {out}/taught.h5 (stores), {out}/rdms.svg, map.svg\n"
-        f"next:    rdl show {out}/train/seed0     or     rdl train-student NEW --config {out}/train/seed0/config.toml --control shuffle"
+    methods = [out / name for name in METHODS]
+    plot_mds(methods, [out / "map.svg"], MdsSettings(layers=LAYERS))
+    comparison = compare(methods)
+    rdm_comparison = compare_rdms(
+        [brain, *stores.values()],
+        CompareRdmsSettings(layers=["hIT", "mIT", "fc"], n_resamples=N_RESAMPLES),
     )
-    return BrainDemo(compared, alike, ending)
+    ending = (
+        "\nBrain similarity of the layer fc to human IT (Spearman, mean over subjects;"
+        f" seeds {STUDENT.seeds}; noise ceiling of seed 0):\n"
+        + "".join(map(_describe_similarity, methods))
+        + "Training stimuli can be memorized: the held-out ones count. Digits of 8 × 8 pixels give"
+        " little to generalize from;\nrdl reproduce brain-it is the experiment with natural"
+        " images.\n"
+        f"\nwritten: {', '.join(map(str, methods))} (runs), {brain}, "
+        + ", ".join(map(str, stores.values()))
+        + f" (stores), {out}/rdms.svg, {out}/map.svg\n"
+        f"next:    rdl show {out}/rsa/seed0     or     "
+        f"rdl train-student NEW --config {out}/rsa/seed0/config.toml --control shuffle"
+    )
+    return BrainDemo(comparison, rdm_comparison, ending)
 
 
-def published(root: Path, name: str) -> Path:
-    """Where one of FILES lies below the root, fetched where it does not. UserError where what lies there is another file."""
+def find_published(root: Path, name: str) -> Path:
+    """Return the path of one of FILES below a folder; download it if it is missing.
+
+    Raise UserError if it differs from the published file.
+    """
     commit, digest = FILES[name]
     home = root / "krieg92"
     for path in (home / name, root / name):
         if path.is_file():
-            if (found := file_digest(path)) != digest:
+            if (actual := file_digest(path)) != digest:
                 raise UserError(
-                    f"{path} is not the published file: its SHA-256 is {found}, not {digest}",
-                    hint="remove it, to fetch it again",
+                    f"{path} is not the published file: its SHA-256 is {actual}, not {digest}",
+                    hint="remove it to download it again",
                 )
             return path
     url = ADDRESS.format(commit=commit, name=name)
-    log(f"fetching {url} to {home}")
+    log(f"downloading {url} to {home}")
     download(url, home / name, digest)
     return home / name
 
 
-def _likeness(method: Path) -> str:
-    """Two lines: over taught and over held-out stimuli."""
+def _describe_similarity(method: Path) -> str:
+    """Return two lines with a method's brain similarity: training and held-out stimuli."""
     runs = [Run(path).stimuli for path in sorted(method.glob("seed*"))]
     text = ""
-    for kind in ("taught", "held-out"):
-        each = [
-            next(like for like in run["brain_similarity"] if like["stimuli"] == kind)
+    for split, words in (("train", "training"), ("heldout", "held-out")):
+        entries = [
+            next(entry for entry in run["brain_similarity"] if entry["stimuli"] == split)
             for run in runs
             if run
         ]
-        values = ", ".join(f"{like['mean_subject_spearman']:.3f}" for like in each)
-        text += f"    {method.name:9} {kind:9} {values}    ceiling {each[0]['noise_ceiling_lower']:.3f} to {each[0]['noise_ceiling_upper']:.3f}\n"
+        values = ", ".join(f"{entry['mean_subject_spearman']:.3f}" for entry in entries)
+        lower, upper = (entries[0][f"noise_ceiling_{end}"] for end in ("lower", "upper"))
+        text += f"    {method.name:9} {words:9} {values}    ceiling {lower:.3f} to {upper:.3f}\n"
     return text

@@ -1,4 +1,4 @@
-"""What there is: the members of every registry, and the layers of a network."""
+"""List the members of a registry, and the layers of a network."""
 
 import math
 from importlib import import_module
@@ -20,10 +20,11 @@ KINDS = {
     "preprocessing": ("rdl_cli.datasets.preprocessing", "PREPROCESSING"),
     "formats": ("rdl_cli.io.raw_array", "READERS"),
 }
+"""Kind of name → module and registry."""
 
 
 class Member(NamedTuple):
-    """A name that can be typed, its options with their defaults, and what it is."""
+    """A registered name, its options with their defaults, and a summary."""
 
     name: str
     options: dict[str, Any]
@@ -31,7 +32,7 @@ class Member(NamedTuple):
 
 
 class LayerInfo(NamedTuple):
-    """A tap, the shape of what it gives for one picture, and how many numbers that is."""
+    """A layer, the shape of its activations for one image, and its number of units."""
 
     name: str
     shape: tuple[int, ...]
@@ -39,7 +40,7 @@ class LayerInfo(NamedTuple):
 
 
 def find_registry(kind: str) -> Registry:
-    """The registry of a kind. UserError for a kind that there is not."""
+    """Return the registry of a kind. Raise UserError for an unknown kind."""
     if kind not in KINDS:
         raise unknown_name("kind", kind, KINDS)
     module, name = KINDS[kind]
@@ -47,39 +48,48 @@ def find_registry(kind: str) -> Registry:
 
 
 def list_members(kind: str) -> list[Member]:
-    """Every member of a registry. UserError for a kind that there is not."""
-    known = find_registry(kind)
-    found = []
-    for member in known:
+    """Return every member of a registry. Raise UserError for an unknown kind."""
+    registry = find_registry(kind)
+    members = []
+    for name in registry:
         options = {
-            o.name: "(needed)" if o.default is o.empty else o.default
-            for o in known.options(member).values()
+            option.name: "(needed)" if option.default is option.empty else option.default
+            for option in registry.options(name).values()
         }
-        found.append(Member(member, options, known.summary(member)))
-    return found
+        members.append(Member(name, options, registry.summary(name)))
+    return members
 
 
-def list_layers(network: str, pictures: str = "", classes: int = 10) -> list[LayerInfo]:
-    """The layers of a network by spec, or of the network of a finished run. UserError where it cannot be built."""
+def list_layers(network: str, input_size: str = "", classes: int = 10) -> list[LayerInfo]:
+    """Return the layers of a network by spec, or of a finished run's network.
+
+    Args:
+        network: a spec such as `mnist-cnn`, or the folder of a run.
+        input_size: channels x height x width of an image; 1x28x28 if "".
+        classes: number of logits.
+
+    Raises:
+        UserError: the network cannot be built.
+    """
     from rdl_cli.networks.factory import InputShape, build_network
     from rdl_cli.networks.hooks import layer_shapes
     from rdl_cli.networks.weights import load_network
     from rdl_cli.runs.run import Run
 
     if Path(network).is_dir():
-        if pictures:
+        if input_size:
             raise UserError(
-                f"the run {network} knows its pictures; --input-size {pictures} says otherwise",
+                f"--input-size {input_size} has no effect: {network} is a run, of known input size",
                 hint="leave out --input-size",
             )
         model, metadata = load_network(Run.open_finished(Path(network)).weights)
-        size = InputShape.parse(metadata.input_shape)
+        shape = InputShape.parse(metadata.input_shape)
     else:
         if classes < 1:
             raise UserError(f"--classes is {classes}; at least 1 is needed")
-        size = InputShape.parse(pictures or "1x28x28")
-        model = build_network(network, size, classes)
+        shape = InputShape.parse(input_size or "1x28x28")
+        model = build_network(network, shape, classes)
     return [
-        LayerInfo(name, shape, math.prod(shape))
-        for name, shape in layer_shapes(model, size).items()
+        LayerInfo(name, layer_shape, math.prod(layer_shape))
+        for name, layer_shape in layer_shapes(model, shape).items()
     ]

@@ -7,7 +7,7 @@ from rdl_cli.core.errors import unknown_name
 
 
 def match_names(pattern: str, names: Iterable[str]) -> list[str]:
-    """Return the names that a glob matches, in their own order; a name equal to it matches alone."""
+    """Return the names that a glob matches, in order; a name equal to it matches alone."""
     names = list(names)
     if pattern in names:
         return [pattern]

@@ -1,7 +1,8 @@
-"""Names become objects here, and nowhere else.
+"""Turn names into objects: the only place that does.
 
-A *spec* is what a person types: `[module.path:]name[:key=value,...]`, for example `rdl:weight=0.5,pairs=500`,
-`my_package.losses:triplet:margin=2` or, for a member registered with `rest="path"`, `folder:/data/my images`.
+A *spec* is `[module.path:]name[:key=value,...]`, for example `rdl:weight=0.5,pairs=500`,
+`my_package.losses:triplet:margin=2` or, for a member registered with `rest="path"`,
+`folder:/data/my images`.
 """
 
 import importlib
@@ -21,8 +22,11 @@ from rdl_cli.core.errors import UserError, did_you_mean, unknown_name
 class Registry:
     """Named factories of one kind.
 
-    `home` is the module or package whose import registers the members; it is imported on the first question, so that
-    a new member is one new file and importing a registry costs nothing.
+    Args:
+        kind: what a member is called in messages, for example `distance`.
+        home: module or package whose import registers the members. It is imported when a member is
+            first requested, so that a new member is one new file and importing a registry is fast.
+        external: whether `module:function` specs are allowed.
     """
 
     def __init__(self, kind: str, home: str, external: bool = True):
@@ -34,9 +38,9 @@ class Registry:
     def register(
         self, name: str, rest: str | None = None
     ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Decorator. `rest` names the one keyword that takes everything after `name:` verbatim."""
+        """Return a decorator; `rest` is the keyword that takes all text after `name:` verbatim."""
 
-        def keep(factory: Callable[..., Any]) -> Callable[..., Any]:
+        def add(factory: Callable[..., Any]) -> Callable[..., Any]:
             assert name not in self._members, (
                 f"two members of the {self.kind} registry are called {name}"
             )
@@ -45,9 +49,10 @@ class Registry:
                 self._rest[name] = rest
             return factory
 
-        return keep
+        return add
 
     def names(self) -> list[str]:
+        """Return the names of all members, sorted."""
         self._load()
         return sorted(self._members)
 
@@ -55,7 +60,10 @@ class Registry:
         return iter(self.names())
 
     def find(self, spec: str) -> Callable[..., Any]:
-        """The factory that a spec names, with the spec's options bound. UserError for a wrong name, option or value."""
+        """Return the factory that a spec names, with the spec's options bound.
+
+        Raise UserError for a wrong name, option or value.
+        """
         self._load()
         name, _, options = spec.partition(":")
         if name in self._members:
@@ -68,17 +76,22 @@ class Registry:
                 return partial(factory, **{self._rest[name]: options})
         elif self.external and options and "=" not in options.split(":")[0]:
             function, _, options = options.partition(":")
-            factory = self._imported(name, function, spec)
+            factory = self._import_function(name, function, spec)
         else:
             raise unknown_name(self.kind, name, self._members)
-        given = self._options(spec, factory, options)
-        return partial(factory, **given) if given else factory
+        keywords = self._parse_options(spec, factory, options)
+        return partial(factory, **keywords) if keywords else factory
 
     def make(self, spec: str, *context: Any) -> Any:
-        """What the factory makes of the context and the spec's options. UserError where an option without a default is missing."""
+        """Return the object that a spec's factory makes of some context.
+
+        Raise UserError if an option without a default is missing.
+        """
         factory = self.find(spec)
         missing = [
-            name for name, option in _options_of(factory).items() if option.default is option.empty
+            name
+            for name, option in _option_parameters(factory).items()
+            if option.default is option.empty
         ]
         if missing:
             raise UserError(
@@ -88,11 +101,11 @@ class Registry:
         return factory(*context)
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
-        """A member's options: its keyword-only parameters, by name."""
-        return _options_of(self._member(name))
+        """Return a member's options: its keyword-only parameters, by name."""
+        return _option_parameters(self._member(name))
 
     def summary(self, name: str) -> str:
-        """The first line of a member's docstring."""
+        """Return the first line of a member's docstring."""
         return (inspect.getdoc(self._member(name)) or "").partition("\n")[0]
 
     def _member(self, name: str) -> Callable[..., Any]:
@@ -109,40 +122,44 @@ class Registry:
         for module in pkgutil.iter_modules(getattr(home, "__path__", [])):
             importlib.import_module(f"{self.home}.{module.name}")
 
-    def _imported(self, module: str, function: str, spec: str) -> Callable[..., Any]:
+    def _import_function(self, module: str, function: str, spec: str) -> Callable[..., Any]:
         if "" not in sys.path and str(Path.cwd()) not in sys.path:
-            sys.path.insert(
-                0, str(Path.cwd())
-            )  # a user's own file beside the command, as with `python -m`
+            sys.path.insert(0, str(Path.cwd()))  # for users' own files, as with `python -m`
         try:
-            found = importlib.import_module(module)
+            imported = importlib.import_module(module)
         except ModuleNotFoundError as error:
             if error.name and not (module == error.name or module.startswith(error.name + ".")):
                 raise UserError(f"`{spec}`: importing `{module}` failed: {error}") from error
             raise UserError(
-                f"there is no {self.kind} `{module}`{did_you_mean(module, self._members)} and no module of that name",
-                hint=f"known: {', '.join(sorted(self._members))}; or module:function with the module importable from here",
+                f"there is no {self.kind} `{module}`{did_you_mean(module, self._members)}"
+                " and no module of that name",
+                hint=f"known: {', '.join(sorted(self._members))};"
+                " or module:function of a module that can be imported from here",
             ) from error
         except Exception as error:
             raise UserError(
                 f"`{spec}`: importing `{module}` failed: {type(error).__name__}: {error}"
             ) from error
-        if not callable(getattr(found, function, None)):
-            callables = [n for n, v in vars(found).items() if callable(v) and not n.startswith("_")]
+        if not callable(getattr(imported, function, None)):
+            callables = [
+                name
+                for name, value in vars(imported).items()
+                if callable(value) and not name.startswith("_")
+            ]
             raise unknown_name(
                 f"function in module {module} called",
                 function,
                 callables,
                 hint=f"it holds: {', '.join(sorted(callables))}",
             )
-        return getattr(found, function)
+        return getattr(imported, function)
 
-    def _options(self, spec: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
+    def _parse_options(self, spec: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
         if not text:
             return {}
-        accepted = _options_of(factory)
-        kinds = _kinds_of(factory)
-        given: dict[str, Any] = {}
+        accepted = _option_parameters(factory)
+        types_by_name = _option_types(factory)
+        values: dict[str, Any] = {}
         for item in text.split(","):
             key, equals, value = item.partition("=")
             if key not in accepted:
@@ -158,69 +175,66 @@ class Registry:
                 raise UserError(
                     f"option `{key}` in `{spec}` has no value", hint=f"write {key}=VALUE"
                 )
-            if key in given:
-                raise UserError(f"option `{key}` stands twice in `{spec}`")
-            given[key] = _read(value, kinds[key], f"`{key}={value}` in `{spec}`")
-        return given
+            if key in values:
+                raise UserError(f"option `{key}` is given twice in `{spec}`")
+            values[key] = _parse_value(value, types_by_name[key], f"`{key}={value}` in `{spec}`")
+        return values
 
 
-def _options_of(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def _option_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     try:
         parameters = inspect.signature(factory).parameters.values()
-    except ValueError:  # some functions written in C do not tell
+    except ValueError:  # some functions written in C have no signature
         return {}
     return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
 
 
-def _kinds_of(factory: Callable[..., Any]) -> dict[str, Any]:
-    """The type of each option: as annotated, else that of its default, else text."""
+def _option_types(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Return the type of each option: as annotated, else that of its default, else text."""
     try:
         hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (
-        NameError,
-        TypeError,
-    ):  # a name that only a type checker imports; an object that is called like a function
+    except (NameError, TypeError):  # names that only a type checker imports; callable objects
         hints = {}
     return {
-        name: hints.get(name, _kind_of(option.default))
-        for name, option in _options_of(factory).items()
+        name: hints.get(name, _infer_type(option.default))
+        for name, option in _option_parameters(factory).items()
     }
 
 
-def _kind_of(default: Any) -> Any:
+def _infer_type(default: Any) -> Any:
     if isinstance(default, bool):
         return bool
     return int | float if isinstance(default, int | float) else str
 
 
-def _read(text: str, wanted: Any, where: str) -> Any:
-    """The text as the annotated type; UserError where it is none."""
-    if get_origin(wanted) is Literal:
-        choices = {str(choice): choice for choice in get_args(wanted)}
+def _parse_value(text: str, kind: Any, where: str) -> Any:
+    """Return a text as a value of the annotated type, else raise UserError."""
+    if get_origin(kind) is Literal:
+        choices = {str(choice): choice for choice in get_args(kind)}
         if text in choices:
             return choices[text]
         raise UserError(
             f"{where} is not a choice{did_you_mean(text, choices)}",
             hint=f"one of: {', '.join(choices)}",
         )
-    if get_origin(wanted) in (typing.Union, types.UnionType):
-        if text.lower() == "none" and type(None) in get_args(wanted):
+    if get_origin(kind) in (typing.Union, types.UnionType):
+        if text.lower() == "none" and type(None) in get_args(kind):
             return None
-        *others, last = [each for each in get_args(wanted) if each is not type(None)]
-        for each in others:
+        *others, last = [member for member in get_args(kind) if member is not type(None)]
+        for member in others:
             try:
-                return _read(text, each, where)
+                return _parse_value(text, member, where)
             except UserError:
                 pass
-        return _read(text, last, where)
-    if wanted is bool:
+        return _parse_value(text, last, where)
+    if kind is bool:
         if text.lower() in ("true", "yes", "1", "false", "no", "0"):
             return text.lower() in ("true", "yes", "1")
         raise UserError(f"{where} is neither true nor false")
-    if wanted in (int, float):
+    if kind in (int, float):
         try:
-            return wanted(text)
+            return kind(text)
         except ValueError:
-            kind = "a whole number" if wanted is int else "a number"
-            raise UserError(f"{where} is not {kind}") from None
+            number = "a whole number" if kind is int else "a number"
+            raise UserError(f"{where} is not {number}") from None
     return text

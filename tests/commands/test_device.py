@@ -1,4 +1,4 @@
-"""Freed memory is kept for the next step where that helps, and nothing is touched elsewhere."""
+"""Devices by name; glibc keeps freed memory, and nothing changes elsewhere."""
 
 import ctypes
 import platform
@@ -17,27 +17,28 @@ from pathlib import Path
 from rdl_cli.commands.device import keep_freed_memory
 
 libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+libc.free.argtypes = [ctypes.c_void_p]
 
 def resident():
     return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
-def left_by(size):
+def growth(size):
     before = resident()
     block = libc.malloc(size)
     ctypes.memset(block, 1, size)
     libc.free(block)
     return (resident() - before) / size
 
-print(round(left_by(1 << 26)), keep_freed_memory("cpu"), round(left_by(1 << 26)))
+print(round(growth(1 << 26)), keep_freed_memory("cpu"), round(growth(1 << 26)))
 """
 
 
 @pytest.mark.skipif(
     platform.libc_ver()[0] != "glibc", reason="this system's C library is not glibc"
 )
-def test_glibc_keeps_a_large_block_that_was_freed() -> None:
-    """In a process of its own, for it is for good."""
+def test_keep_freed_memory_keeps_a_large_block() -> None:
+    """Run in a process of its own: the change cannot be undone."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
         capture_output=True,
@@ -52,7 +53,7 @@ def test_glibc_keeps_a_large_block_that_was_freed() -> None:
     ("device", "library"),
     [("cpu", ("", "")), ("cpu", ("musl", "1.2")), ("cuda", ("glibc", "2.39"))],
 )
-def test_elsewhere_nothing_is_touched(
+def test_keep_freed_memory_changes_nothing_elsewhere(
     monkeypatch: pytest.MonkeyPatch, device: str, library: tuple[str, str]
 ) -> None:
     monkeypatch.setattr(platform, "libc_ver", lambda: library)
@@ -60,7 +61,7 @@ def test_elsewhere_nothing_is_touched(
     assert not keep_freed_memory(device)
 
 
-def test_a_device_without_float64_is_refused() -> None:
+def test_resolve_device_refuses_one_without_float64() -> None:
     with pytest.raises(UserError, match="`mps` has no float64"):
         resolve_device("mps")
     assert resolve_device("cpu") == "cpu"

@@ -31,7 +31,7 @@ def test_to_config_leaves_out_empty_settings():
 
 def test_reject_options_names_the_flag_and_its_value():
     reject_options(ExportSettings(), ["views", "download"], "has no effect", "leave it out")
-    with pytest.raises(UserError, match="^--views hflip has no effect$"):
+    with pytest.raises(UserError, match=r"^--views hflip has no effect$"):
         reject_options(ExportSettings(views="hflip"), ["views"], "has no effect", "")
-    with pytest.raises(UserError, match="^--download has no effect$"):
+    with pytest.raises(UserError, match=r"^--download has no effect$"):
         reject_options(ExportSettings(download=True), ["download"], "has no effect", "")

@@ -1,4 +1,4 @@
-"""What a person types becomes an object, or an error that teaches."""
+"""Specs become objects, or errors with suggestions."""
 
 import sys
 from collections.abc import Iterator
@@ -41,7 +41,7 @@ def losses() -> Registry:
 
     @registry.register("folder", rest="root")
     def folder(student: str, *, root: str) -> tuple[str, str]:
-        """Pictures of yours."""
+        """Your own images."""
         return student, root
 
     return registry
@@ -49,7 +49,7 @@ def losses() -> Registry:
 
 @pytest.fixture
 def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A working directory of its own; what is imported from it is forgotten afterwards."""
+    """Return a new working directory; modules imported from it are unloaded afterwards."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
     before = set(sys.modules)
@@ -59,12 +59,12 @@ def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def refusal(registry: Registry, spec: str) -> UserError:
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError) as error:
         registry.make(spec, "student")
-    return caught.value
+    return error.value
 
 
-def test_a_name_alone_keeps_the_defaults(losses: Registry) -> None:
+def test_make_keeps_the_defaults(losses: Registry) -> None:
     assert losses.make("rdl", "s")["weight"] == 1.0
     assert losses.make("rdl", "s")["student"] == "s"
 
@@ -87,16 +87,15 @@ def test_a_name_alone_keeps_the_defaults(losses: Registry) -> None:
         ("pairs=3,weight=2", "weight", 2.0),
     ],
 )
-def test_an_option_arrives_as_its_type(
+def test_make_converts_options_to_their_types(
     losses: Registry, text: str, option: str, value: Any
 ) -> None:
-    found = losses.make(f"rdl:{text}", "s")[option]
-    assert found == value
-    assert type(found) is type(value)
+    actual = losses.make(f"rdl:{text}", "s")[option]
+    assert actual == value and type(actual) is type(value)
 
 
 @pytest.mark.parametrize(
-    ("spec", "says"),
+    ("spec", "message"),
     [
         ("rld", "no objective `rld`; did you mean `rdl`?"),
         ("RDL", "did you mean `rdl`?"),
@@ -105,7 +104,7 @@ def test_an_option_arrives_as_its_type(
         ("rdl:wieght=2", "no option of `rdl` called `wieght`; did you mean `weight`?"),
         ("rdl:student=x", "no option of `rdl` called `student`"),
         ("rdl:weight", "option `weight` in `rdl:weight` has no value"),
-        ("rdl:weight=1,weight=2", "stands twice"),
+        ("rdl:weight=1,weight=2", "is given twice"),
         ("rdl:weight=much", "`weight=much` in `rdl:weight=much` is not a number"),
         ("rdl:pairs=1.5", "is not a whole number"),
         ("rdl:estimator=eq", "is not a choice; did you mean `eq4`?"),
@@ -122,26 +121,26 @@ def test_an_option_arrives_as_its_type(
         (":loss", "importing `` failed"),
     ],
 )
-def test_a_wrong_spec_teaches(losses: Registry, spec: str, says: str) -> None:
-    assert says in str(refusal(losses, spec))
+def test_make_refuses_wrong_specs(losses: Registry, spec: str, message: str) -> None:
+    assert message in str(refusal(losses, spec))
 
 
-def test_hints_name_what_there_is(losses: Registry) -> None:
+def test_make_lists_the_members_in_hints(losses: Registry) -> None:
     assert refusal(losses, "rld").hint == "an objective is one of: folder, kd, rdl"
     assert refusal(losses, "kd:heat=2").hint == "its options are temperature"
     assert refusal(losses, "rdl:estimator=eq").hint == "one of: eq4, pairs"
     assert refusal(losses, "kd").hint == "write kd:temperature=VALUE"
 
 
-def test_the_rest_is_taken_verbatim(losses: Registry) -> None:
+def test_make_takes_the_rest_verbatim(losses: Registry) -> None:
     assert losses.make("folder:/data/my images:x,y=1", "s") == ("s", "/data/my images:x,y=1")
 
 
-def test_classes_are_members_too(losses: Registry) -> None:
+def test_make_accepts_classes(losses: Registry) -> None:
     assert losses.make("kd:temperature=4", "s").temperature == 4.0
 
 
-def test_every_member_tells_its_options_and_summary(losses: Registry) -> None:
+def test_registry_lists_options_and_summaries(losses: Registry) -> None:
     assert list(losses) == ["folder", "kd", "rdl"]
     assert losses.options("rdl")["pairs"].default == 500
     assert list(losses.options("kd")) == ["temperature"]
@@ -151,14 +150,15 @@ def test_every_member_tells_its_options_and_summary(losses: Registry) -> None:
         losses.options("rld")
 
 
-def test_two_members_of_one_name_are_our_mistake(losses: Registry) -> None:
+def test_register_refuses_a_second_member_of_one_name(losses: Registry) -> None:
     with pytest.raises(AssertionError, match="two members"):
         losses.register("rdl")(print)
 
 
-def test_a_file_beside_the_command_is_found(losses: Registry, beside: Path) -> None:
+def test_make_imports_from_the_working_directory(losses: Registry, beside: Path) -> None:
     (beside / "my_losses.py").write_text(
-        "def triplet(student, *, margin=1, mode='hard', soft=False):\n    return student, margin, mode, soft\n"
+        "def triplet(student, *, margin=1, mode='hard', soft=False):\n"
+        "    return student, margin, mode, soft\n"
     )
     assert losses.make("my_losses:triplet", "s") == ("s", 1, "hard", False)
     assert losses.make("my_losses:triplet:margin=0.5,mode=all,soft=yes", "s") == (
@@ -173,7 +173,7 @@ def test_a_file_beside_the_command_is_found(losses: Registry, beside: Path) -> N
 
 
 @pytest.mark.parametrize(
-    ("source", "says"),
+    ("source", "message"),
     [
         (
             "import no_such_package_anywhere",
@@ -183,28 +183,28 @@ def test_a_file_beside_the_command_is_found(losses: Registry, beside: Path) -> N
         ("def (", "importing `broken` failed: SyntaxError"),
     ],
 )
-def test_a_users_broken_file_is_named(
-    losses: Registry, beside: Path, source: str, says: str
+def test_make_names_a_module_that_fails(
+    losses: Registry, beside: Path, source: str, message: str
 ) -> None:
     (beside / "broken.py").write_text(source)
-    assert says in str(refusal(losses, "broken:loss"))
+    assert message in str(refusal(losses, "broken:loss"))
 
 
-def test_annotations_that_only_a_type_checker_knows(losses: Registry, beside: Path) -> None:
+def test_make_ignores_unresolvable_annotations(losses: Registry, beside: Path) -> None:
     (beside / "hidden.py").write_text(
         "def loss(student: 'Unknown', *, power=2.0):\n    return power\n"
     )
     assert losses.make("hidden:loss:power=3", "s") == 3.0
 
 
-def test_a_registry_may_refuse_what_is_not_its_own() -> None:
+def test_registry_can_refuse_external_functions() -> None:
     closed = Registry("schedule", home="rdl_cli.core.errors", external=False)
     closed.register("step")(lambda: None)
     with pytest.raises(UserError, match="no schedule `math`"):
         closed.make("math:hypot")
 
 
-def test_a_package_is_read_on_the_first_question(beside: Path) -> None:
+def test_registry_imports_its_package_on_first_use(beside: Path) -> None:
     package = beside / "my_zoo"
     package.mkdir()
     (package / "__init__.py").write_text(

@@ -34,7 +34,8 @@ def write_rdm(
         above = np.triu(np.ones(block.shape, bool), 1)
         _update_range(smallest, largest, block, above, top)
         writer.write_rdm(layer, 0, _row_start(top, n), block[above])
-    constant = np.flatnonzero(largest - smallest <= ROUNDING * largest) if n > 3 else []
+    flat = largest - smallest <= ROUNDING * largest
+    constant = np.flatnonzero(flat) if n > 3 else np.array([], int)
     if len(constant):
         raise UserError(
             f"the RDM of `{layer}` has {len(constant):,} constant rows:"
