@@ -26,6 +26,22 @@ DryRun = Annotated[
     typer.Option("--dry-run", help="check everything, print what would be done, write nothing"),
 ]
 
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        help="run so many runs at once, in processes of this machine [default: one after another]",
+        show_default=False,
+    ),
+]
+Cluster = Annotated[
+    str,
+    typer.Option(
+        metavar="ENGINE",
+        help="run on slurm:partition=NAME,time=2h,... or dask:ADDRESS (docs/cluster.md)",
+        show_default=False,
+    ),
+]
+
 
 def make_command(settings: type, command: Callable[..., Any]) -> Callable[..., None]:
     """Return a typer command with the parameters of `command` and the fields of `settings`.

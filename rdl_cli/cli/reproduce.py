@@ -6,25 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rdl_cli.cli.options import Cluster, Workers
+
 if TYPE_CHECKING:
     from rdl_cli.commands.reproduce.reproduce import ExperimentOptions
-
-Workers = Annotated[
-    int | None,
-    typer.Option(
-        help="run so many runs at once, in processes of this machine [default: one after another]",
-        show_default=False,
-    ),
-]
-Cluster = Annotated[
-    str,
-    typer.Option(
-        metavar="ENGINE",
-        help="run on slurm:partition=NAME,time=2h,... or dask:ADDRESS (docs/cluster.md)",
-        show_default=False,
-    ),
-]
-
 
 def reproduce(
     recipe: Annotated[

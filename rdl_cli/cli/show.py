@@ -10,7 +10,8 @@ import typer
 
 def show(
     path: Annotated[
-        Path, typer.Argument(metavar="PATH", help="a run or a store", show_default=False)
+        Path,
+        typer.Argument(metavar="PATH", help="a run, a store or an experiment", show_default=False),
     ],
     verify: Annotated[
         bool,
@@ -18,7 +19,10 @@ def show(
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="print JSON: everything")] = False,
 ) -> None:
-    """Show a run's or store's contents, errors and provenance, and whether its inputs changed."""
+    """Show a run's or store's contents, errors and provenance, and whether its inputs changed.
+
+    Of an experiment's folder: which runs are done, running, failed or waiting.
+    """
     from rdl_cli.cli.render.show import to_rich
     from rdl_cli.cli.render.tables import console
     from rdl_cli.commands.show import as_dict

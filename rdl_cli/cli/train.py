@@ -1,22 +1,50 @@
 """`rdl train-teacher` and `rdl train-student`."""
 
-from rdl_cli.cli.options import DryRun, Out, Resume
+from pathlib import Path
+
+from rdl_cli.cli.options import Cluster, DryRun, Out, Resume, Workers
 from rdl_cli.commands.settings import StudentSettings, TrainingSettings
 
 
 def train_teacher(
-    out: Out, settings: TrainingSettings, resume: Resume = False, dry_run: DryRun = False
+    out: Out,
+    settings: TrainingSettings,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+    cluster: Cluster = "",
 ) -> None:
     """Train a network, to be a teacher or a baseline."""
-    from rdl_cli.commands.train.train import train
-
-    train(out, settings, resume, dry_run)
+    _train(out, settings, resume, dry_run, workers, cluster)
 
 
 def train_student(
-    out: Out, settings: StudentSettings, resume: Resume = False, dry_run: DryRun = False
+    out: Out,
+    settings: StudentSettings,
+    resume: Resume = False,
+    dry_run: DryRun = False,
+    workers: Workers = None,
+    cluster: Cluster = "",
 ) -> None:
     """Train a network whose layers follow a teacher's: a store's layers, or a live run's."""
-    from rdl_cli.commands.train.train import train
+    _train(out, settings, resume, dry_run, workers, cluster)
 
-    train(out, settings, resume, dry_run)
+
+def _train(
+    out: Path,
+    settings: TrainingSettings,
+    resume: bool,
+    dry_run: bool,
+    workers: int | None,
+    cluster: str,
+) -> None:
+    if dry_run or (workers is None and not cluster):
+        from rdl_cli.commands.train.train import train
+
+        train(out, settings, resume, dry_run)
+        return
+    from rdl_cli.commands.reproduce.engines import make_executor
+    from rdl_cli.commands.reproduce.seeds import train_seeds
+
+    with make_executor(workers, cluster) as executor:
+        train_seeds(out, settings, executor, resume)

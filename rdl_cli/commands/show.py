@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from rdl_cli.commands.console import log
+from rdl_cli.commands.reproduce.status import JOB_LIST, ExperimentSummary, list_job_states
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
 from rdl_cli.runs.predictions import EPOCHS
@@ -136,8 +137,10 @@ class StoreSummary:
     kind: str = field(default="store", init=False)
 
 
-def show(path: Path, verify: bool = False) -> RunSummary | StoreSummary:
-    """Return the summary of a run or a store. UserError if it is neither, or is damaged.
+def show(path: Path, verify: bool = False) -> RunSummary | StoreSummary | ExperimentSummary:
+    """Return the summary of a run, a store or an experiment's folder.
+
+    UserError if it is none of them, or is damaged.
 
     A run's weights and predictions are always compared with their checksums. `verify` also reads
     all other values of a store, or files of a run, and logs the result.
@@ -150,6 +153,8 @@ def show(path: Path, verify: bool = False) -> RunSummary | StoreSummary:
             store.verify()
             log(f"{path}: everything is as it was written")
         return summarise_store(store)
+    if (path / JOB_LIST).is_file():
+        return ExperimentSummary(str(path), tuple(list_job_states(path)))
     runs = sorted(file.parent.name for file in path.glob("*/config.toml"))
     if runs and not (path / "config.toml").is_file():
         raise UserError(
@@ -164,7 +169,7 @@ def show(path: Path, verify: bool = False) -> RunSummary | StoreSummary:
     return summary
 
 
-def as_dict(summary: RunSummary | StoreSummary) -> dict[str, Any]:
+def as_dict(summary: RunSummary | StoreSummary | ExperimentSummary) -> dict[str, Any]:
     """Return the summary as plain data: `schema`, `kind`, then the fields of its class."""
     return {"schema": SCHEMA, "kind": summary.kind} | asdict(summary)
 

@@ -1,5 +1,6 @@
 """Render the summary of a run or a store for a terminal."""
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from rdl_cli.cli.render.tables import add_row, empty_table, format_percent
+from rdl_cli.commands.reproduce.status import ExperimentSummary
 from rdl_cli.commands.show import (
     ErrorRates,
     LayerSummary,
@@ -34,11 +36,23 @@ SIMILARITY_COLUMNS = (
 )
 
 
-def to_rich(summary: RunSummary | StoreSummary) -> RenderableType:
+def to_rich(summary: RunSummary | StoreSummary | ExperimentSummary) -> RenderableType:
     """Return the summary as tables and a tree of its parents."""
+    if isinstance(summary, ExperimentSummary):
+        return _render_experiment(summary)
     if isinstance(summary, RunSummary):
         return _render_run(summary)
     return _render_store(summary)
+
+
+def _render_experiment(experiment: ExperimentSummary) -> RenderableType:
+    counts = Counter(job.state for job in experiment.jobs)
+    title = ", ".join(f"{count} {state}" for state, count in counts.items())
+    table = empty_table(f"{experiment.path}: {title}", "run", "state", "epochs", "note")
+    for job in experiment.jobs:
+        epochs = f"{job.epochs} of {job.n_epochs}" if job.n_epochs else str(job.epochs or "")
+        add_row(table, job.name, job.state, epochs, job.note)
+    return table
 
 
 def _render_run(run: RunSummary) -> RenderableType:

@@ -31,12 +31,12 @@ class Job:
 
 
 def seed_jobs(out: Path, settings: TrainingSettings, needs: tuple[str, ...] = ()) -> list[Job]:
-    """Return one job for each seed of a training command. Each job's name is its path below OUT."""
+    """Return one job for each seed, named `seedN`, or the one job of a single run."""
     if not settings.seeds:
         return [Job(out.name, out, settings, needs)]
     return [
         Job(
-            f"{out.name}/seed{seed}",
+            seed_folder(out, seed).name,
             seed_folder(out, seed),
             replace(settings, seed=seed, seeds=""),
             needs,

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -26,6 +26,15 @@ class JobState:
     epochs: int = 0
     n_epochs: int = 0
     note: str = ""
+
+
+@dataclass(frozen=True)
+class ExperimentSummary:
+    """All runs and stores of an experiment's folder."""
+
+    path: str
+    jobs: tuple[JobState, ...]
+    kind: str = field(default="experiment", init=False)
 
 
 def is_finished(job: Job) -> bool:

@@ -3,7 +3,6 @@
 import os
 import signal
 import time
-from collections import Counter
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from rdl_cli.commands.reproduce.engines import (
     make_executor,
     threads_per_worker,
 )
+from rdl_cli.commands.reproduce.seeds import train_seeds
 from rdl_cli.commands.reproduce.status import list_job_states
 from rdl_cli.core.errors import UserError
 
@@ -140,12 +140,23 @@ def test_reproduce_two_commands_on_one_folder_share_the_runs(whole, folder, reci
     assert_same_experiment(recipes, folder, whole)
 
 
-def test_list_job_states_before_and_after(whole, tmp_path):
-    with pytest.raises(UserError, match=r"holds no experiment: it has no jobs\.json"):
-        list_job_states(tmp_path)
-    states = list_job_states(whole / "out")
-    assert Counter(state.state for state in states) == {"done": 7}
-    assert {s.name: (s.epochs, s.n_epochs) for s in states}["teacher"] == (3, 3)
+def test_train_seeds_on_workers_gives_the_runs_of_one_process(folder, tiny):
+    settings = tiny.settings(seeds="1..2", epochs=1)
+    with WorkerPool(2) as pool:
+        train_seeds(folder / "two", settings, pool)
+        with pytest.raises(UserError, match="exists already"):
+            train_seeds(folder / "two", settings, pool)
+        train_seeds(folder / "two", settings, pool, resume=True)
+    tiny.train(folder / "one", seeds="1..2", epochs=1)
+    for seed in ("seed1", "seed2"):
+        assert tiny.same(folder / "one" / seed, folder / "two" / seed)
+    assert [state.name for state in list_job_states(folder / "two")] == ["seed1", "seed2"]
+
+
+def test_train_seeds_needs_seeds(folder, tiny):
+    with pytest.raises(UserError, match="--seeds is not set"):
+        train_seeds(folder / "run", tiny.settings(), SerialExecutor())
+    assert not (folder / "run").exists()
 
 
 def _states(folder: Path) -> list:
