@@ -1,6 +1,6 @@
 """A run's test predictions, in HDF5:
 
-/                attributes: format "rdl-predictions", version 2
+/                attributes: format "rdl-predictions", version 2, digest_kind
 /digest          S64 [n], the digests of the test images
 /labels          int64 [n]
 /final/predicted int64 [n] · /final/logits float32 [n, classes]: after the last epoch
@@ -40,15 +40,18 @@ class Predictions(NamedTuple):
 
 
 def format_predictions(
-    digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]
+    digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray], digest_kind: str
 ) -> bytes:
-    """Return the file's bytes. `logits` (n, classes) by epoch; equal values, equal bytes."""
+    """Return the file's bytes. `logits` (n, classes) by epoch; equal values, equal bytes.
+
+    `digest_kind` is `pixels` or `file`, see docs/store-format.md.
+    """
     arrays = {"digest": digests.astype("S64"), "labels": labels.astype(np.int64)}
     for epoch, values in logits.items():
         arrays[f"{epoch}/predicted"] = values.argmax(1).astype(np.int64)
         arrays[f"{epoch}/logits"] = values.astype(np.float32)
     with create_image() as (file, image):
-        write_attributes(file, {"format": FORMAT, "version": VERSION})
+        write_attributes(file, {"format": FORMAT, "version": VERSION, "digest_kind": digest_kind})
         for name, values in arrays.items():
             create_array(file, name, values.shape, values.dtype)[...] = values
         return image()

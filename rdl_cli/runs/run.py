@@ -58,6 +58,7 @@ SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"}
 TIMINGS = ("seconds", "images_per_second")
 """Columns of timings.csv."""
 
+RUN_HINT = "a run is a folder that train-teacher or train-student made"
 RESUME_HINT = "delete predictions.h5 in the same folder and run the run's command with --resume"
 
 
@@ -76,10 +77,7 @@ class Run:
         if not path.exists():
             raise UserError(f"there is no run at {path}")
         if not (path / "config.toml").is_file():
-            raise UserError(
-                f"{path} is not a run: it has no config.toml",
-                hint="a run is a folder that train-teacher or train-student made",
-            )
+            raise UserError(f"{path} is not a run: it has no config.toml", hint=RUN_HINT)
         run = cls(path)
         if not run.config:
             raise UserError(f"{path} is not a run: its config.toml is empty", hint="train again")
@@ -225,10 +223,14 @@ class Run:
             self._write_table("timings.csv", rows, ["epoch", *times])
 
     def write_predictions(
-        self, digests: np.ndarray, labels: np.ndarray, logits: dict[str, np.ndarray]
+        self,
+        digests: np.ndarray,
+        labels: np.ndarray,
+        logits: dict[str, np.ndarray],
+        digest_kind: str = "pixels",
     ) -> None:
         """Finish the run: write checksums, then predictions. `logits` (n, classes) by epoch."""
-        data = format_predictions(digests, labels, logits)
+        data = format_predictions(digests, labels, logits, digest_kind)
         skip = {MANIFEST, "predictions.h5", self.checkpoint.name}
         names = [name for name in FILES if name not in skip and (self.path / name).is_file()]
         sums = {name: file_digest(self.path / name) for name in names}
@@ -290,10 +292,7 @@ def find_runs(paths: Iterable[Path]) -> list[Run]:
         else:
             folders = sorted(file.parent for file in path.glob("*/config.toml"))
         if not folders:
-            raise UserError(
-                f"there is no run at or below {path}",
-                hint="a run is a folder that train-teacher or train-student made",
-            )
+            raise UserError(f"there is no run at or below {path}", hint=RUN_HINT)
         for folder in folders:
             runs.setdefault(folder.resolve(), Run.open_finished(folder))
     return list(runs.values())

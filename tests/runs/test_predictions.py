@@ -15,7 +15,9 @@ LOGITS = np.random.default_rng(0).normal(size=(4, 3))
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "predictions.h5"
-    path.write_bytes(format_predictions(DIGESTS, LABELS, {"final": LOGITS, "best": -LOGITS}))
+    path.write_bytes(
+        format_predictions(DIGESTS, LABELS, {"final": LOGITS, "best": -LOGITS}, "file")
+    )
     return path
 
 
@@ -42,6 +44,7 @@ def test_predictions_have_the_documented_layout(path):
             "labels",
         ]
         assert file.attrs["format"] == b"rdl-predictions" and file.attrs["version"] == 2
+        assert file.attrs["digest_kind"] == b"file"
         assert (file["labels"].dtype, file["final/logits"].dtype) == (np.int64, np.float32)
 
 
@@ -59,8 +62,12 @@ def test_read_predictions_refuses_other_formats(path, change):
     [
         lambda path: path.write_bytes(path.read_bytes()[:1000]),
         lambda path: path.write_bytes(b"no HDF5"),
-        lambda path: path.write_bytes(format_predictions(DIGESTS, LABELS[:3], {"final": LOGITS})),
-        lambda path: path.write_bytes(format_predictions(DIGESTS, LABELS, {"best": LOGITS})),
+        lambda path: path.write_bytes(
+            format_predictions(DIGESTS, LABELS[:3], {"final": LOGITS}, "file")
+        ),
+        lambda path: path.write_bytes(
+            format_predictions(DIGESTS, LABELS, {"best": LOGITS}, "file")
+        ),
     ],
 )
 def test_read_predictions_names_a_damaged_file(path, damage):

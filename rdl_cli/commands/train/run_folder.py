@@ -62,7 +62,8 @@ def begin_run(run: Run, setup: TrainingSetup, overlap: int) -> None:
     if (run.path / "config.toml").is_file():
         refuse_changed_parents(run, parents)
         return
-    record = collect_provenance(config, parents, str(setup.fabric.device), torch.get_num_threads())
+    fabric, threads = setup.fabric, torch.get_num_threads()
+    record = collect_provenance(config, parents, str(fabric.device), threads, fabric.world_size)
     run.write_provenance(record | {"test_images_seen_in_training": overlap})
     run.write_config(config)
 

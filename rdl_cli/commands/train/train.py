@@ -213,6 +213,7 @@ def _write_results(
             setup.splits.test.digests,
             np.asarray(labels),
             {"final": final.numpy(), "best": best_logits.numpy()},
+            setup.splits.test.digest_kind,
         )
         _log_error(run, "final epoch", final, labels)
         which = f"epoch {best['epoch'] + 1}, best on validation" if best else "final epoch"
