@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from rdl_cli.commands.alignment import align_images  # noqa: F401 (until T imports it from there)
 from rdl_cli.commands.settings import DataSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Images, Reps

@@ -24,9 +24,7 @@ Layers = Annotated[
 class DataSettings:
     """The data set and its augmentation."""
 
-    dataset: Annotated[str, "digits, mnist, cifar10, folder:PATH, ... (rdl list datasets)"] = (
-        "mnist"
-    )
+    dataset: Annotated[str, "digits, mnist, folder:PATH, ... (rdl list datasets)"] = "mnist"
     data_root: DataRoot = ""
     download: Annotated[bool, "download the data set if it is missing"] = False
     image_size: ImageSize = None
@@ -49,9 +47,7 @@ class TrainingSettings(DataSettings):
     lr: Annotated[float, "learning rate"] = 0.02
     momentum: Annotated[float, "momentum of SGD"] = 0.9
     weight_decay: Annotated[float, "weight decay"] = 0.0
-    schedule: Annotated[str, "cosine, constant, halve:every=25, ... (rdl list schedules)"] = (
-        "cosine"
-    )
+    schedule: Annotated[str, "cosine, constant, ... (rdl list schedules)"] = "cosine"
     train_size: Annotated[int | None, "labelled training images, drawn by class"] = None
     use_unlabelled: Annotated[bool, "train on the other images without labels"] = False
     init: Annotated[str, "initial weights, where they fit: a run, .safetensors or .pt"] = ""
@@ -107,7 +103,7 @@ class StudentSettings(TrainingSettings):
     targets: Annotated[
         str, "a store of the teacher's activations or RDMs, or a run to use as a live teacher"
     ] = ""
-    match: Annotated[list[str], "STUDENT=TEACHER, a pair of layers; repeat, or use commas"] = field(
+    match: Annotated[list[str], "STUDENT=TEACHER, pairs of layers; or repeat"] = field(
         default_factory=list
     )
     objective: Annotated[
@@ -119,9 +115,7 @@ class StudentSettings(TrainingSettings):
         list[str], "NAME=FRACTION: weight an objective to this part of the first gradient's norm"
     ] = field(default_factory=list)
     task_weight: Annotated[float, "weight of the cross-entropy (kd's authors: 0.1)"] = 1.0
-    align: Annotated[Align, "match images to the store's stimuli by digest, name or position"] = (
-        "digest"
-    )
+    align: Annotated[Align, "match images to the store by digest, name or position"] = "digest"
     stimuli_batch_size: Annotated[int | None, "the brain's stimuli in a step [default: all]"] = None
     stimuli_heldout: Annotated[
         float | None, "stimuli held out: a fraction below 1, or a number"
@@ -194,8 +188,8 @@ class ImportSettings:
     labels: Annotated[str, "categories: .csv of name,category; text, a line each; .mat"] = ""
     image_size: Annotated[int | None, "scale and crop the images to this side"] = None
     distance: Annotated[str, "distance if the file has none: correlation, crossnobis, ..."] = ""
-    regions: Annotated[list[str], "regions: IT, V*; IT=IT_RDMs renames; repeat, or use commas"] = (
-        field(default_factory=list)
+    regions: Annotated[list[str], "regions: IT, V*; NEW=OLD renames; or repeat"] = field(
+        default_factory=list
     )
     axes: Annotated[str, "an ambiguous array's axes in order: subject,time,i,j"] = ""
     repair: Annotated[list[str], "repair RDMs; an error names the repair"] = field(
@@ -224,6 +218,12 @@ class CompareRdmsSettings:
         " repeat or separate by commas [default: all]",
     ] = field(default_factory=list)
     distance: Annotated[str, "distance between activations [default: the store's, else mse]"] = ""
+    reference: Annotated[list[str], "test differences of the similarities to these layers"] = field(
+        default_factory=list
+    )
+    control_for: Annotated[
+        list[str], "partial out these RDMs (pearson, spearman): EVC@mean, pixels"
+    ] = field(default_factory=list)
     align: Annotated[Align, "match stimuli by digest, name or position"] = "digest"
     max_stimuli: Annotated[int, "use at most this many stimuli, as many of each class"] = 200
     n_resamples: Annotated[int, "resamples for intervals and for p; 0: values alone"] = 1000
@@ -231,9 +231,7 @@ class CompareRdmsSettings:
     split: Annotated[Literal["train", "validation", "test", "all"], "images for runs"] = "test"
     dataset: Annotated[str, "data set for runs [default: their own]"] = ""
     data_root: DataRoot = ""
-    self_check: Annotated[bool, "compare each layer with rotated, scaled and shifted copies"] = (
-        False
-    )
+    self_check: Annotated[bool, "compare layers with rotated, scaled and shifted copies"] = False
     device: Device = "auto"
 
     def check(self) -> None:
@@ -268,9 +266,7 @@ class DrawingSettings:
 class HeatmapSettings(DrawingSettings):
     """RDMs as heatmaps."""
 
-    per_class: Annotated[int | None, "images of each class [default: 10, or all of up to 200]"] = (
-        None
-    )
+    per_class: Annotated[int | None, "images of each class [default: 10; all of up to 200]"] = None
     scale: Annotated[
         Literal["rank", "panel", "layer"],
         "colors: rank within the RDM; distance / largest of the RDM, or of the layer",
