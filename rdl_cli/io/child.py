@@ -28,7 +28,7 @@ from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.io.file_types import DAMAGED
 from rdl_cli.io.raw_array import RawArray, find_arrays
 
-CPU_SECONDS = 10.0
+CPU_SECONDS = 5.0
 """Computing time for a small file; 1 s more for each 10 MB."""
 
 MEMORY = 2 * 2**30

@@ -1,4 +1,4 @@
-"""The commands of docs/brain-files.md, as they stand there: every published file is one command, and goes out to rsatoolbox bit for bit."""
+"""The published brain RDMs: import, show, compare and export by the commands of the docs."""
 
 import json
 import shlex
@@ -53,13 +53,13 @@ def rdl(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr(sys, "argv", shlex.split(command))
         with pytest.raises(SystemExit) as end:
             cli.main()
-        said = capsys.readouterr()
-        return end.value.code or 0, said.out, said.err
+        logged = capsys.readouterr()
+        return end.value.code or 0, logged.out, logged.err
 
     return run
 
 
-def test_the_page_has_a_command_for_every_file_of_rdms():
+def test_import_rdms_the_page_has_a_command_for_every_file_of_rdms():
     there = {
         path.relative_to(BRAIN).as_posix()
         for path in BRAIN.glob("*/*")
@@ -69,7 +69,9 @@ def test_the_page_has_a_command_for_every_file_of_rdms():
 
 
 @pytest.mark.parametrize("command", IMPORTS, ids=lambda command: shlex.split(command)[3])
-def test_a_file_is_one_command_and_goes_to_rsatoolbox_and_back_bit_for_bit(command, rdl, tmp_path):
+def test_import_rdms_a_file_is_one_command_and_goes_to_rsatoolbox_and_back_bit_for_bit(
+    command, rdl, tmp_path
+):
     file, out = shlex.split(command)[2:4]
     assert rdl(command)[0] == 0
     store = Store.open(Path(out))
@@ -79,32 +81,32 @@ def test_a_file_is_one_command_and_goes_to_rsatoolbox_and_back_bit_for_bit(comma
     assert rdl(f"rdl export-rdms {out} out.h5 --format rsatoolbox")[0] == 0
     opened = rsatoolbox.rdm.load_rdm("out.h5")
     assert np.array_equal(
-        opened.dissimilarities, np.concatenate([each.values for each in read_rdms([Path(file)])])
+        opened.dissimilarities, np.concatenate([entry.values for entry in read_rdms([Path(file)])])
     )
-    for mine, back in zip(store.layers, read_rdms([Path("out.h5")]), strict=True):
-        stack = store.rdms(mine)
-        assert back.region == mine and np.array_equal(back.values, stack.values)
+    for region, back in zip(store.layers, read_rdms([Path("out.h5")]), strict=True):
+        stack = store.rdms(region)
+        assert back.region == region and np.array_equal(back.values, stack.values)
         assert (back.subjects, back.sessions) == (stack.subjects, stack.sessions)
 
 
-def test_the_same_pictures_on_other_grounds_are_compared_by_position_only(rdl):
+def test_import_rdms_the_same_images_on_other_grounds_are_compared_by_position_only(rdl):
     for command in IMPORTS:
         if any(out in command for out in ("hit.h5", "cichy.h5")):
             assert rdl(command)[0] == 0
     (command,) = COMPARISON
     command = command.replace("judged.h5 models.h5 ", "")
     code, out, err = rdl(command.replace(" --align position", ""))
-    assert (code, out) == (2, "") and "none of them is in all" in err and "--align position" in err
+    assert (code, out) == (2, "") and "none of them are in all" in err and "--align position" in err
     code, out, _ = rdl(f"{command} --n-resamples 0 --layers IT@mean,hIT@mean --json")
-    found = json.loads(out)
+    imported = json.loads(out)
     assert (
         code == 0
-        and found["stimuli"] == 92
-        and round(found["tables"][0]["pairs"][0]["value"], 3) == 0.557
+        and imported["stimuli"] == 92
+        and round(imported["tables"][0]["pairs"][0]["value"], 3) == 0.557
     )
 
 
-def test_words_that_belong_elsewhere_are_refused(rdl, tmp_path):
+def test_import_rdms_words_that_belong_elsewhere_are_refused(rdl, tmp_path):
     before = sorted(tmp_path.iterdir())
     for command, fact in (
         ("rdl demo --data-root krieg92", "--data-root krieg92 is for --brain"),

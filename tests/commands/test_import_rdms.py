@@ -1,4 +1,4 @@
-"""What people have becomes a store, each RDM with its pictures; and comes out of it for other programs."""
+"""Foreign RDMs become a store with their stimuli, and a store's RDMs other formats."""
 
 from pathlib import Path
 
@@ -47,11 +47,13 @@ def subjects(tmp_path):
     return tmp_path / "IT.npy"
 
 
-def said(capfd) -> str:
+def logged(capfd) -> str:
     return capfd.readouterr().err
 
 
-def test_a_dry_run_says_everything_and_writes_nothing(subjects, folder, tmp_path, capfd):
+def test_import_rdms_a_dry_run_logs_everything_and_writes_nothing(
+    subjects, folder, tmp_path, capfd
+):
     before = sorted(tmp_path.rglob("*"))
     assert (
         import_rdms(
@@ -60,7 +62,7 @@ def test_a_dry_run_says_everything_and_writes_nothing(subjects, folder, tmp_path
         is None
     )
     assert sorted(tmp_path.rglob("*")) == before
-    text = said(capfd)
+    text = logged(capfd)
     for part in (
         "3 subjects",
         "3 × 5 × 5 read as subject, i, j",
@@ -72,7 +74,7 @@ def test_a_dry_run_says_everything_and_writes_nothing(subjects, folder, tmp_path
         assert part in text
 
 
-def test_without_names_pictures_are_bound_in_natural_order(subjects, folder, tmp_path):
+def test_import_rdms_without_names_images_are_bound_in_natural_order(subjects, folder, tmp_path):
     store = import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     assert store.layers == ("IT",) and np.array_equal(store.rdms("IT").values, VECTORS)
     assert (
@@ -94,7 +96,7 @@ def test_without_names_pictures_are_bound_in_natural_order(subjects, folder, tmp
     "listed", [NAMES, tuple(f"{name}.png" for name in NAMES)], ids=["stems", "files"]
 )
 @pytest.mark.parametrize("by", ["file", "list"])
-def test_names_bind_each_picture_to_its_row(by, listed, folder, tmp_path, capfd):
+def test_import_rdms_names_bind_each_image_to_its_row(by, listed, folder, tmp_path, capfd):
     held = {"IT": SQUARES} | ({"stimuli": np.array(listed)} if by == "file" else {})
     np.savez(tmp_path / "rdms.npz", **held)
     (tmp_path / "names.txt").write_text("\n".join(listed) + "\n")
@@ -105,19 +107,19 @@ def test_names_bind_each_picture_to_its_row(by, listed, folder, tmp_path, capfd)
     assert np.array_equal(store.stimuli.images, PICTURES.transpose(0, 3, 1, 2)) and np.array_equal(
         store.rdms("IT").values, VECTORS
     )
-    assert "bound by name: tree" in said(capfd)
+    assert "bound by name: tree" in logged(capfd)
 
 
-def test_pictures_of_no_stimulus_are_left_out_where_names_tell(folder, tmp_path, capfd):
+def test_import_rdms_images_of_no_stimulus_are_left_out_by_name(folder, tmp_path, capfd):
     Image.fromarray(PICTURES[0]).save(folder / "extra.png")
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(NAMES))
     store = import_rdms(
         [tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings(stimuli=str(folder))
     )
-    assert len(store.stimuli.images) == N and "1 images are of no stimulus" in said(capfd)
+    assert len(store.stimuli.images) == N and "1 images are of no stimulus" in logged(capfd)
 
 
-def test_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
+def test_import_rdms_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES), "utf-16")
     (tmp_path / "kinds.csv").write_text(
         "\n".join(f"{name},{kind}" for name, kind in zip(NAMES, "abaab", strict=True)), "utf-16"
@@ -127,7 +129,7 @@ def test_lists_of_names_and_categories_may_be_utf_16(subjects, tmp_path):
     assert tuple(store.stimuli.names) == NAMES and store.stimuli.labels.tolist() == [0, 1, 0, 0, 1]
 
 
-def test_numbers_that_disagree_are_refused(subjects, folder, tmp_path):
+def test_import_rdms_numbers_that_disagree_are_refused(subjects, folder, tmp_path):
     (folder / "tree.png").unlink()
     with pytest.raises(UserError, match="of 5 stimuli, and there are 4 images"):
         import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
@@ -144,16 +146,14 @@ def test_numbers_that_disagree_are_refused(subjects, folder, tmp_path):
     assert not (tmp_path / "s.h5").exists()
 
 
-def test_names_without_a_picture_are_named(folder, tmp_path):
+def test_import_rdms_names_without_a_image_are_named(folder, tmp_path):
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(["car", *NAMES[1:]]))
-    with pytest.raises(
-        UserError, match="1 of 5 stimuli have no image of their name: car"
-    ) as error:
+    with pytest.raises(UserError, match="1 of 5 stimuli have no image of their name: car") as error:
         import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     assert "--names" in error.value.hint
 
 
-def test_pictures_of_different_sizes_are_refused_or_resized(subjects, folder, tmp_path):
+def test_import_rdms_images_of_different_sizes_are_refused_or_resized(subjects, folder, tmp_path):
     Image.fromarray(np.zeros((9, 11, 3), np.uint8)).save(folder / "face.png")
     with pytest.raises(UserError, match="sizes"):
         import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
@@ -173,7 +173,7 @@ def table(path, text):
 
 @pytest.mark.parametrize("head", ["", "stimulus,category\n"], ids=["bare", "head"])
 @pytest.mark.parametrize("by", ["name", "row"])
-def test_categories_are_bound_by_name_or_in_order(by, head, folder, tmp_path, capfd):
+def test_import_rdms_categories_are_bound_by_name_or_in_order(by, head, folder, tmp_path, capfd):
     np.savez(tmp_path / "rdms.npz", IT=SQUARES, stimuli=np.array(NAMES))
     if by == "name":
         lines = [f"{name},{kind}" for name, kind in zip(NAMES[::-1], KINDS[::-1], strict=True)] + [
@@ -197,14 +197,14 @@ def test_categories_are_bound_by_name_or_in_order(by, head, folder, tmp_path, ca
         "stimuli",
         "labels",
     ]
-    assert "3 categories" in said(capfd)
+    assert "3 categories" in logged(capfd)
     drawn = read_store_rdms(tmp_path / "s.h5", HeatmapSettings(), LayerSelection([]))
     assert drawn.classes == ("plant", "body", "body", "object", "object"), (
         "a figure calls them by name"
     )
 
 
-def test_categories_need_no_pictures_and_may_stand_by_number(subjects, tmp_path):
+def test_import_rdms_categories_need_no_images_and_match_by_number(subjects, tmp_path):
     labels = table(
         tmp_path / "labels.tsv", "".join(f"{n}\t{kind}\n" for n, kind in enumerate(KINDS, 1))
     )
@@ -213,7 +213,7 @@ def test_categories_need_no_pictures_and_may_stand_by_number(subjects, tmp_path)
     ).stimuli.labels.tolist() == [0, 1, 2, 2, 1]
 
 
-def test_a_folder_for_each_category_is_its_name(subjects, tmp_path):
+def test_import_rdms_a_folder_for_each_category_is_its_name(subjects, tmp_path):
     for k, (name, kind) in enumerate(zip(NAMES, KINDS, strict=True)):
         (tmp_path / "pictures" / kind).mkdir(parents=True, exist_ok=True)
         Image.fromarray(PICTURES[k]).save(tmp_path / "pictures" / kind / f"{name}.png")
@@ -248,7 +248,9 @@ def test_a_folder_for_each_category_is_its_name(subjects, tmp_path):
         ("l.mat", "no matlab", "l.mat"),
     ],
 )
-def test_categories_that_do_not_fit_are_refused(name, text, message, subjects, tmp_path):
+def test_import_rdms_categories_that_do_not_fit_are_refused(
+    name, text, message, subjects, tmp_path
+):
     labels = tmp_path / name
     if text is not None:
         labels.write_text(text)
@@ -257,7 +259,7 @@ def test_categories_that_do_not_fit_are_refused(name, text, message, subjects, t
     assert not (tmp_path / "s.h5").exists()
 
 
-def test_a_distance_that_nobody_knows_is_refused(subjects, tmp_path):
+def test_import_rdms_a_distance_unknown_is_refused(subjects, tmp_path):
     with pytest.raises(UserError, match="no distance `corelation`; did you mean `correlation`"):
         import_rdms([subjects], tmp_path / "s.h5", ImportSettings(distance="corelation"))
     assert not (tmp_path / "s.h5").exists()
@@ -269,15 +271,15 @@ def test_a_distance_that_nobody_knows_is_refused(subjects, tmp_path):
     )
 
 
-def test_without_pictures_the_stimuli_have_names_and_no_digest(subjects, tmp_path, capfd):
+def test_import_rdms_without_images_the_stimuli_have_names_and_no_digest(subjects, tmp_path, capfd):
     store = import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
     assert list(store.stimuli.names) == ["1", "2", "3", "4", "5"] and set(
         store.stimuli.digests
     ) == {b""}
-    assert "not trained against" in said(capfd)
+    assert "not trained against" in logged(capfd)
 
 
-def test_files_that_list_their_stimuli_differently_come_into_one_order(tmp_path):
+def test_import_rdms_files_that_list_their_stimuli_differently_come_into_one_order(tmp_path):
     np.savez(tmp_path / "a.npz", IT=SQUARES[0], stimuli=np.array(NAMES))
     np.savez(tmp_path / "b.npz", V1=SQUARES[1][::-1, ::-1], stimuli=np.array(NAMES[::-1]))
     store = import_rdms(
@@ -288,21 +290,21 @@ def test_files_that_list_their_stimuli_differently_come_into_one_order(tmp_path)
     ) == list(NAMES)
 
 
-def test_a_store_that_exists_is_not_overwritten(subjects, tmp_path):
+def test_import_rdms_a_store_that_exists_is_not_overwritten(subjects, tmp_path):
     (tmp_path / "s.h5").write_text("mine")
     with pytest.raises(UserError, match="exists already"):
         import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
     assert (tmp_path / "s.h5").read_text() == "mine"
 
 
-def test_provenance_names_the_files_and_the_guesses(subjects, folder, tmp_path):
+def test_import_rdms_provenance_names_the_files_and_the_guesses(subjects, folder, tmp_path):
     store = import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     assert [parent["kind"] for parent in store.provenance["parents"]] == ["file", "stimuli"]
     assert any("1 - r" in note for note in store.provenance["notes"]["IT"])
     assert store.provenance["config"] == {"stimuli": str(folder)}
 
 
-def test_responses_become_rdms(folder, tmp_path, capfd):
+def test_import_rdms_responses_become_rdms(folder, tmp_path, capfd):
     runs = RNG.normal(size=(4, N, 6)) + RNG.normal(size=(N, 6))
     for subject in "ab":
         np.savez(
@@ -318,10 +320,8 @@ def test_responses_become_rdms(folder, tmp_path, capfd):
         and store.rdms("IT").distance == "crossnobis"
     )
     assert np.array_equal(store.rdms("IT").values[0], crossnobis(torch.from_numpy(runs.copy())))
-    assert "4 runs × 5 stimuli × 6 channels" in said(capfd)
-    with pytest.raises(
-        UserError, match="read as run × stimulus × channel has 6 stimuli, not 5"
-    ):
+    assert "4 runs × 5 stimuli × 6 channels" in logged(capfd)
+    with pytest.raises(UserError, match="read as run × stimulus × channel has 6 stimuli, not 5"):
         import_rdms(
             [tmp_path / "a.npz"],
             tmp_path / "t.h5",
@@ -336,7 +336,7 @@ def test_responses_become_rdms(folder, tmp_path, capfd):
 
 
 @pytest.mark.parametrize("suffix", [".h5", ".mat", ".npz"])
-def test_a_store_goes_out_and_comes_back(suffix, subjects, folder, tmp_path):
+def test_import_rdms_a_store_survives_export_and_import(suffix, subjects, folder, tmp_path):
     import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
     export_to_file(tmp_path / "s.h5", tmp_path / f"out{suffix}", ExportSettings())
     (back,) = read_rdms([tmp_path / f"out{suffix}"])
@@ -349,20 +349,20 @@ def test_a_store_goes_out_and_comes_back(suffix, subjects, folder, tmp_path):
         export_to_file(tmp_path / "s.h5", tmp_path / f"out{suffix}", ExportSettings())
 
 
-def test_an_export_needs_a_format(subjects, tmp_path):
+def test_import_rdms_an_export_needs_a_format(subjects, tmp_path):
     import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
     with pytest.raises(UserError, match="no suffix that names a format"):
         export_to_file(tmp_path / "s.h5", tmp_path / "out", ExportSettings())
 
 
-def test_every_writer_has_a_suffix():
+def test_import_rdms_every_writer_has_a_suffix():
     assert set(FORMATS.values()) == set(WRITERS)
 
 
-def test_a_dry_run_of_an_export_writes_nothing(subjects, tmp_path, capfd):
+def test_import_rdms_a_dry_run_of_an_export_writes_nothing(subjects, tmp_path, capfd):
     import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
     export_to_file(tmp_path / "s.h5", tmp_path / "out.h5", ExportSettings(), dry_run=True)
-    assert not (tmp_path / "out.h5").exists() and "3 RDMs of 1 regions for rsatoolbox" in said(
+    assert not (tmp_path / "out.h5").exists() and "3 RDMs of 1 regions for rsatoolbox" in logged(
         capfd
     )
     with pytest.raises(UserError, match="did you mean `mat`"):
@@ -379,17 +379,17 @@ def test_a_dry_run_of_an_export_writes_nothing(subjects, tmp_path, capfd):
         (["V1 [left]"], {"V1 [left]"}),
     ],
 )
-def test_an_export_takes_globs_of_layers(asked, got, tmp_path):
+def test_import_rdms_an_export_takes_globs_of_layers(asked, got, tmp_path):
     np.savez(tmp_path / "rdms.npz", **dict.fromkeys(("pool1", "pool2", "fc", "V1 [left]"), SQUARES))
     import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings())
     export_to_file(tmp_path / "s.h5", tmp_path / "out.npz", ExportSettings(layers=asked))
-    assert {each.region for each in read_rdms([tmp_path / "out.npz"])} == got
+    assert {entry.region for entry in read_rdms([tmp_path / "out.npz"])} == got
     with pytest.raises(UserError, match="did you mean `fc`"):
         export_to_file(tmp_path / "s.h5", tmp_path / "out.mat", ExportSettings(layers=["fd"]))
 
 
 @pytest.mark.parametrize(
-    "given,said",
+    "given,flag",
     [
         ({"as_": "rdm"}, "--as rdm"),
         ({"dataset": "digits"}, "--dataset digits"),
@@ -400,15 +400,15 @@ def test_an_export_takes_globs_of_layers(asked, got, tmp_path):
         ({"download": True}, "--download"),
     ],
 )
-def test_settings_of_a_run_are_refused_for_a_store(given, said, subjects, tmp_path):
+def test_import_rdms_settings_of_a_run_are_refused_for_a_store(given, flag, subjects, tmp_path):
     import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
-    with pytest.raises(UserError, match=f"^{said} is for a run"):
+    with pytest.raises(UserError, match=f"^{flag} is for a run"):
         export_to_file(tmp_path / "s.h5", tmp_path / "out.h5", ExportSettings(**given))
     assert not (tmp_path / "out.h5").exists()
 
 
 @pytest.mark.parametrize("size", [-3, 0])
-def test_an_image_size_that_no_picture_has_is_refused(size, subjects, folder, tmp_path):
+def test_import_rdms_an_image_size_that_no_image_has_is_refused(size, subjects, folder, tmp_path):
     with pytest.raises(UserError, match=f"--image-size is {size}; at least 1"):
         import_rdms(
             [subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder), image_size=size)
@@ -416,13 +416,13 @@ def test_an_image_size_that_no_picture_has_is_refused(size, subjects, folder, tm
 
 
 @real
-def test_the_published_pictures_have_their_categories(tmp_path):
+def test_import_rdms_the_published_images_have_their_categories(tmp_path):
     file = BRAIN / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat"
     store = import_rdms(
         [file], tmp_path / "s.h5", ImportSettings(stimuli=str(file), regions=["monkey=mIT*"])
     )
     raw = scipy.io.loadmat(file)["stimuli_92objs"]
-    kinds = [str(each["category"][0]) for each in raw.flat]
+    kinds = [str(entry["category"][0]) for entry in raw.flat]
     assert store.provenance["classes"] == list(dict.fromkeys(kinds))
     assert store.layers == ("monkey",) and store.stimuli.labels.tolist() == [
         list(dict.fromkeys(kinds)).index(kind) for kind in kinds
@@ -430,16 +430,16 @@ def test_the_published_pictures_have_their_categories(tmp_path):
 
 
 @real
-def test_one_set_lends_its_categories_to_the_other(tmp_path):
+def test_import_rdms_one_set_lends_its_categories_to_the_other(tmp_path):
     """Both show the same pictures in the same order, and only one says what they are of."""
     lent = str(BRAIN / "krieg92/Kriegeskorte_Neuron2008_supplementalData.mat")
     asked = ImportSettings(
         stimuli=str(BRAIN / "cichy92/92images"), labels=lent, regions=["IT=IT_RDMs"]
     )
     store = import_rdms([BRAIN / "cichy92/target_fmri.mat"], tmp_path / "s.h5", asked)
-    found = [store.provenance["classes"][label] for label in store.stimuli.labels]
+    imported = [store.provenance["classes"][label] for label in store.stimuli.labels]
     assert (
-        found[0] == "human bodypart"
-        and found[-1] == "artificial inanimate"
-        and len(set(found)) == 6
+        imported[0] == "human bodypart"
+        and imported[-1] == "artificial inanimate"
+        and len(set(imported)) == 6
     )

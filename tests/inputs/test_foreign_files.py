@@ -53,7 +53,7 @@ def write_images(folder: Path, names: list[str]) -> Path:
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
-def test_names_match_composed_or_decomposed(form, tmp_path):
+def test_read_rdms_names_match_composed_or_decomposed(form, tmp_path):
     names = ["Müsli", "Käse", "Löwe", "Apfel", "Bär", "Tür"]
     composed = [unicodedata.normalize("NFC", name) for name in names]
     images = write_images(tmp_path / "images", [unicodedata.normalize(form, n) for n in names])
@@ -80,7 +80,7 @@ def test_names_match_composed_or_decomposed(form, tmp_path):
         ("labels.txt", "\t", ""),
     ],
 )
-def test_categories_are_read_with_any_separator(file, mark, head, tmp_path):
+def test_read_rdms_categories_are_read_with_any_separator(file, mark, head, tmp_path):
     names = [f"img{k}.png" for k in range(8)]
     lines = [f"{name}{mark}{'face' if k < 4 else 'house'}\n" for k, name in enumerate(names)]
     (tmp_path / file).write_text(head + "".join(lines), "utf-8")
@@ -103,7 +103,7 @@ def string_array(name: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_a_string_array_beside_an_rdm_is_left_out_by_name(compressed, tmp_path):
+def test_read_rdms_a_string_array_beside_an_rdm_is_left_out_by_name(compressed, tmp_path):
     path = tmp_path / "x.mat"
     savemat(path, {"RDM": RDM}, do_compression=compressed)
     extra = string_array(b"names") + string_array(b"subjects")
@@ -117,7 +117,7 @@ def test_a_string_array_beside_an_rdm_is_left_out_by_name(compressed, tmp_path):
     assert any(left_out in note for note in rdms.notes)
 
 
-def test_a_three_dimensional_char_is_left_out_by_name(tmp_path):
+def test_read_rdms_a_three_dimensional_char_is_left_out_by_name(tmp_path):
     path = tmp_path / "x.mat"
     with h5py.File(path, "w", userblock_size=512) as file:
         file["RDM"] = RDM
@@ -131,7 +131,7 @@ def test_a_three_dimensional_char_is_left_out_by_name(tmp_path):
     assert any("`note` (3-D char)" in note for note in rdms.notes)
 
 
-def test_sparse_logical_and_complex_rdms_are_read(tmp_path):
+def test_read_rdms_sparse_logical_and_complex_rdms_are_read(tmp_path):
     path, keep = tmp_path / "x.mat", {"repairs": ()}
     for value in (csc_matrix(MODEL), MODEL.astype(bool)):
         savemat(path, {"modelRDM": value})
@@ -145,7 +145,7 @@ def test_sparse_logical_and_complex_rdms_are_read(tmp_path):
 
 
 @pytest.mark.parametrize("userblock", [0, 512])
-def test_a_sparse_rdm_of_version_73_is_read(userblock, tmp_path):
+def test_read_rdms_a_sparse_rdm_of_version_73_is_read(userblock, tmp_path):
     sparse, path = csc_matrix(MODEL), tmp_path / "x.mat"
     with h5py.File(path, "w", userblock_size=userblock) as file:
         group = file.create_group("modelRDM")
@@ -167,7 +167,7 @@ def test_a_sparse_rdm_of_version_73_is_read(userblock, tmp_path):
         ("roi", "subject"),
     ],
 )
-def test_rsatoolbox_descriptors_are_known_by_their_usual_names(roi, subject, tmp_path):
+def test_read_rdms_rsatoolbox_descriptors_are_known_by_their_usual_names(roi, subject, tmp_path):
     values = RNG.random((6, 45))
     rdms = rsatoolbox.rdm.RDMs(
         values,
@@ -185,7 +185,7 @@ def test_rsatoolbox_descriptors_are_known_by_their_usual_names(roi, subject, tmp
     assert np.array_equal(it.values, values[3:]) and it.stimuli[0] == "s0"
 
 
-def test_rsatoolbox_rdms_that_an_unknown_descriptor_tells_apart_are_asked_for(tmp_path):
+def test_read_rdms_rsatoolbox_rdms_that_an_unknown_descriptor_tells_apart_are_asked_for(tmp_path):
     rdms = rsatoolbox.rdm.RDMs(RNG.random((2, 45)), rdm_descriptors={"hemisphere": ["l", "r"]})
     rdms.save(str(tmp_path / "x.h5"), file_type="hdf5")
     with pytest.raises(UserError, match="by the descriptor `hemisphere`") as caught:
@@ -193,7 +193,7 @@ def test_rsatoolbox_rdms_that_an_unknown_descriptor_tells_apart_are_asked_for(tm
     assert "rename it to roi" in caught.value.hint
 
 
-def test_names_with_dots_keep_them(tmp_path):
+def test_read_rdms_names_with_dots_keep_them(tmp_path):
     names = [
         f"00{k + 1}.{bird}" for k, bird in enumerate(["Auk", "Auk", "Gull", "Jay", "Jay", "Owl"])
     ]
@@ -205,7 +205,7 @@ def test_names_with_dots_keep_them(tmp_path):
 
 
 @pytest.mark.parametrize("mark", [" ", "\t", ","])
-def test_a_table_of_r_has_a_header_without_a_corner(mark, tmp_path):
+def test_read_rdms_a_table_of_r_has_a_header_without_a_corner(mark, tmp_path):
     names = [f"stim {k}" for k in range(8)]
     head = mark.join(f'"{name}"' for name in names)
     rows = [
@@ -217,7 +217,7 @@ def test_a_table_of_r_has_a_header_without_a_corner(mark, tmp_path):
     assert rdms.stimuli == tuple(names) and np.array_equal(rdms.values[0], VECTOR)
 
 
-def test_a_printed_dist_of_r_is_refused_with_the_way_to_write_it(tmp_path):
+def test_read_rdms_a_printed_dist_of_r_is_refused_with_the_way_to_write_it(tmp_path):
     names = [f"stim{k}" for k in range(6)]
     rows = [" ".join([names[i], *(f"{RDM[i, j]:.6f}" for j in range(i))]) for i in range(1, 6)]
     (tmp_path / "x.txt").write_text("\n".join([" ".join(names[:-1]), *rows]) + "\n")
@@ -226,7 +226,7 @@ def test_a_printed_dist_of_r_is_refused_with_the_way_to_write_it(tmp_path):
     assert "write.csv(as.matrix(d))" in caught.value.hint
 
 
-def test_a_meadows_tree_of_one_task_is_read(tmp_path):
+def test_read_rdms_a_meadows_tree_of_one_task_is_read(tmp_path):
     values = RNG.random(15)
     task = {
         "rdm": values.tolist(),
@@ -242,7 +242,7 @@ def test_a_meadows_tree_of_one_task_is_read(tmp_path):
 
 
 @pytest.mark.parametrize("shape", [(10, 30), (4, 10, 30)])
-def test_responses_in_hdf5_are_read(shape, tmp_path):
+def test_read_rdms_responses_in_hdf5_are_read(shape, tmp_path):
     responses = RNG.normal(size=shape)
     with h5py.File(tmp_path / "betas.h5", "w") as file:
         file["brain/V1"] = responses
@@ -252,7 +252,7 @@ def test_responses_in_hdf5_are_read(shape, tmp_path):
     assert rdms.region == "V1" and np.array_equal(rdms.values[0], expected)
 
 
-def test_two_files_of_the_same_stimuli_match_with_and_without_suffix(tmp_path):
+def test_read_rdms_two_files_of_the_same_stimuli_match_with_and_without_suffix(tmp_path):
     names = [f"img_{k + 1}" for k in range(8)]
     order = [3, 0, 1, 2, 4, 5, 7, 6]
     a = write_table(tmp_path / "a.csv", RDM, [f"{name}.png" for name in names])
@@ -264,7 +264,7 @@ def test_two_files_of_the_same_stimuli_match_with_and_without_suffix(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["external link", "external storage", "virtual", "soft link"])
-def test_hdf5_that_points_outside_is_refused(kind, tmp_path):
+def test_read_rdms_hdf5_that_points_outside_is_refused(kind, tmp_path):
     np.save(tmp_path / "secret.npy", RDM)
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["IT"] = RDM

@@ -36,7 +36,7 @@ STACKS = {
 
 @pytest.mark.parametrize("layout", STACKS)
 @pytest.mark.parametrize("suffix", ["npy", "npz", "mat"])
-def test_stacks_of_subjects(layout, suffix, tmp_path):
+def test_infer_axes_stacks_of_subjects(layout, suffix, tmp_path):
     path = tmp_path / f"IT.{suffix}"
     array = STACKS[layout]
     if suffix == "npy":
@@ -45,68 +45,73 @@ def test_stacks_of_subjects(layout, suffix, tmp_path):
         np.savez(path, array)
     else:
         scipy.io.savemat(path, {"IT": array})
-    (found,) = read_rdms([path], n=N)
-    assert found.region == "IT" and np.array_equal(found.values, VECTORS)
-    assert found.subjects == ("1", "2", "3", "4") and any("subject" in note for note in found.notes)
+    (imported,) = read_rdms([path], n=N)
+    assert imported.region == "IT" and np.array_equal(imported.values, VECTORS)
+    assert imported.subjects == ("1", "2", "3", "4") and any(
+        "subject" in note for note in imported.notes
+    )
 
 
 @pytest.mark.parametrize(
     "array", [SQUARES[0], VECTORS[0], VECTORS[:1], VECTORS[:1].T], ids=["n n", "p", "1 p", "p 1"]
 )
-def test_single_rdms_have_no_subject(array, tmp_path):
+def test_infer_axes_single_rdms_have_no_subject(array, tmp_path):
     np.save(tmp_path / "it.npy", array)
-    (found,) = read_rdms([tmp_path / "it.npy"])
+    (imported,) = read_rdms([tmp_path / "it.npy"])
     assert (
-        np.array_equal(found.values, VECTORS[:1])
-        and found.subjects == ("",)
-        and np.isnan(found.times[0])
+        np.array_equal(imported.values, VECTORS[:1])
+        and imported.subjects == ("",)
+        and np.isnan(imported.times[0])
     )
 
 
-def test_subjects_by_times(tmp_path):
+def test_infer_axes_subjects_by_times(tmp_path):
     np.save(tmp_path / "meg.npy", MOVIE)
-    (found,) = read_rdms([tmp_path / "meg.npy"])
-    assert np.array_equal(found.values, MOVIE[:, :, *UPPER].reshape(K * T, -1))
-    assert found.subjects[:6] == ("1",) * 5 + ("2",) and found.times[:6] == (0, 1, 2, 3, 4, 0)
+    (imported,) = read_rdms([tmp_path / "meg.npy"])
+    assert np.array_equal(imported.values, MOVIE[:, :, *UPPER].reshape(K * T, -1))
+    assert imported.subjects[:6] == ("1",) * 5 + ("2",) and imported.times[:6] == (0, 1, 2, 3, 4, 0)
 
 
-def test_times_that_the_file_names_show_which_axis_they_are(tmp_path):
+def test_infer_axes_times_that_the_file_names_show_which_axis_they_are(tmp_path):
     seconds = np.arange(T) / 10 - 0.1
     scipy.io.savemat(tmp_path / "meg.mat", {"IT": MOVIE.transpose(2, 3, 1, 0), "time": seconds})
-    (found,) = read_rdms([tmp_path / "meg.mat"])
-    assert found.times[:T] == (-100, -100, -100, -100, -100) or found.times[:K] == (-100,) * K
-    assert set(found.times) == {-100, 0, 100, 200, 300}
+    (imported,) = read_rdms([tmp_path / "meg.mat"])
+    assert imported.times[:T] == (-100, -100, -100, -100, -100) or imported.times[:K] == (-100,) * K
+    assert set(imported.times) == {-100, 0, 100, 200, 300}
     assert np.array_equal(
-        found.values, MOVIE.transpose(1, 0, 2, 3)[:, :, *UPPER].reshape(K * T, -1)
+        imported.values, MOVIE.transpose(1, 0, 2, 3)[:, :, *UPPER].reshape(K * T, -1)
     )
 
 
-def test_times_without_subjects(tmp_path):
+def test_infer_axes_times_without_subjects(tmp_path):
     scipy.io.savemat(
         tmp_path / "meg.mat", {"IT": MOVIE[0].transpose(1, 2, 0), "times": np.arange(T) * 100.0}
     )
-    (found,) = read_rdms([tmp_path / "meg.mat"])
-    assert found.times == (0, 100, 200, 300, 400) and found.subjects == ("",) * T
+    (imported,) = read_rdms([tmp_path / "meg.mat"])
+    assert imported.times == (0, 100, 200, 300, 400) and imported.subjects == ("",) * T
 
 
-def test_two_axes_after_the_stimuli_are_asked_for(tmp_path):
+def test_infer_axes_two_axes_after_the_stimuli_are_asked_for(tmp_path):
     np.save(tmp_path / "meg.npy", MOVIE.transpose(2, 3, 0, 1))
     with pytest.raises(UserError, match="can be subjects, sessions or times") as error:
         read_rdms([tmp_path / "meg.npy"])
     assert "--axes" in error.value.hint
-    (found,) = read_rdms([tmp_path / "meg.npy"], axes=("i", "j", "subject", "session"))
-    assert found.sessions[:5] == ("1", "2", "3", "4", "5") and found.subjects[4:6] == ("1", "2")
-    assert np.array_equal(found.values[T], MOVIE[1, 0][UPPER])
+    (imported,) = read_rdms([tmp_path / "meg.npy"], axes=("i", "j", "subject", "session"))
+    assert imported.sessions[:5] == ("1", "2", "3", "4", "5") and imported.subjects[4:6] == (
+        "1",
+        "2",
+    )
+    assert np.array_equal(imported.values[T], MOVIE[1, 0][UPPER])
 
 
-def test_as_many_subjects_as_stimuli_are_told_apart_by_symmetry():
+def test_infer_axes_as_many_subjects_as_stimuli_are_separated_by_symmetry():
     stack = np.stack([squareform(pdist(RNG.normal(size=(N, 9)))) for _ in range(N)])
     for axes in ((0, 1, 2), (1, 0, 2), (1, 2, 0)):
         layout = infer_axes(stack.transpose(axes), "stack")
         assert layout.rest == ("subject",) and np.array_equal(layout.array, stack)
 
 
-def test_what_stays_ambiguous_is_refused_and_can_be_said():
+def test_infer_axes_what_stays_ambiguous_is_refused_without_axes():
     same = np.ones((3, 3, 3))
     for i in range(3):
         same[i, i, :] = same[i, :, i] = same[:, i, i] = 0  # symmetric over every pair of axes
@@ -116,7 +121,7 @@ def test_what_stays_ambiguous_is_refused_and_can_be_said():
     assert infer_axes(same, "cube", axes=("i", "subject", "j")).rest == ("subject",)
 
 
-def test_triangular_numbers_of_subjects_need_the_number_of_stimuli():
+def test_infer_axes_triangular_numbers_of_subjects_need_the_number_of_stimuli():
     stack = np.tile(VECTORS, (2, 1))[:6]  # 6 = 4·3/2 subjects, 21 = 7·6/2 pairs
     with pytest.raises(UserError, match="2 ways"):
         infer_axes(stack, "vectors")
@@ -133,12 +138,12 @@ def test_triangular_numbers_of_subjects_need_the_number_of_stimuli():
         (("i", "subject", "j"), "is no RDM"),
     ],
 )
-def test_axes_that_do_not_fit_are_refused(axes, fact):
+def test_infer_axes_axes_that_do_not_fit_are_refused(axes, fact):
     with pytest.raises(UserError, match=fact):
         infer_axes(SQUARES, "stack", axes=axes)
 
 
-def test_no_rdm_says_which_length_would_be_one():
+def test_infer_axes_wrong_lengths_name_the_nearest():
     with pytest.raises(UserError, match="no RDM of any number") as error:
         infer_axes(np.zeros(4187), "vector")
     assert "92 stimuli have 4,186" in error.value.hint
@@ -147,7 +152,7 @@ def test_no_rdm_says_which_length_would_be_one():
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
-def test_a_single_number_is_called_one(shape, tmp_path):
+def test_infer_axes_a_single_number_is_refused(shape, tmp_path):
     np.save(tmp_path / "it.npy", np.full(shape, 0.5))
     with pytest.raises(UserError, match=r"it is a single number, 0\.5, and no RDM"):
         read_rdms([tmp_path / "it.npy"])
@@ -155,7 +160,7 @@ def test_a_single_number_is_called_one(shape, tmp_path):
 
 @given(st.integers(3, 9), st.integers(0, 2**31), st.data())
 @settings(max_examples=30, deadline=None)
-def test_reordering_is_that_of_the_square(n, seed, data):
+def test_infer_axes_reordering_is_that_of_the_square(n, seed, data):
     values = np.random.default_rng(seed).random((2, n * (n - 1) // 2))
     rows = data.draw(st.permutations(range(n)))
     for before, after in zip(values, RDMs(values).subset(rows).values, strict=True):
@@ -172,18 +177,18 @@ def test_reordering_is_that_of_the_square(n, seed, data):
         ("float16", "float32"),
     ],
 )
-def test_integers_become_floats_that_hold_them_exactly(dtype, width, tmp_path):
+def test_infer_axes_integers_become_floats_that_hold_them_exactly(dtype, width, tmp_path):
     square = np.array([[0, 1, 2], [1, 0, 0], [2, 0, 0]]).astype(dtype)
     np.save(tmp_path / "m.npy", square)
-    (found,) = read_rdms([tmp_path / "m.npy"])
-    assert found.values.dtype == width and found.values.tolist() == [
+    (imported,) = read_rdms([tmp_path / "m.npy"])
+    assert imported.values.dtype == width and imported.values.tolist() == [
         [float(square[0, 1]), float(square[0, 2]), 0.0]
     ]
 
 
-def test_regions_are_chosen_renamed_and_joined(tmp_path):
+def test_infer_axes_regions_are_chosen_renamed_and_joined(tmp_path):
     np.savez(tmp_path / "brain.npz", IT_RDMs=SQUARES, V1=SQUARES[0], V2=SQUARES[1])
-    assert [each.region for each in read_rdms([tmp_path / "brain.npz"], regions=("V*",))] == [
+    assert [entry.region for entry in read_rdms([tmp_path / "brain.npz"], regions=("V*",))] == [
         "V1",
         "V2",
     ]

@@ -45,7 +45,7 @@ def test_read_file_follows_the_current_folder(rdm, monkeypatch):
     assert read_file("rdms", Path("it.npy"))[0].region == "it"
 
 
-def test_the_process_imports_no_torch_and_nothing_of_the_current_folder(rdm):
+def test_read_file_the_process_imports_no_torch_and_nothing_of_the_current_folder(rdm):
     (rdm.parent / "numpy.py").write_text("raise SystemExit('imported from the current folder')")
     code = (
         "import sys, rdl_cli.io.child as c; c.readers(); list(c.find_arrays.__globals__['READERS'])"
@@ -60,7 +60,7 @@ def test_the_process_imports_no_torch_and_nothing_of_the_current_folder(rdm):
     subprocess.run([sys.executable, "-P", "-c", code], cwd=rdm.parent, check=True)
 
 
-def test_too_much_memory_is_one_error(tmp_path, monkeypatch):
+def test_read_file_too_much_memory_is_one_error(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "bomb.npz", IT=np.zeros((2500, 2500)))  # 50 MB in 49 kB
     monkeypatch.setattr(child, "MEMORY", 20_000_000)
     with pytest.raises(UserError, match=r"bomb.npz needs more than 0.0 GB"):
@@ -69,7 +69,7 @@ def test_too_much_memory_is_one_error(tmp_path, monkeypatch):
     assert read_file("rdms", tmp_path / "bomb.npz")[0].array.shape == (2500, 2500)
 
 
-def test_too_much_time_is_one_error(tmp_path, monkeypatch):
+def test_read_file_too_much_time_is_one_error(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "long.npz", IT=np.zeros((2500, 2500)))
     monkeypatch.setattr(child, "CPU_SECONDS", 0.005)
     with pytest.raises(UserError, match=r"long.npz took more time or memory") as caught:
@@ -81,7 +81,7 @@ def test_too_much_time_is_one_error(tmp_path, monkeypatch):
     ("number", "fact"),
     [(signal.SIGSEGV, r"crashed its parser \(SIGSEGV\)"), (signal.SIGKILL, "more time or memory")],
 )
-def test_a_crash_is_one_error_and_the_next_file_is_read(number, fact, rdm):
+def test_read_file_a_crash_is_one_error_and_the_next_file_is_read(number, fact, rdm):
     read_file("rdms", rdm)
     process = child._process()
     process._process.send_signal(number)
@@ -91,7 +91,7 @@ def test_a_crash_is_one_error_and_the_next_file_is_read(number, fact, rdm):
     assert read_file("rdms", rdm)[0].region == "it"
 
 
-def test_the_process_ends_with_its_parent_and_removes_its_files(rdm, tmp_path):
+def test_read_file_the_process_ends_with_its_parent_and_removes_its_files(rdm, tmp_path):
     code = f"""
 import os
 from pathlib import Path
@@ -153,7 +153,7 @@ def test_decode_refuses_pickled_arrays(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe"])
-def test_what_is_no_file_is_refused(kind, tmp_path):
+def test_read_file_devices_and_folders_is_refused(kind, tmp_path):
     path = tmp_path / "x.mat"
     if kind == "folder":
         path.mkdir()

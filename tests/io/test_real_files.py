@@ -34,7 +34,7 @@ def real() -> dict[str, list[RDMs]]:
     return {name: read_rdms([path]) for name, path in FILES.items()}
 
 
-def test_human_it_has_four_subjects_in_two_sessions(real):
+def test_read_rdms_human_it_has_four_subjects_in_two_sessions(real):
     (hit,) = real["hIT"]
     assert hit.region == "hIT" and hit.values.shape == (8, 4186) and hit.values.dtype == np.float32
     assert sorted(zip(hit.subjects, hit.sessions, strict=True)) == [
@@ -44,7 +44,7 @@ def test_human_it_has_four_subjects_in_two_sessions(real):
     assert "4 subjects × 2 sessions" in str(hit)
 
 
-def test_behaviour_has_sixteen_subjects_and_an_unknown_distance(real):
+def test_read_rdms_behaviour_has_sixteen_subjects_and_an_unknown_distance(real):
     (judged,) = real["behaviour"]
     assert judged.region == "simJudge" and judged.subjects == tuple(
         f"subject{s}" for s in range(1, 17)
@@ -52,7 +52,7 @@ def test_behaviour_has_sixteen_subjects_and_an_unknown_distance(real):
     assert judged.distance == "" and judged.values.dtype == np.float64
 
 
-def test_models_are_eight_regions_in_the_width_of_their_source(real):
+def test_read_rdms_models_are_eight_regions_in_the_width_of_their_source(real):
     names = [
         "animacy",
         "FaceBodyManmadeNatobj",
@@ -63,34 +63,34 @@ def test_models_are_eight_regions_in_the_width_of_their_source(real):
         "Silhouette",
         "RADON",
     ]
-    assert [each.region for each in real["models"]] == names
-    assert [each.values.dtype.name for each in real["models"]] == ["float32"] * 2 + ["float64"] + [
-        "float32"
-    ] + ["float64"] * 4
-    assert all(each.values.shape == (1, 4186) for each in real["models"])
+    assert [entry.region for entry in real["models"]] == names
+    assert [entry.values.dtype.name for entry in real["models"]] == ["float32"] * 2 + [
+        "float64"
+    ] + ["float32"] + ["float64"] * 4
+    assert all(entry.values.shape == (1, 4186) for entry in real["models"])
 
 
-def test_the_published_vectors_are_two_regions(real):
-    assert [each.region for each in real["published"]] == ["mIT_674neurons", "hITvisStim_316vx"]
-    assert all(each.n_stimuli == 92 and len(each.values) == 1 for each in real["published"])
+def test_read_rdms_the_published_vectors_are_two_regions(real):
+    assert [entry.region for entry in real["published"]] == ["mIT_674neurons", "hITvisStim_316vx"]
+    assert all(entry.n_stimuli == 92 and len(entry.values) == 1 for entry in real["published"])
     assert any("categoryVectors" in note for note in real["published"][0].notes)
 
 
-def test_fmri_of_fifteen_subjects_keeps_its_subjects_in_order(real):
-    assert [each.region for each in real["cichy"]] == ["EVC_RDMs", "IT_RDMs"]
+def test_read_rdms_fmri_of_fifteen_subjects_keeps_its_subjects_in_order(real):
+    assert [entry.region for entry in real["cichy"]] == ["EVC_RDMs", "IT_RDMs"]
     i, j = np.triu_indices(92, 1)
     with h5py.File(FILES["cichy"]) as file:
-        for each in real["cichy"]:
-            assert each.subjects == tuple(map(str, range(1, 16)))
-            raw = file[each.region][()].T  # MATLAB's (15, 92, 92)
+        for entry in real["cichy"]:
+            assert entry.subjects == tuple(map(str, range(1, 16)))
+            raw = file[entry.region][()].T  # MATLAB's (15, 92, 92)
             assert (
                 np.abs(raw - raw.transpose(0, 2, 1)).max() < 1e-14
                 and not raw[:, np.arange(92), np.arange(92)].any()
             )
-            assert np.array_equal(each.values, raw[:, i, j])
+            assert np.array_equal(entry.values, raw[:, i, j])
 
 
-def test_struct_arrays_are_symmetric_in_the_file_and_come_out_bit_for_bit(real):
+def test_read_rdms_struct_arrays_are_symmetric_in_the_file_and_come_out_bit_for_bit(real):
     i, j = np.triu_indices(92, 1)
     for name, variable in (("hIT", "RDMs"), ("behaviour", "rdms_behav_92"), ("models", "Models")):
         structs = scipy.io.loadmat(FILES[name])[variable]
@@ -98,14 +98,14 @@ def test_struct_arrays_are_symmetric_in_the_file_and_come_out_bit_for_bit(real):
             np.array_equal(s["RDM"], s["RDM"].T) and not np.diagonal(s["RDM"]).any()
             for s in structs.flat
         )
-        rows = np.concatenate([each.values for each in real[name]])
+        rows = np.concatenate([entry.values for entry in real[name]])
         assert np.array_equal(
             np.stack([s["RDM"][i, j].astype(rows.dtype) for s in structs.flat]), rows
         )
 
 
-def test_mean_rdms_are_as_similar_as_they_are_known_to_be(real):
-    mean = {each.region: each.values.mean(0) for rdms in real.values() for each in rdms}
+def test_read_rdms_mean_rdms_are_as_similar_as_they_are_known_to_be(real):
+    mean = {entry.region: entry.values.mean(0) for rdms in real.values() for entry in rdms}
     known = {
         ("IT_RDMs", "hITvisStim_316vx"): 0.557,
         ("IT_RDMs", "mIT_674neurons"): 0.486,
@@ -114,13 +114,13 @@ def test_mean_rdms_are_as_similar_as_they_are_known_to_be(real):
         ("animacy", "hITvisStim_316vx"): 0.588,
         ("EVC_RDMs", "Silhouette"): 0.509,
     }
-    found = {
+    imported = {
         pair: round(float(spearmanr(mean[pair[0]], mean[pair[1]]).statistic), 3) for pair in known
     }
-    assert found == known
+    assert imported == known
 
 
-def test_pictures_come_from_the_published_file():
+def test_read_rdms_images_come_from_the_published_file():
     pictures = read_mat_stimuli(FILES["published"])
     assert pictures.images.shape == (92, 3, 175, 175) and pictures.images.dtype == np.uint8
     raw = scipy.io.loadmat(FILES["published"])["stimuli_92objs"]
@@ -132,23 +132,23 @@ def test_pictures_come_from_the_published_file():
     )
 
 
-def test_a_file_without_pictures_says_so():
+def test_read_rdms_a_file_without_images_is_refused():
     with pytest.raises(UserError, match="holds no images"):
         read_mat_stimuli(FILES["hIT"])
 
 
 @pytest.mark.parametrize("format", WRITERS.names())
 @pytest.mark.parametrize("name", FILES)
-def test_every_file_goes_out_and_comes_back_bit_for_bit(real, name, format, tmp_path):
+def test_read_rdms_every_file_survives_export_and_import_bit_for_bit(real, name, format, tmp_path):
     suffix = {"rsatoolbox": ".h5", "mat": ".mat", "npz": ".npz"}[format]
     write_rdms(tmp_path / f"out{suffix}", real[name], format)
-    back = {each.region: each for each in read_rdms([tmp_path / f"out{suffix}"])}
-    assert list(back) == [each.region for each in real[name]]
-    for each in real[name]:
-        assert np.array_equal(back[each.region].values, each.values)
-        assert (back[each.region].subjects, back[each.region].sessions) == (
-            each.subjects,
-            each.sessions,
+    back = {entry.region: entry for entry in read_rdms([tmp_path / f"out{suffix}"])}
+    assert list(back) == [entry.region for entry in real[name]]
+    for entry in real[name]:
+        assert np.array_equal(back[entry.region].values, entry.values)
+        assert (back[entry.region].subjects, back[entry.region].sessions) == (
+            entry.subjects,
+            entry.sessions,
         )
 
 
@@ -158,20 +158,20 @@ def _cut(path: Path, at: int, to: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["hIT", "models", "cichy"])
-def test_a_file_that_was_cut_short_says_so_or_reads_right(real, name, tmp_path):
+def test_read_rdms_a_file_that_was_cut_short_is_refused_or_reads_right(real, name, tmp_path):
     size = FILES[name].stat().st_size
-    whole = {each.region: each.values for each in real[name]}
+    whole = {entry.region: entry.values for entry in real[name]}
     for share in (0, 1, 127, 128, 1000, size // 3, size // 2, size - 1000, size - 1):
         path = _cut(FILES[name], share, tmp_path / f"cut{FILES[name].suffix}")
         try:
-            for each in read_rdms([path]):
-                assert np.array_equal(each.values, whole[each.region])
+            for entry in read_rdms([path]):
+                assert np.array_equal(entry.values, whole[entry.region])
         except UserError as error:
             assert str(path) in str(error)
 
 
 @pytest.mark.parametrize("name", ["hIT", "cichy"])
-def test_flipped_bytes_never_end_in_a_traceback(name, tmp_path):
+def test_read_rdms_flipped_bytes_never_end_in_a_traceback(name, tmp_path):
     rng = np.random.default_rng(20)
     data = FILES[name].read_bytes()
     path = tmp_path / f"flipped{FILES[name].suffix}"
@@ -184,6 +184,6 @@ def test_flipped_bytes_never_end_in_a_traceback(name, tmp_path):
         damaged[next_] ^= 0x0F
         path.write_bytes(damaged)
         try:
-            assert all(np.isfinite(each.values).any() for each in read_rdms([path]))
+            assert all(np.isfinite(entry.values).any() for entry in read_rdms([path]))
         except UserError as error:
             assert path.name in str(error)

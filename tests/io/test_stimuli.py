@@ -19,24 +19,26 @@ def saved(path, images, **more):
     return path / "x.mat"
 
 
-def test_names_and_categories(tmp_path):
-    found = read_mat_stimuli(
+def test_read_mat_stimuli_names_and_categories(tmp_path):
+    imported = read_mat_stimuli(
         saved(tmp_path, PICTURES, category=["face", "body", "face"], name=["a", "b", "c"])
     )
-    assert np.array_equal(found.images, PICTURES.transpose(0, 3, 1, 2))
+    assert np.array_equal(imported.images, PICTURES.transpose(0, 3, 1, 2))
     assert (
-        found.names == ("a", "b", "c")
-        and found.classes == ("face", "body")
-        and found.labels.tolist() == [0, 1, 0]
+        imported.names == ("a", "b", "c")
+        and imported.classes == ("face", "body")
+        and imported.labels.tolist() == [0, 1, 0]
     )
 
 
-def test_grey_pictures_have_one_channel_and_need_no_names(tmp_path):
-    found = read_mat_stimuli(saved(tmp_path, PICTURES[..., 0]))
-    assert found.images.shape == (3, 1, 4, 5) and found.names is None and found.labels is None
+def test_read_mat_stimuli_grey_images_have_one_channel_and_need_no_names(tmp_path):
+    imported = read_mat_stimuli(saved(tmp_path, PICTURES[..., 0]))
+    assert (
+        imported.images.shape == (3, 1, 4, 5) and imported.names is None and imported.labels is None
+    )
 
 
-def test_sizes_that_differ_and_pictures_that_are_none(tmp_path):
+def test_read_mat_stimuli_sizes_that_differ_and_images_refused(tmp_path):
     with pytest.raises(UserError, match=r"have 2 sizes, from \(3, 3, 5\) to \(3, 4, 5\)"):
         read_mat_stimuli(saved(tmp_path, [PICTURES[0], PICTURES[1][:3], PICTURES[2]]))
     with pytest.raises(UserError, match="image 1 of `stimuli` is 4 × 5 × 3 float64"):

@@ -69,7 +69,7 @@ FAULTS = [
 
 
 @pytest.mark.parametrize("change,fact,repair", FAULTS, ids=[f[0].__name__ for f in FAULTS])
-def test_a_fault_is_named_and_its_hint_names_the_repair(change, fact, repair, tmp_path):
+def test_validate_a_fault_is_named_and_its_hint_names_the_repair(change, fact, repair, tmp_path):
     path = tmp_path / "it.npy"
     np.save(path, np.stack([SOUND, damaged(change)]))
     with pytest.raises(UserError, match=fact) as error:
@@ -78,23 +78,25 @@ def test_a_fault_is_named_and_its_hint_names_the_repair(change, fact, repair, tm
     assert repair in error.value.hint
     if repair == "one-minus":
         np.save(path, np.stack([1 - SOUND, damaged(change)]))
-    (found,) = read_rdms([path], repairs=(repair,))
+    (imported,) = read_rdms([path], repairs=(repair,))
     if repair not in ("keep-constant", "keep-unmeasured"):
-        assert any(found.notes[2:]), "a repair is said"
+        assert any(imported.notes[2:]), "a repair is said"
     untouched = np.ones(len(UPPER[0]), bool)
     untouched &= ~np.isin(
         np.arange(len(UPPER[0])),
         [k for k, (i, j) in enumerate(zip(*UPPER, strict=True)) if (i, j) in ((1, 4), (0, 3))],
     )
     if repair not in ("keep-constant", "keep-unmeasured"):
-        assert np.allclose(found.values[1][untouched], SOUND[UPPER][untouched], rtol=0, atol=1e-15)
+        assert np.allclose(
+            imported.values[1][untouched], SOUND[UPPER][untouched], rtol=0, atol=1e-15
+        )
 
 
-def test_every_repair_has_a_fault():
+def test_validate_every_repair_has_a_fault():
     assert {repair for *_, repair in FAULTS} == set(REPAIRS)
 
 
-def test_repairs_do_what_they_say(tmp_path):
+def test_validate_repairs_change_only_their_fault(tmp_path):
     def repaired(change, repair):
         np.save(tmp_path / "it.npy", damaged(change))
         return squareform(
@@ -107,13 +109,13 @@ def test_repairs_do_what_they_say(tmp_path):
     assert np.isnan(repaired(unmeasured, "keep-unmeasured")[4, :4]).all()
 
 
-def test_a_repair_for_another_fault_does_not_help(tmp_path):
+def test_validate_a_repair_for_another_fault_does_not_help(tmp_path):
     np.save(tmp_path / "it.npy", damaged(asymmetric))
     with pytest.raises(UserError, match="not symmetric"):
         read_rdms([tmp_path / "it.npy"], repairs=("zero-diagonal",))
 
 
-def test_a_repair_that_is_not_there_teaches(tmp_path):
+def test_validate_a_repair_unknown_is_refused(tmp_path):
     np.save(tmp_path / "it.npy", SOUND)
     with pytest.raises(UserError, match="did you mean `symmetrise`"):
         read_rdms([tmp_path / "it.npy"], repairs=("symmetrize",))
@@ -122,7 +124,7 @@ def test_a_repair_that_is_not_there_teaches(tmp_path):
 @pytest.mark.parametrize(
     "change", [lambda s: s * 0.7, lambda s: s + np.diag([0, 0.5, 0, 0, 0, 0])], ids=["all", "one"]
 )
-def test_what_is_no_similarity_is_not_taken_from_1(change, tmp_path):
+def test_validate_covariances_are_no_similarities(change, tmp_path):
     np.save(tmp_path / "it.npy", change(1 - SOUND))
     with pytest.raises(
         UserError,
@@ -130,22 +132,22 @@ def test_what_is_no_similarity_is_not_taken_from_1(change, tmp_path):
     ) as error:
         read_rdms([tmp_path / "it.npy"], repairs=("one-minus",))
     assert "zero-diagonal" in error.value.hint
-    (found,) = read_rdms([tmp_path / "it.npy"], repairs=("one-minus", "zero-diagonal"))
-    assert np.allclose(found.values, 1 - change(1 - SOUND)[UPPER])
+    (imported,) = read_rdms([tmp_path / "it.npy"], repairs=("one-minus", "zero-diagonal"))
+    assert np.allclose(imported.values, 1 - change(1 - SOUND)[UPPER])
     with pytest.raises(UserError, match="a stimulus is at distance 0 from itself") as error:
         read_rdms([tmp_path / "it.npy"])
     assert "one-minus" not in error.value.hint
 
 
 @pytest.mark.parametrize("blank", [0, np.nan])
-def test_similarities_may_leave_their_diagonal_out(blank, tmp_path):
+def test_validate_similarities_may_leave_their_diagonal_out(blank, tmp_path):
     np.save(tmp_path / "it.npy", np.where(np.eye(N), blank, 1 - SOUND))
     assert np.allclose(
         read_rdms([tmp_path / "it.npy"], repairs=("one-minus",))[0].values, SOUND[UPPER]
     )
 
 
-def test_a_constant_matrix_among_others_can_be_left_out(tmp_path):
+def test_validate_a_constant_matrix_among_others_can_be_left_out(tmp_path):
     np.savez(tmp_path / "brain.npz", V1=SOUND, mask=np.zeros((N, N)))
     with pytest.raises(UserError, match="mask is constant: every distance is 0") as error:
         read_rdms([tmp_path / "brain.npz"])
@@ -153,43 +155,43 @@ def test_a_constant_matrix_among_others_can_be_left_out(tmp_path):
     assert read_rdms([tmp_path / "brain.npz"], regions=("V1",))[0].region == "V1"
 
 
-def test_crossnobis_may_be_negative(tmp_path):
+def test_validate_crossnobis_may_be_negative(tmp_path):
     np.save(tmp_path / "it.npy", damaged(negative))
-    (found,) = read_rdms([tmp_path / "it.npy"], distance="crossnobis")
-    assert found.values.min() == -0.125 and found.distance == "crossnobis"
+    (imported,) = read_rdms([tmp_path / "it.npy"], distance="crossnobis")
+    assert imported.values.min() == -0.125 and imported.distance == "crossnobis"
 
 
-def test_rounding_is_no_fault_and_the_upper_triangle_stays_bit_for_bit(tmp_path):
+def test_validate_rounding_is_no_fault_and_the_upper_triangle_stays_bit_for_bit(tmp_path):
     square = SOUND.copy()
     square[4, 1] += 1e-9
     square[3, 3] = -1e-16
     np.save(tmp_path / "it.npy", square)
-    (found,) = read_rdms([tmp_path / "it.npy"])
-    assert np.array_equal(found.values[0], SOUND[UPPER])
+    (imported,) = read_rdms([tmp_path / "it.npy"])
+    assert np.array_equal(imported.values[0], SOUND[UPPER])
 
 
-def test_unmeasured_pairs_are_kept_and_counted(tmp_path):
+def test_validate_unmeasured_pairs_are_kept_and_counted(tmp_path):
     np.save(
         tmp_path / "it.npy",
         damaged(lambda s: (s.__setitem__((0, 3), np.nan), s.__setitem__((3, 0), np.nan))),
     )
-    (found,) = read_rdms([tmp_path / "it.npy"])
-    assert np.isnan(found.values).sum() == 1 and any(
-        "1 of 15 distances not measured" in note for note in found.notes
+    (imported,) = read_rdms([tmp_path / "it.npy"])
+    assert np.isnan(imported.values).sum() == 1 and any(
+        "1 of 15 distances not measured" in note for note in imported.notes
     )
 
 
-def test_nothing_but_nan_is_refused(tmp_path):
+def test_validate_nothing_but_nan_is_refused(tmp_path):
     np.save(tmp_path / "it.npy", np.full(15, np.nan))
     with pytest.raises(UserError, match="nothing but NaN"):
         read_rdms([tmp_path / "it.npy"])
 
 
-def test_a_damaged_variable_is_refused_beside_sound_ones_and_can_be_left_out(tmp_path):
+def test_validate_a_damaged_variable_is_refused_beside_sound_ones_and_can_be_left_out(tmp_path):
     np.savez(tmp_path / "brain.npz", V1=SOUND, IT=damaged(asymmetric), labels=np.arange(4))
     with pytest.raises(UserError, match="IT is not symmetric"):
         read_rdms([tmp_path / "brain.npz"])
-    (found,) = read_rdms([tmp_path / "brain.npz"], regions=("V1",))
-    assert found.region == "V1"
+    (imported,) = read_rdms([tmp_path / "brain.npz"], regions=("V1",))
+    assert imported.region == "V1"
     with pytest.raises(UserError, match=r"no region `V2`; did you mean `V1`"):
         read_rdms([tmp_path / "brain.npz"], regions=("V2",))

@@ -58,17 +58,17 @@ def same(a: RDMs, b: RDMs) -> bool:
 
 @pytest.mark.parametrize("format", WRITERS.names())
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_regions_subjects_sessions_names_and_nan_survive(format, dtype, tmp_path):
+def test_write_rdms_regions_subjects_sessions_names_and_nan_survive(format, dtype, tmp_path):
     out = [rdms("IT", dtype=dtype), rdms("V1 (left)", dtype=dtype)]
     out[0].values[1, 3] = np.nan
     back = there_and_back(tmp_path, out, format)
     assert all(map(same, back, out)) and len(back) == 2
     if format != "mat":  # rsatoolbox_matlab has no place for the measure
-        assert [each.distance for each in back] == ["correlation"] * 2
+        assert [entry.distance for entry in back] == ["correlation"] * 2
 
 
 @pytest.mark.parametrize("format", WRITERS.names())
-def test_times_survive(format, tmp_path):
+def test_write_rdms_times_survive(format, tmp_path):
     times = (-100.0, 0.0, 1.1, 12345.0)
     out = [rdms(subjects=("a",) * 4, sessions=("",) * 4, times=times)]
     (back,) = there_and_back(tmp_path, out, format)
@@ -76,23 +76,23 @@ def test_times_survive(format, tmp_path):
 
 
 @pytest.mark.parametrize("format", WRITERS.names())
-def test_names_beyond_ascii_survive(format, tmp_path):
+def test_write_rdms_names_beyond_ascii_survive(format, tmp_path):
     out = [rdms(stimuli=("Gesicht", "Hände", "maison", "木"), subjects=("Jürgen", "b", "c", "d"))]
     assert same(there_and_back(tmp_path, out, format)[0], out[0])
 
 
-def test_thousands_of_names_beyond_ascii_are_refused_for_rsatoolbox(tmp_path):
+def test_write_rdms_thousands_of_names_beyond_ascii_are_refused_for_rsatoolbox(tmp_path):
     out = [rdms(n=3000, k=1, stimuli=tuple(f"Bäume {i}" * 3 for i in range(3000)))]
     with pytest.raises(UserError, match="only ASCII"):
         write_rdms(tmp_path / "x.h5", out, "rsatoolbox")
     assert not list(tmp_path.iterdir())
 
 
-def test_rsatoolbox_opens_it(tmp_path):
+def test_write_rdms_rsatoolbox_opens_it(tmp_path):
     out = [rdms(distance="mse"), rdms("V1", distance="mse")]
     write_rdms(tmp_path / "x.h5", out, "rsatoolbox")
     opened = rsatoolbox.rdm.load_rdm(str(tmp_path / "x.h5"))
-    assert np.array_equal(opened.dissimilarities, np.concatenate([each.values for each in out]))
+    assert np.array_equal(opened.dissimilarities, np.concatenate([entry.values for entry in out]))
     assert opened.dissimilarity_measure == "squared euclidean"
     assert list(opened.pattern_descriptors["stimulus"]) == list(NAMES)
     assert opened.rdm_descriptors["roi"] == ["IT"] * 4 + ["V1"] * 4
@@ -101,14 +101,14 @@ def test_rsatoolbox_opens_it(tmp_path):
     assert np.array_equal(part.dissimilarities, out[1].values[:, [2]])
 
 
-def test_rsatoolbox_keeps_measures_that_differ(tmp_path):
+def test_write_rdms_rsatoolbox_keeps_measures_that_differ(tmp_path):
     out = [rdms(distance="mse"), rdms("V1", distance="crossnobis")]
     back = there_and_back(tmp_path, out, "rsatoolbox")
-    assert [each.distance for each in back] == ["mse", "crossnobis"]
+    assert [entry.distance for entry in back] == ["mse", "crossnobis"]
     assert rsatoolbox.rdm.load_rdm(str(tmp_path / "x.h5")).dissimilarity_measure is None
 
 
-def test_matlab_gets_masks_by_subjects_by_sessions_of_squares(tmp_path):
+def test_write_rdms_matlab_gets_masks_by_subjects_by_sessions_of_squares(tmp_path):
     out = [rdms("IT"), rdms("V1")]
     write_rdms(tmp_path / "x.mat", out, "mat")
     structs = scipy.io.loadmat(tmp_path / "x.mat")["RDMs"]
@@ -117,13 +117,13 @@ def test_matlab_gets_masks_by_subjects_by_sessions_of_squares(tmp_path):
     assert np.array_equal(structs[1, 0, 1]["RDM"], squareform(out[1].values[1]))
 
 
-def test_matlab_gets_a_row_where_combinations_are_missing(tmp_path):
+def test_write_rdms_matlab_gets_a_row_where_combinations_are_missing(tmp_path):
     out = [rdms("IT", k=3), rdms("V1")]
     assert all(map(same, there_and_back(tmp_path, out, "mat"), out))
     assert scipy.io.loadmat(tmp_path / "x.mat")["RDMs"].shape == (1, 7)
 
 
-def test_numpy_needs_no_pickle(tmp_path):
+def test_write_rdms_numpy_needs_no_pickle(tmp_path):
     out = [rdms()]
     write_rdms(tmp_path / "x.npz", out, "npz")
     with np.load(tmp_path / "x.npz", allow_pickle=False) as held:
@@ -136,13 +136,13 @@ def test_numpy_needs_no_pickle(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file", "allow_pickle"])
-def test_numpy_takes_layers_called_as_its_own_keywords(name, tmp_path):
+def test_write_rdms_numpy_takes_layers_called_as_its_own_keywords(name, tmp_path):
     out = [rdms(name)]
     (back,) = there_and_back(tmp_path, out, "npz")
     assert same(back, out[0])
 
 
-def test_numpy_is_written_as_savez_compressed_does(tmp_path):
+def test_write_rdms_numpy_is_written_as_savez_compressed_does(tmp_path):
     out = rdms()
     write_rdms(tmp_path / "x.npz", [out], "npz")
     with np.load(tmp_path / "x.npz") as held:
@@ -153,7 +153,7 @@ def test_numpy_is_written_as_savez_compressed_does(tmp_path):
     ]
 
 
-def test_different_numbers_of_stimuli_are_refused(tmp_path):
+def test_write_rdms_different_numbers_of_stimuli_are_refused(tmp_path):
     with pytest.raises(UserError, match="IT of 4, V1 of 3"):
         write_rdms(tmp_path / "x.npz", [rdms(), rdms("V1", n=3, stimuli=None)], "npz")
     with pytest.raises(UserError, match="did you mean `rsatoolbox`"):

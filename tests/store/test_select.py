@@ -139,7 +139,7 @@ def test_select_leaves_sessions_to_average_by_subject(store):
     assert select(store, "meg@50ms").mean_over_sessions().subjects == ("1", "2")
 
 
-def test_rdms_subset_keeps_the_order_of_the_rows(store):
+def test_select_rdms_subset_keeps_the_order_of_the_rows(store):
     rdms = store.rdms("IT")
     rows = np.array([2, 0, 3])
     for values, part in zip(rdms.values, rdms.subset(rows).values, strict=True):

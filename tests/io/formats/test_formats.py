@@ -48,7 +48,7 @@ def mat73(path: Path, write) -> Path:
 # MATLAB
 
 
-def test_struct_names_give_region_subject_session(tmp_path):
+def test_read_rdms_struct_names_give_region_subject_session(tmp_path):
     names = [
         "hIT | BE | Session: 1",
         "hIT | BE | Session: 2",
@@ -63,7 +63,7 @@ def test_struct_names_give_region_subject_session(tmp_path):
     )
 
 
-def test_struct_places_number_what_names_leave_open(tmp_path):
+def test_read_rdms_struct_places_number_what_names_leave_open(tmp_path):
     scipy.io.savemat(
         tmp_path / "brain.mat", {"RDMs": structs(["hIT"] * 4, SQUARES).reshape(1, 2, 2)}
     )
@@ -71,7 +71,7 @@ def test_struct_places_number_what_names_leave_open(tmp_path):
     assert it.subjects == ("1", "1", "2", "2") and it.sessions == ("1", "2", "1", "2")
 
 
-def test_structs_of_row_vectors_with_an_extra_field_and_other_names(tmp_path):
+def test_read_rdms_structs_of_row_vectors_with_an_extra_field_and_other_names(tmp_path):
     scipy.io.savemat(
         tmp_path / "v1.mat",
         {"RDMs": structs(["V1"], [VECTORS[0][None].astype(np.float32)], simmat=np.eye(N))},
@@ -83,10 +83,12 @@ def test_structs_of_row_vectors_with_an_extra_field_and_other_names(tmp_path):
     )
     nameless[0, 0], nameless[0, 1] = ("r", "conv1", VECTORS[:1]), ("r", "conv2", VECTORS[1:2])
     scipy.io.savemat(tmp_path / "a2020.mat", {"RDMs": nameless})
-    assert [each.region for each in read_rdms([tmp_path / "a2020.mat"])] == ["conv1", "conv2"]
+    assert [entry.region for entry in read_rdms([tmp_path / "a2020.mat"])] == ["conv1", "conv2"]
 
 
-def test_bare_matrices_beside_other_variables_and_names_from_a_cell_or_char_matrix(tmp_path):
+def test_read_rdms_bare_matrices_beside_other_variables_and_names_from_a_cell_or_char_matrix(
+    tmp_path,
+):
     more = {
         "animacy": SQUARES[1],
         "vectors": RNG.random((N, 12)),
@@ -100,12 +102,12 @@ def test_bare_matrices_beside_other_variables_and_names_from_a_cell_or_char_matr
         assert any("vectors" in note and "skipped" in note for note in v1.notes)
 
 
-def test_an_old_version_4_file(tmp_path):
+def test_read_rdms_an_old_version_4_file(tmp_path):
     scipy.io.savemat(tmp_path / "old.mat", {"IT": SQUARES[0]}, format="4")
     assert np.array_equal(read_rdms([tmp_path / "old.mat"])[0].values, VECTORS[:1])
 
 
-def test_version_73_lies_transposed(tmp_path):
+def test_read_rdms_version_73_is_transposed(tmp_path):
     def write(file):
         file["IT"] = np.ascontiguousarray(SQUARES.T)  # MATLAB's (4, n, n)
         file["EVC"] = SQUARES  # MATLAB's (n, n, 4)
@@ -116,7 +118,7 @@ def test_version_73_lies_transposed(tmp_path):
     assert np.array_equal(it.values, VECTORS) and np.array_equal(evc.values, VECTORS)
 
 
-def test_version_73_struct_arrays_cells_and_chars(tmp_path):
+def test_read_rdms_version_73_struct_arrays_cells_and_chars(tmp_path):
     def write(file):
         def put(value):
             key = f"#refs#/{len(file['#refs#'])}"
@@ -156,7 +158,7 @@ def test_version_73_struct_arrays_cells_and_chars(tmp_path):
 
 @pytest.mark.parametrize("version", ["5", "7.3"])
 @pytest.mark.parametrize("subjects_first", [True, False])
-def test_algonauts_in_either_orientation(version, subjects_first, tmp_path):
+def test_read_rdms_algonauts_in_either_orientation(version, subjects_first, tmp_path):
     logical = SQUARES if subjects_first else np.moveaxis(SQUARES, 0, 2)
     if version == "5":
         scipy.io.savemat(tmp_path / "fmri.mat", {"IT_RDMs": logical, "EVC_RDMs": logical})
@@ -167,15 +169,15 @@ def test_algonauts_in_either_orientation(version, subjects_first, tmp_path):
                 file.create_dataset(name, data=logical.T) for name in ("IT_RDMs", "EVC_RDMs")
             ],
         )
-    found = read_rdms([tmp_path / "fmri.mat"])
-    assert {each.region for each in found} == {"IT_RDMs", "EVC_RDMs"}
+    imported = read_rdms([tmp_path / "fmri.mat"])
+    assert {entry.region for entry in imported} == {"IT_RDMs", "EVC_RDMs"}
     assert all(
-        each.subjects == ("1", "2", "3", "4") and np.array_equal(each.values, VECTORS)
-        for each in found
+        entry.subjects == ("1", "2", "3", "4") and np.array_equal(entry.values, VECTORS)
+        for entry in imported
     )
 
 
-def test_algonauts_meg_of_subjects_by_times(tmp_path):
+def test_read_rdms_algonauts_meg_of_subjects_by_times(tmp_path):
     movie = np.stack([SQUARES[:3], SQUARES[1:]])  # 2 subjects × 3 times
     mat73(tmp_path / "meg.mat", lambda file: file.create_dataset("MEG_RDMs_late", data=movie.T))
     (meg,) = read_rdms([tmp_path / "meg.mat"])
@@ -186,7 +188,7 @@ def test_algonauts_meg_of_subjects_by_times(tmp_path):
 # rsatoolbox
 
 
-def test_rsatoolbox_as_it_saves_itself(tmp_path):
+def test_read_rdms_rsatoolbox_file(tmp_path):
     rdms = rsatoolbox.rdm.RDMs(
         VECTORS,
         dissimilarity_measure="squared euclidean",
@@ -200,7 +202,7 @@ def test_rsatoolbox_as_it_saves_itself(tmp_path):
     assert np.array_equal(evc.values, VECTORS[2:])
 
 
-def test_rsatoolbox_without_descriptors(tmp_path):
+def test_read_rdms_rsatoolbox_without_descriptors(tmp_path):
     rsatoolbox.rdm.RDMs(VECTORS).save(str(tmp_path / "rdms.hdf5"), file_type="hdf5")
     (it,) = read_rdms([tmp_path / "rdms.hdf5"])
     assert it.region == "rdms" and it.subjects == ("1", "2", "3", "4") and it.stimuli is None
@@ -209,31 +211,31 @@ def test_rsatoolbox_without_descriptors(tmp_path):
     )
 
 
-def test_rsatoolbox_movies_keep_their_times(tmp_path):
+def test_read_rdms_rsatoolbox_movies_keep_their_times(tmp_path):
     rdms = rsatoolbox.rdm.RDMs(VECTORS, rdm_descriptors={"time": [-0.1, 0.0, 0.1, 0.25]})
     rdms.save(str(tmp_path / "rdms.h5"), file_type="hdf5")
     assert read_rdms([tmp_path / "rdms.h5"])[0].times == (-100, 0, 100, 250)
 
 
-def test_rsatoolbox_long_form(tmp_path):
+def test_read_rdms_rsatoolbox_long_form(tmp_path):
     rdms = rsatoolbox.rdm.RDMs(
         VECTORS[:2],
         rdm_descriptors={"subject": ["a", "b"]},
         pattern_descriptors={"stimulus": list(NAMES)},
     )
     rdms.to_df().to_csv(tmp_path / "rdms.csv", index=False)
-    (found,) = read_rdms([tmp_path / "rdms.csv"])
+    (imported,) = read_rdms([tmp_path / "rdms.csv"])
     assert (
-        found.subjects == ("a", "b")
-        and found.stimuli == NAMES
-        and np.array_equal(found.values, VECTORS[:2])
+        imported.subjects == ("a", "b")
+        and imported.stimuli == NAMES
+        and np.array_equal(imported.values, VECTORS[:2])
     )
 
 
 # Net2Brain, dnnbrain, Meadows
 
 
-def test_net2brain_skips_the_pickled_meta_and_says_so(tmp_path):
+def test_read_rdms_net2brain_skips_the_pickled_meta_and_is_refused(tmp_path):
     class Bomb:
         def __reduce__(self):
             return (pytest.fail, ("a pickle was loaded",))
@@ -250,7 +252,7 @@ def test_net2brain_skips_the_pickled_meta_and_says_so(tmp_path):
     assert any("meta" in note for note in layer.notes)
 
 
-def test_net2brain_pt_loads_only_without_pickles(tmp_path):
+def test_read_rdms_net2brain_pt_loads_only_without_pickles(tmp_path):
     held = {
         "rdm": torch.from_numpy(VECTORS[0]),
         "stimuli_name": list(NAMES),
@@ -268,40 +270,40 @@ def test_net2brain_pt_loads_only_without_pickles(tmp_path):
     assert "np.savez" in error.value.hint
 
 
-def test_net2brain_brain_folders(tmp_path):
+def test_read_rdms_net2brain_brain_folders(tmp_path):
     np.savez(tmp_path / "fmri_IT.npz", SQUARES)
     (it,) = read_rdms([tmp_path / "fmri_IT.npz"])
     assert it.region == "fmri_IT" and len(it.subjects) == 4
 
 
 @pytest.mark.parametrize("type_,array,k", [("bRDM", VECTORS[0], 1), ("dRDM", VECTORS, 4)])
-def test_dnnbrain(type_, array, k, tmp_path):
+def test_read_rdms_dnnbrain(type_, array, k, tmp_path):
     with h5py.File(tmp_path / "x.rdm.h5", "w") as file:
         file.attrs["type"] = type_
         file.create_dataset("V1", data=array, compression="gzip")
         file.create_dataset("IT", data=array, compression="gzip")
-    found = read_rdms([tmp_path / "x.rdm.h5"])
-    assert [each.region for each in found] == ["IT", "V1"] and np.array_equal(
-        found[0].values, VECTORS[:k]
+    imported = read_rdms([tmp_path / "x.rdm.h5"])
+    assert [entry.region for entry in imported] == ["IT", "V1"] and np.array_equal(
+        imported[0].values, VECTORS[:k]
     )
-    assert found[0].sessions == (("",) if k == 1 else ("1", "2", "3", "4"))
+    assert imported[0].sessions == (("",) if k == 1 else ("1", "2", "3", "4"))
 
 
-def test_meadows_single(tmp_path):
+def test_read_rdms_meadows_single(tmp_path):
     path = tmp_path / "Meadows_myExp_v_v2_cuddly-bunny_3_1D.mat"
     scipy.io.savemat(
         path, {"rdmutv": VECTORS[:1], "stimuli": np.array([f"{name}.png" for name in NAMES])}
     )
-    (found,) = read_rdms([path])
-    assert (found.region, found.subjects, found.distance) == (
+    (imported,) = read_rdms([path])
+    assert (imported.region, imported.subjects, imported.distance) == (
         "myExp task 3",
         ("cuddly-bunny",),
         "euclidean",
     )
-    assert found.stimuli == tuple(f"{name}.png" for name in NAMES)
+    assert imported.stimuli == tuple(f"{name}.png" for name in NAMES)
 
 
-def test_meadows_multi_brings_stimuli_into_one_order(tmp_path):
+def test_read_rdms_meadows_multi_brings_stimuli_into_one_order(tmp_path):
     path = tmp_path / "Meadows_myExp_v_v2_arrangement_1D.mat"
     back = squareform(SQUARES[1][::-1, ::-1], checks=False)
     held = {
@@ -311,18 +313,18 @@ def test_meadows_multi_brings_stimuli_into_one_order(tmp_path):
         "stimuli_calm_owl": np.array(NAMES[::-1]),
     }
     scipy.io.savemat(path, held)
-    (found,) = read_rdms([path])
-    assert (found.region, found.subjects, found.stimuli) == (
+    (imported,) = read_rdms([path])
+    assert (imported.region, imported.subjects, imported.stimuli) == (
         "arrangement",
         ("able-fox", "calm-owl"),
         NAMES,
     )
-    assert np.array_equal(found.values, VECTORS[:2]) and any(
-        "orders" in note for note in found.notes
+    assert np.array_equal(imported.values, VECTORS[:2]) and any(
+        "orders" in note for note in imported.notes
     )
 
 
-def test_meadows_tree(tmp_path):
+def test_read_rdms_meadows_tree(tmp_path):
     path = tmp_path / "Meadows_myExp_v_v1_cuddly-bunny_tree.json"
     stimuli = [{"name": name} for name in NAMES]
     tasks = [
@@ -334,9 +336,13 @@ def test_meadows_tree(tmp_path):
         },
     ]
     path.write_text(json.dumps({"tasks": tasks}))
-    (found,) = read_rdms([path])
-    assert (found.region, found.subjects, found.stimuli) == ("arrange", ("cuddly-bunny",), NAMES)
-    assert np.array_equal(found.values, VECTORS[:1])
+    (imported,) = read_rdms([path])
+    assert (imported.region, imported.subjects, imported.stimuli) == (
+        "arrange",
+        ("cuddly-bunny",),
+        NAMES,
+    )
+    assert np.array_equal(imported.values, VECTORS[:1])
 
 
 # tables
@@ -362,33 +368,33 @@ def lines(square, mark=",", names=(), corner="", side=True, head=True, missing="
     ],
     ids=str,
 )
-def test_squares_of_text(mark, options, tmp_path):
+def test_read_rdms_squares_of_text(mark, options, tmp_path):
     (tmp_path / "it.csv").write_text(lines(SQUARES[0], mark, **options))
-    (found,) = read_rdms([tmp_path / "it.csv"])
+    (imported,) = read_rdms([tmp_path / "it.csv"])
     assert (
-        np.array_equal(found.values, VECTORS[:1])
-        and found.stimuli == (NAMES if options else None)
-        and found.region == "it"
+        np.array_equal(imported.values, VECTORS[:1])
+        and imported.stimuli == (NAMES if options else None)
+        and imported.region == "it"
     )
 
 
-def test_a_blank_corner_names_and_a_blank_diagonal_does_not(tmp_path):
+def test_read_rdms_a_blank_corner_names_and_a_blank_diagonal_does_not(tmp_path):
     (tmp_path / "it.csv").write_text(lines(SQUARES[0], names=("0", "1", "2", "3", "4")))
     assert read_rdms([tmp_path / "it.csv"])[0].stimuli == ("0", "1", "2", "3", "4")
     blank = SQUARES[0] + np.diag([np.nan] * N)
     (tmp_path / "it.csv").write_text(lines(blank, missing=""))
-    (found,) = read_rdms([tmp_path / "it.csv"])
-    assert found.stimuli is None and np.array_equal(found.values, VECTORS[:1])
+    (imported,) = read_rdms([tmp_path / "it.csv"])
+    assert imported.stimuli is None and np.array_equal(imported.values, VECTORS[:1])
 
 
-def test_decimal_commas_comments_and_a_byte_order_mark(tmp_path):
+def test_read_rdms_decimal_commas_comments_and_a_byte_order_mark(tmp_path):
     (tmp_path / "it.csv").write_text(
         "# from a spreadsheet\n" + lines(SQUARES[0], ";").replace(".", ","), "utf-8-sig"
     )
     assert np.array_equal(read_rdms([tmp_path / "it.csv"])[0].values, VECTORS[:1])
 
 
-def test_a_half_that_is_blank_is_mirrored_when_told(tmp_path):
+def test_read_rdms_a_half_that_is_blank_is_mirrored_on_request(tmp_path):
     half = np.where(np.tri(N, k=-1, dtype=bool), np.nan, SQUARES[0])
     (tmp_path / "it.tsv").write_text(lines(half, "\t", missing=""))
     with pytest.raises(UserError, match="not symmetric"):
@@ -398,32 +404,32 @@ def test_a_half_that_is_blank_is_mirrored_when_told(tmp_path):
     )
 
 
-def test_vectors_of_text(tmp_path):
+def test_read_rdms_vectors_of_text(tmp_path):
     np.savetxt(tmp_path / "it.txt", VECTORS[0], fmt="%.17g")
     assert np.array_equal(read_rdms([tmp_path / "it.txt"])[0].values, VECTORS[:1])
     np.savetxt(tmp_path / "its.csv", VECTORS, delimiter=",", fmt="%.17g")
-    (found,) = read_rdms([tmp_path / "its.csv"], n=N)
-    assert np.array_equal(found.values, VECTORS) and len(found.subjects) == 4
+    (imported,) = read_rdms([tmp_path / "its.csv"], n=N)
+    assert np.array_equal(imported.values, VECTORS) and len(imported.subjects) == 4
 
 
 @pytest.mark.parametrize("head", ["", "i,j,value\n"])
 @pytest.mark.parametrize("start", [0, 1])
-def test_long_form_of_numbers(head, start, tmp_path):
+def test_read_rdms_long_form_of_numbers(head, start, tmp_path):
     pairs = zip(*np.triu_indices(N, 1), VECTORS[0], strict=True)
     shuffled = RNG.permutation(
         [f"{i + start},{j + start},{v!r}" for i, j, v in ((a, b, float(c)) for a, b, c in pairs)]
     )
     (tmp_path / "it.csv").write_text(head + "\n".join(shuffled))
-    (found,) = read_rdms([tmp_path / "it.csv"])
-    assert np.array_equal(found.values, VECTORS[:1]) and found.stimuli is None
+    (imported,) = read_rdms([tmp_path / "it.csv"])
+    assert np.array_equal(imported.values, VECTORS[:1]) and imported.stimuli is None
 
 
-def test_long_form_of_three_stimuli_is_no_square(tmp_path):
+def test_read_rdms_long_form_of_three_stimuli_is_no_square(tmp_path):
     (tmp_path / "it.csv").write_text("1,2,0.5\n1,3,0.25\n2,3,0.75\n")
     assert read_rdms([tmp_path / "it.csv"])[0].values.tolist() == [[0.5, 0.25, 0.75]]
 
 
-def test_long_form_with_subjects_times_and_a_pair_that_is_missing(tmp_path):
+def test_read_rdms_long_form_with_subjects_times_and_a_pair_that_is_missing(tmp_path):
     rows = ["a,b,distance,subject,time_ms,roi"]
     for s, square in enumerate(SQUARES[:2]):
         for t in (100, 150):
@@ -433,13 +439,13 @@ def test_long_form_with_subjects_times_and_a_pair_that_is_missing(tmp_path):
             ]
     del rows[4]
     (tmp_path / "it.csv").write_text("\n".join(rows))
-    (found,) = read_rdms([tmp_path / "it.csv"])
-    assert (found.region, found.subjects, found.times) == (
+    (imported,) = read_rdms([tmp_path / "it.csv"])
+    assert (imported.region, imported.subjects, imported.times) == (
         "IT",
         ("s0", "s0", "s1", "s1"),
         (100, 150, 100, 150),
     )
-    assert found.stimuli == NAMES and np.flatnonzero(np.isnan(found.values)).tolist() == [3]
+    assert imported.stimuli == NAMES and np.flatnonzero(np.isnan(imported.values)).tolist() == [3]
 
 
 @pytest.mark.parametrize(
@@ -453,7 +459,7 @@ def test_long_form_with_subjects_times_and_a_pair_that_is_missing(tmp_path):
         (",a,b,c\na,0,1,2\nc,1,0,3\nb,2,3,0\n", "column `b` where row is `c`"),
     ],
 )
-def test_tables_that_are_none(text, fact, tmp_path):
+def test_read_rdms_refuses_other_tables(text, fact, tmp_path):
     (tmp_path / "it.csv").write_text(text)
     with pytest.raises(UserError, match=re.escape(fact)):
         read_rdms([tmp_path / "it.csv"])
@@ -463,20 +469,20 @@ def test_tables_that_are_none(text, fact, tmp_path):
 
 
 @pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
-def test_a_pickle_is_never_opened(protocol, tmp_path):
+def test_read_rdms_a_pickle_is_never_opened(protocol, tmp_path):
     (tmp_path / "IT.pkl").write_bytes(pickle.dumps({"dissimilarities": VECTORS}, protocol))
     with pytest.raises(UserError, match="is a pickle") as error:
         read_rdms([tmp_path / "IT.pkl"])
     assert "np.savez" in error.value.hint
 
 
-def test_object_arrays_are_not_opened(tmp_path):
+def test_read_rdms_object_arrays_are_not_opened(tmp_path):
     np.save(tmp_path / "it.npy", np.array({"rdm": 1}, dtype=object))
     with pytest.raises(UserError, match="only pickled objects"):
         read_rdms([tmp_path / "it.npy"])
 
 
-def test_files_that_are_nothing(tmp_path):
+def test_read_rdms_refuses_other_files(tmp_path):
     with pytest.raises(UserError, match="No such file"):
         read_rdms([tmp_path / "none.npy"])
     (tmp_path / "empty.mat").touch()
@@ -494,7 +500,7 @@ def test_files_that_are_nothing(tmp_path):
         read_rdms([tmp_path / "features.npz"], n=7)
 
 
-def test_a_format_can_be_insisted_on(tmp_path):
+def test_read_rdms_a_format_can_be_insisted_on(tmp_path):
     np.save(tmp_path / "it.npy", SQUARES[0])
     assert read_rdms([tmp_path / "it.npy"], format="numpy")
     with pytest.raises(UserError, match="no RDM in the format `table`"):
@@ -503,7 +509,7 @@ def test_a_format_can_be_insisted_on(tmp_path):
         read_rdms([tmp_path / "it.npy"], format="meadow")
 
 
-def test_one_region_from_a_file_for_each_session(tmp_path):
+def test_read_rdms_one_region_from_a_file_for_each_session(tmp_path):
     for s in (1, 2):
         scipy.io.savemat(
             tmp_path / f"{s}.mat", {"RDMs": structs([f"IT | a | Session: {s}"], SQUARES[s : s + 1])}
@@ -514,7 +520,7 @@ def test_one_region_from_a_file_for_each_session(tmp_path):
         read_rdms([tmp_path / "1.mat", tmp_path / "1.mat"])
 
 
-def test_a_header_that_claims_more_than_the_file_can_hold_is_not_believed(tmp_path):
+def test_read_rdms_a_header_that_claims_more_than_the_file_can_hold_is_not_believed(tmp_path):
     scipy.io.savemat(tmp_path / "it.mat", {"RDMs": structs(["IT"], SQUARES[:1])})
     data = bytearray((tmp_path / "it.mat").read_bytes())
     assert data[164] == 1  # the second dimension of the struct array
@@ -568,7 +574,7 @@ def _examples(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def test_damaged_files_of_every_format_end_in_a_sentence(tmp_path):
+def test_read_rdms_damaged_files_of_every_format_end_in_a_user_error(tmp_path):
     rng = np.random.default_rng(11)
     paths = _examples(tmp_path)
     assert {
@@ -595,7 +601,7 @@ def test_damaged_files_of_every_format_end_in_a_sentence(tmp_path):
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 try:
-                    for each in read_rdms([path]):
-                        assert np.isfinite(each.values).any()
+                    for entry in read_rdms([path]):
+                        assert np.isfinite(entry.values).any()
                 except UserError as error:
                     assert str(error)

@@ -32,14 +32,14 @@ def put(path, **datasets):
     [(SQUARES[0], 1), (SQUARES, 4), (np.moveaxis(SQUARES, 0, 2), 4), (VECTORS, 4), (VECTORS[0], 1)],
     ids=str,
 )
-def test_squares_stacks_and_triangles(array, k, tmp_path):
-    (found,) = read_rdms([put(tmp_path / "x.h5", anything=array)])
-    assert found.region == "anything" and np.array_equal(found.values, VECTORS[:k])
-    assert found.subjects == (("1", "2", "3", "4") if k > 1 else ("",))
+def test_read_hdf5_squares_stacks_and_triangles(array, k, tmp_path):
+    (imported,) = read_rdms([put(tmp_path / "x.h5", anything=array)])
+    assert imported.region == "anything" and np.array_equal(imported.values, VECTORS[:k])
+    assert imported.subjects == (("1", "2", "3", "4") if k > 1 else ("",))
 
 
 @pytest.mark.parametrize("kind", [h5py.string_dtype(), "S10"])
-def test_groups_names_and_what_is_no_rdm(kind, tmp_path):
+def test_read_hdf5_groups_and_names(kind, tmp_path):
     names = np.array([name.encode() for name in NAMES]).astype(kind)
     path = put(
         tmp_path / "x.hdf5",
@@ -52,22 +52,22 @@ def test_groups_names_and_what_is_no_rdm(kind, tmp_path):
     )
     it, v1 = read_rdms([path])
     assert all(
-        any(f"skipped: features {N} × 12, w 2 × 3 × 4 × 4" in note for note in each.notes)
-        for each in (it, v1)
+        any(f"skipped: features {N} × 12, w 2 × 3 × 4 × 4" in note for note in entry.notes)
+        for entry in (it, v1)
     )
     assert (it.region, v1.region, it.stimuli) == ("IT", "V1", NAMES) and np.array_equal(
         it.values, VECTORS
     )
 
 
-def test_regions_of_several_groups_keep_the_groups_name(tmp_path):
+def test_read_hdf5_regions_of_several_groups_keep_the_groups_name(tmp_path):
     path = put(tmp_path / "x.h5", s1__IT=SQUARES[0], s2__IT=SQUARES[1])
-    assert [each.region for each in read_rdms([path])] == ["s1.IT", "s2.IT"]
+    assert [entry.region for entry in read_rdms([path])] == ["s1.IT", "s2.IT"]
     (it,) = read_rdms([path], regions=("IT=*.IT",))
     assert it.subjects == ("s1.IT", "s2.IT") and np.array_equal(it.values, VECTORS[:2])
 
 
-def test_a_tools_own_reader_comes_first(tmp_path):
+def test_read_hdf5_a_tools_own_reader_comes_first(tmp_path):
     rdms = rsatoolbox.rdm.RDMs(VECTORS, rdm_descriptors={"roi": ["IT"] * 4})
     rdms.save(str(tmp_path / "rdms.h5"), file_type="hdf5")
     with h5py.File(put(tmp_path / "brain.rdm.h5", V1=VECTORS[0]), "a") as file:
@@ -75,18 +75,20 @@ def test_a_tools_own_reader_comes_first(tmp_path):
     assert next(iter(READERS)) == "dnnbrain", (
         "the general reader stands between the others by its name"
     )
-    assert [each.region for each in read_rdms([tmp_path / "rdms.h5"])] == ["IT"]
+    assert [entry.region for entry in read_rdms([tmp_path / "rdms.h5"])] == ["IT"]
     assert all(
-        each.is_rdm for name in ("rdms.h5", "brain.rdm.h5") for each in find_arrays(tmp_path / name)
+        entry.is_rdm
+        for name in ("rdms.h5", "brain.rdm.h5")
+        for entry in find_arrays(tmp_path / name)
     )
 
 
-def test_an_asymmetric_square_is_refused_by_name(tmp_path):
+def test_read_hdf5_an_asymmetric_square_is_refused_by_name(tmp_path):
     with pytest.raises(UserError, match=r"x\.h5: IT is not symmetric"):
         read_rdms([put(tmp_path / "x.h5", IT=np.triu(SQUARES[0]) * 2 + np.tril(SQUARES[0]))])
 
 
-def test_a_store_of_our_own_needs_no_import(tmp_path):
+def test_read_hdf5_a_store_of_our_own_needs_no_import(tmp_path):
     spec = RdmSpec("IT", 1, "float64", "correlation")
     with create_store(
         tmp_path / "s.h5", Stimuli(np.array([b"x" * 64] * N)), {}, [spec], "key"

@@ -31,12 +31,12 @@ def save(path, version, held):
 
 def _of_5(value):
     if isinstance(value, dict):
-        return {name: _of_5(each) for name, each in value.items()}
+        return {name: _of_5(entry) for name, entry in value.items()}
     if not isinstance(value, list):
         return value
     out = np.empty((1, len(value)), dtype=object)
-    for k, each in enumerate(value):
-        out[0, k] = each
+    for k, entry in enumerate(value):
+        out[0, k] = entry
     return out
 
 
@@ -44,12 +44,12 @@ def _put_73(file, group, name, value):
     if isinstance(value, dict):
         made = group.create_group(name)
         made.attrs["MATLAB_class"] = np.bytes_("struct")
-        for field, each in value.items():
-            _put_73(file, made, field, each)
+        for field, entry in value.items():
+            _put_73(file, made, field, entry)
     elif isinstance(value, list):
         refs = file.require_group("#refs#")
-        for k, each in enumerate(value):
-            _put_73(file, refs, f"{name}{k}", each)
+        for k, entry in enumerate(value):
+            _put_73(file, refs, f"{name}{k}", entry)
         held = np.array([[refs[f"{name}{k}"].ref] for k in range(len(value))], dtype=h5py.ref_dtype)
         group.create_dataset(name, data=held, dtype=h5py.ref_dtype).attrs["MATLAB_class"] = (
             np.bytes_("cell")
@@ -69,7 +69,7 @@ def structs(names):
     return out
 
 
-def test_a_time_in_words_is_kept_as_the_session(tmp_path):
+def test_read_matlab_a_time_in_words_is_kept_as_the_session(tmp_path):
     names = [
         "IT | BE | Session: 1 | Time: early",
         "IT | BE | Session: 1 | Time: late",
@@ -89,7 +89,7 @@ def test_a_time_in_words_is_kept_as_the_session(tmp_path):
 @pytest.mark.parametrize(
     "values", [SQUARES, VECTORS[:, None], VECTORS[:, :, None]], ids=["squares", "rows", "columns"]
 )
-def test_a_cell_of_rdms_holds_subjects(version, values, tmp_path):
+def test_read_matlab_a_cell_of_rdms_holds_subjects(version, values, tmp_path):
     (it,) = read_rdms([save(tmp_path / "x.mat", version, {"IT": [*values], "names": [*NAMES]})])
     assert (it.region, it.subjects, it.stimuli) == (
         "IT",
@@ -98,28 +98,31 @@ def test_a_cell_of_rdms_holds_subjects(version, values, tmp_path):
     ) and np.array_equal(it.values, VECTORS)
 
 
-def test_a_cell_of_several_sizes_is_no_stack(tmp_path):
+def test_read_matlab_a_cell_of_several_sizes_is_no_stack(tmp_path):
     with pytest.raises(UserError, match="holds no RDM; its variables: IT"):
         read_rdms([save(tmp_path / "x.mat", "5", {"IT": [SQUARES[0], SQUARES[0][:4, :4]]})])
 
 
 @pytest.mark.parametrize("version", ["5", "7.3"])
-def test_fields_of_structs_are_regions(version, tmp_path):
+def test_read_matlab_fields_of_structs_are_regions(version, tmp_path):
     held = {
         "data": {"IT": SQUARES[0], "fmri": {"V1": [*SQUARES]}, "names": [*NAMES], "by": "me"},
         "n": np.array([[5.0]]),
     }
     it, v1 = sorted(
-        read_rdms([save(tmp_path / "x.mat", version, held)]), key=lambda each: each.region
+        read_rdms([save(tmp_path / "x.mat", version, held)]), key=lambda entry: entry.region
     )
     assert (it.region, v1.region, it.stimuli, v1.subjects) == ("IT", "V1", NAMES, ("1", "2", "3"))
     assert np.array_equal(it.values, VECTORS[:1]) and np.array_equal(v1.values, VECTORS)
 
 
 @pytest.mark.parametrize("version", ["5", "7.3"])
-def test_fields_of_the_same_name_are_told_apart(version, tmp_path):
+def test_read_matlab_fields_of_the_same_name_are_separated(version, tmp_path):
     held = {"IT": SQUARES[0], "lh": {"IT": SQUARES[1]}, "rh": {"IT": SQUARES[2]}}
-    found = {
-        each.region: each.values[0] for each in read_rdms([save(tmp_path / "x.mat", version, held)])
+    imported = {
+        entry.region: entry.values[0]
+        for entry in read_rdms([save(tmp_path / "x.mat", version, held)])
     }
-    assert set(found) == {"IT", "lh.IT", "rh.IT"} and np.array_equal(found["rh.IT"], VECTORS[2])
+    assert set(imported) == {"IT", "lh.IT", "rh.IT"} and np.array_equal(
+        imported["rh.IT"], VECTORS[2]
+    )

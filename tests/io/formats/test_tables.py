@@ -24,32 +24,32 @@ def long(names=NAMES):
 
 
 @pytest.mark.parametrize("index", ["", "index", "Unnamed: 0"])
-def test_pandas_numbers_of_the_lines_are_no_stimuli(index, tmp_path):
+def test_read_table_pandas_numbers_of_the_lines_are_no_stimuli(index, tmp_path):
     rows = [(index, "a", "b", "dissimilarity"), *((k, *row) for k, row in enumerate(long()))]
-    (found,) = read_rdms([put(tmp_path / "it.csv", rows)])
-    assert found.stimuli == NAMES and np.array_equal(found.values, VECTOR[None])
+    (imported,) = read_rdms([put(tmp_path / "it.csv", rows)])
+    assert imported.stimuli == NAMES and np.array_equal(imported.values, VECTOR[None])
 
 
-def test_of_many_columns_those_with_the_same_values_are_the_stimuli(tmp_path):
+def test_read_table_of_many_columns_those_with_the_same_values_are_the_stimuli(tmp_path):
     rows = [
         ("rater", "a", "b", "trials", "dissimilarity"),
         *((f"r{k}", a, b, 40 + k, v) for k, (a, b, v) in enumerate(long())),
     ]
-    (found,) = read_rdms([put(tmp_path / "it.csv", rows)])
-    assert found.stimuli == NAMES and np.array_equal(found.values, VECTOR[None])
+    (imported,) = read_rdms([put(tmp_path / "it.csv", rows)])
+    assert imported.stimuli == NAMES and np.array_equal(imported.values, VECTOR[None])
 
 
-def test_categories_of_stimuli_are_no_stimuli(tmp_path):
+def test_read_table_categories_of_stimuli_are_no_stimuli(tmp_path):
     kind = {name: name in NAMES[:2] for name in NAMES}
     rows = [
         ("a", "b", "kind a", "kind b", "dissimilarity"),
         *((a, b, kind[a], kind[b], v) for a, b, v in long()),
     ]
-    (found,) = read_rdms([put(tmp_path / "it.csv", rows)])
-    assert found.stimuli == NAMES and np.array_equal(found.values, VECTOR[None])
+    (imported,) = read_rdms([put(tmp_path / "it.csv", rows)])
+    assert imported.stimuli == NAMES and np.array_equal(imported.values, VECTOR[None])
 
 
-def test_columns_that_cannot_be_told_apart_are_listed(tmp_path):
+def test_read_table_columns_that_look_alike_are_listed(tmp_path):
     rows = [("a", "b", "c", "dissimilarity"), *((a, b, a, v) for a, b, v in long())]
     with pytest.raises(
         UserError,
@@ -67,11 +67,13 @@ def test_columns_that_cannot_be_told_apart_are_listed(tmp_path):
     [NAMES, tuple(map(str, range(N))), tuple(map(str, range(1, N + 1)))],
     ids=["names", "from 0", "from 1"],
 )
-def test_a_half_that_is_filled_beside_names_is_mirrored_when_told(half, names, tmp_path):
-    kept = half(np.ones((N, N)), {np.triu: 1, np.tril: -1}[half])
+def test_read_table_a_half_that_is_filled_beside_names_is_mirrored_on_request(
+    half, names, tmp_path
+):
+    unchanged = half(np.ones((N, N)), {np.triu: 1, np.tril: -1}[half])
     cells = [
         ["" if not there else float(v) for v, there in zip(*row, strict=True)]
-        for row in zip(SQUARE, kept, strict=True)
+        for row in zip(SQUARE, unchanged, strict=True)
     ]
     path = put(
         tmp_path / "it.csv",
@@ -80,43 +82,43 @@ def test_a_half_that_is_filled_beside_names_is_mirrored_when_told(half, names, t
     with pytest.raises(UserError, match="not symmetric") as error:
         read_rdms([path])
     assert "--repair mirror" in error.value.hint
-    (found,) = read_rdms([path], repairs=("mirror",))
-    assert found.stimuli == names and np.array_equal(found.values, VECTOR[None])
+    (imported,) = read_rdms([path], repairs=("mirror",))
+    assert imported.stimuli == names and np.array_equal(imported.values, VECTOR[None])
 
 
-def test_a_blank_diagonal_beside_numbers_that_are_names(tmp_path):
+def test_read_table_a_blank_diagonal_beside_numbers_that_are_names(tmp_path):
     cells = [
         ["" if i == j else float(v) for j, v in enumerate(row)] for i, row in enumerate(SQUARE)
     ]
     path = put(tmp_path / "it.csv", [("", *range(N)), *((i, *row) for i, row in enumerate(cells))])
-    (found,) = read_rdms([path])
+    (imported,) = read_rdms([path])
     assert (
-        found.n_stimuli == N
-        and found.stimuli == ("0", "1", "2", "3")
-        and np.array_equal(found.values, VECTOR[None])
+        imported.n_stimuli == N
+        and imported.stimuli == ("0", "1", "2", "3")
+        and np.array_equal(imported.values, VECTOR[None])
     )
 
 
-def test_a_separator_within_quotes_is_part_of_a_name(tmp_path):
+def test_read_table_a_separator_within_quotes_is_part_of_a_name(tmp_path):
     names = ('"face; ""left"""', "hand", '"house\tbig"', '"a,b"')
     rows = [
         ("stimulus", *names),
         *((name, *map(float, row)) for name, row in zip(names, SQUARE, strict=True)),
     ]
-    (found,) = read_rdms([put(tmp_path / "it.csv", rows)])
-    assert found.stimuli == ('face; "left"', "hand", "house\tbig", "a,b") and np.array_equal(
-        found.values, VECTOR[None]
+    (imported,) = read_rdms([put(tmp_path / "it.csv", rows)])
+    assert imported.stimuli == ('face; "left"', "hand", "house\tbig", "a,b") and np.array_equal(
+        imported.values, VECTOR[None]
     )
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_text_says_its_encoding_by_its_first_bytes(encoding, tmp_path):
+def test_read_table_text_may_be_utf_16(encoding, tmp_path):
     path = put(tmp_path / "it.csv", long(("Gesicht", "Hände", "Häuser", "木")))
     path.write_text(path.read_text(), encoding)
     assert read_rdms([path])[0].stimuli == ("Gesicht", "Hände", "Häuser", "木")
 
 
-def test_text_in_another_encoding_says_which_is_needed(tmp_path):
+def test_read_table_text_in_another_encoding_is_refused(tmp_path):
     path = put(tmp_path / "it.csv", long(("Gesicht", "Hände", "Haus", "Baum")))
     path.write_text(path.read_text(), "latin-1")
     with pytest.raises(
