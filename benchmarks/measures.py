@@ -168,7 +168,7 @@ def main(
             earlier, seconds = before.get((name, whose), (n, 0.0))
             power = (
                 3
-                if measure_traits(MEASURES.find(name)).takes == "kernel" or "whitened" in name
+                if measure_traits(MEASURES.find(name)).input == "kernel" or "whitened" in name
                 else 2
             )
             if seconds > 0.1 and seconds * (n / earlier) ** power > 2 * limit:

@@ -30,7 +30,7 @@ def demo(
     from rdl_cli.cli.render.tables import console
 
     if brain:
-        from rdl_cli.cli.compare_rdms import to_rich as rdms_to_rich
+        from rdl_cli.cli.render.rdm_comparison import to_rich as rdms_to_rich
         from rdl_cli.commands.demo_brain import demo_brain
 
         results = demo_brain(out or Path("rdl-demo-brain"), data_root)

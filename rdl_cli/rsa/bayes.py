@@ -28,7 +28,8 @@ LogScales = Float[Tensor, " n"]
 LogRatios = Float[Tensor, "2 samples"]
 Scalar = Float[Tensor, ""]
 
-BAYESIAN = MeasureTraits(input="kernel", identity_value=0.0, bayesian=True)
+DISTANCE = MeasureTraits(input="kernel", identity_value=0.0, bayesian=True, bounds=(0.0, 1.0))
+UNBOUNDED = DISTANCE._replace(bounds=(0.0, math.inf))
 
 
 def prior_variance_share(n: int, b: float, a: float | None) -> float:
@@ -96,8 +97,7 @@ def prior_variance(
 def log_scales(p: Covariance, q: Covariance) -> LogScales:
     """Return log(sd under p / sd under q) along each axis on which both are diagonal.
 
-    Computed as atanh of the eigenvalues of (p - q)/(p + q), which are in (-1, 1) and equally exact
-    at both ends; all 0 for p = q.
+    atanh of the eigenvalues of (p - q)/(p + q), which are exact at both ends; all 0 for p = q.
     """
     root = torch.linalg.cholesky((p + q) / 2)
     half = torch.linalg.solve_triangular(root, (p - q) / 2, upper=False)
@@ -122,9 +122,7 @@ def log_ratios(scales: LogScales, samples: int, generator: torch.Generator) -> L
 def total_variation(ratios: LogRatios, *, reference: bool = False) -> Scalar:
     """Return ½∫|p - q|: one draw tells p from q with accuracy (1 + TV)/2 at best.
 
-    Args:
-        ratios: log ratios of draws from p and q.
-        reference: compute it as the paper's package does, with more variance.
+    `reference` computes it as the paper's package does, with more variance.
     """
     if reference:
         return (
@@ -136,10 +134,8 @@ def total_variation(ratios: LogRatios, *, reference: bool = False) -> Scalar:
 def jensen_shannon_divergence(ratios: LogRatios, *, reference: bool = False) -> Scalar:
     """Return the Jensen-Shannon divergence in bits: the information of one draw about its source.
 
-    Args:
-        ratios: log ratios of draws from p and q.
-        reference: compute it as the paper's package does. Otherwise it is computed as the entropy
-            of the guess, with less than half of its standard deviation, and never negative.
+    `reference` computes it as the paper's package does. Otherwise it is the entropy of the guess,
+    with less than half of the standard deviation, and never negative.
     """
     if reference:
         return 1 + (F.logsigmoid(ratios[0]).mean() + F.logsigmoid(-ratios[1]).mean()) / (
@@ -162,7 +158,7 @@ def hellinger_squared(scales: LogScales) -> Scalar:
     return -torch.expm1(-torch.log1p(2 * torch.sinh(scales / 2).square()).sum() / 2)
 
 
-@register_measure("tv", BAYESIAN)
+@register_measure("tv", DISTANCE)
 def tv(
     first: Kernel,
     second: Kernel,
@@ -174,15 +170,12 @@ def tv(
     seed: int = 0,
     reference: bool = False,
 ) -> Scalar:
-    """Return the total variation between the predictive distributions of readouts, 0 to 1.
-
-    Schütt 2024. Args are those of `jsd`.
-    """
+    """Return the total variation between the predictive distributions, 0 to 1; args as `jsd`."""
     ratios = _sample_log_ratios(first, second, b, a, center, samples, seed)
     return total_variation(ratios, reference=reference)
 
 
-@register_measure("jsd", BAYESIAN)
+@register_measure("jsd", DISTANCE)
 def jsd(
     first: Kernel,
     second: Kernel,
@@ -196,17 +189,12 @@ def jsd(
 ) -> Scalar:
     """Return the Jensen-Shannon divergence between the predictive distributions, 0 to 1 bit.
 
-    Schütt 2024.
-
     Args:
         first, second: kernels of the same n stimuli.
         b, a, center: the prior, as in `prior_variance`.
         samples: draws from each distribution.
         seed: of the draws.
         reference: use the estimator of the paper's package.
-
-    Raises:
-        UserError: b, a or samples is out of range.
 
     Example:
         >>> jsd(torch.eye(5), 7 * torch.eye(5)).item()
@@ -216,7 +204,7 @@ def jsd(
     return jensen_shannon_divergence(ratios, reference=reference)
 
 
-@register_measure("js-distance", BAYESIAN)
+@register_measure("js-distance", DISTANCE)
 def js_distance(
     first: Kernel,
     second: Kernel,
@@ -234,7 +222,7 @@ def js_distance(
     return safe_sqrt(jsd(first, second, b=b, a=a, center=center, samples=samples, seed=seed))
 
 
-@register_measure("hellinger", BAYESIAN)
+@register_measure("hellinger", DISTANCE)
 def hellinger(
     first: Kernel,
     second: Kernel,
@@ -250,7 +238,7 @@ def hellinger(
     return safe_sqrt(hellinger_squared(_compare_priors(first, second, b, a, center)))
 
 
-@register_measure("skl", BAYESIAN)
+@register_measure("skl", UNBOUNDED)
 def skl(
     first: Kernel,
     second: Kernel,

@@ -7,6 +7,7 @@ similarity 0, never NaN. All but the rank measures pass gradients, so an objecti
 `1 - measure(student, teacher)` and no formula is written twice.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from rdl_cli.core.registry import Registry
 from rdl_cli.rsa.condensed import condensed_pairs, to_square
 from rdl_cli.rsa.distances import subtract_mean
-from rdl_cli.rsa.kernels import Centering, Kernel, center_kernel, inner_products, u_center
+from rdl_cli.rsa.kernels import Centering, inner_products
 from rdl_cli.rsa.normalization import normalize, normalize_rms, ranks, zscore
 
 MEASURES = Registry("measure", home="rdl_cli.rsa")
@@ -39,6 +40,7 @@ class MeasureTraits(NamedTuple):
         centering: how its kernels are centered unless its option `center` changes that.
         bayesian: kernels are covariances, without negative eigenvalues, and the value depends on
             `bayes.describe_settings`.
+        bounds: the smallest and the largest possible value.
     """
 
     input: Literal["rdm", "kernel"] = "rdm"
@@ -46,9 +48,15 @@ class MeasureTraits(NamedTuple):
     normalize_for_mean: Callable[[Tensor], Tensor] | None = None
     centering: Centering = "none"
     bayesian: bool = False
+    bounds: tuple[float, float] = (-math.inf, math.inf)
 
 
 _TRAITS: dict[Measure, MeasureTraits] = {}
+
+ZSCORED, UNIT_RMS, RANKED = (
+    MeasureTraits(normalize_for_mean=normalization, bounds=(-1.0, 1.0))
+    for normalization in (zscore, normalize_rms, ranks)
+)
 
 
 def register_measure(name: str, traits: MeasureTraits) -> Callable[[Measure], Measure]:
@@ -92,7 +100,7 @@ def measure_input(
     return inner_products(reps, traits.centering)
 
 
-@register_measure("pearson", MeasureTraits(normalize_for_mean=zscore))
+@register_measure("pearson", ZSCORED)
 def pearson(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     """Return Pearson's r between RDMs: insensitive to their scale and to a common offset.
 
@@ -107,7 +115,7 @@ def pearson(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     return _cosine(_subtract_mean(a, measured), _subtract_mean(b, measured))
 
 
-@register_measure("cosine", MeasureTraits(normalize_for_mean=normalize_rms))
+@register_measure("cosine", UNIT_RMS)
 def cosine(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     """Return the cosine between RDMs: for distances with a meaningful zero (crossnobis).
 
@@ -122,7 +130,7 @@ def cosine(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     return _cosine(a, b)
 
 
-@register_measure("spearman", MeasureTraits(normalize_for_mean=ranks))
+@register_measure("spearman", RANKED)
 def spearman(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     """Return Spearman's rank correlation between RDMs; ties share their mean rank. No gradient.
 
@@ -138,7 +146,7 @@ def spearman(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     return _cosine(_subtract_mean(a, measured), _subtract_mean(b, measured))
 
 
-@register_measure("rho-a", MeasureTraits(normalize_for_mean=ranks))
+@register_measure("rho-a", RANKED)
 def rho_a(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     """Return Spearman's ρ_a: its expectation if ties are broken at random. No gradient.
 
@@ -158,7 +166,7 @@ def rho_a(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     return 12 * (_subtract_mean(a, measured) * _subtract_mean(b, measured)).sum(-1) / (n**3 - n)
 
 
-@register_measure("tau-a", MeasureTraits(normalize_for_mean=ranks))
+@register_measure("tau-a", RANKED)
 def tau_a(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     """Return Kendall's τ_a: pairs of pairs in the same order minus those in the other, as a share.
 
@@ -177,7 +185,7 @@ def tau_a(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     return torch.tensor(values, dtype=torch.float64, device=a.device).reshape(a.shape[:-1])
 
 
-@register_measure("whitened-cosine", MeasureTraits(normalize_for_mean=normalize_rms))
+@register_measure("whitened-cosine", UNIT_RMS)
 def whitened_cosine(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     """Return the cosine weighted by the inverse noise covariance V of the distances.
 
@@ -190,7 +198,7 @@ def whitened_cosine(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     return _cosine(*_whiten(*_common_pairs(a, b)))
 
 
-@register_measure("whitened-correlation", MeasureTraits(normalize_for_mean=zscore))
+@register_measure("whitened-correlation", ZSCORED)
 def whitened_correlation(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     """Return the whitened cosine of RDMs minus their (unweighted) mean.
 
@@ -199,35 +207,6 @@ def whitened_correlation(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."
     """
     a, b, measured = _common_pairs(a, b)
     return _cosine(*_whiten(_subtract_mean(a, measured), _subtract_mean(b, measured), measured))
-
-
-@register_measure("cka", MeasureTraits(input="kernel", centering="stimuli"))
-def cka(a: Kernel, b: Kernel) -> Float[Tensor, ""]:
-    """Return linear CKA (Kornblith et al. 2019): the cosine between centered kernels.
-
-    Biased: independent noise in 2,000 and 500 units has CKA .96 over 32 stimuli.
-
-    Args:
-        a, b: kernels of the same n stimuli.
-
-    Example:
-        >>> x = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 2.0]])
-        >>> round(cka(inner_products(x), inner_products(7 * x.flip(1))).item(), 6)
-        1.0
-    """
-    return _cosine(center_kernel(a).flatten(-2), center_kernel(b).flatten(-2))
-
-
-@register_measure("cka-debiased", MeasureTraits(input="kernel", centering="stimuli"))
-def cka_debiased(a: Kernel, b: Kernel) -> Float[Tensor, ""]:
-    """Return linear CKA with the unbiased HSIC₁ (Song et al. 2012).
-
-    For independent noise it is about 0, and negative half of the time.
-
-    Args:
-        a, b: kernels of the same n stimuli, at least 4.
-    """
-    return _cosine(u_center(a).flatten(-2), u_center(b).flatten(-2))
 
 
 def _common_pairs(

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Num
 from torch import Tensor
 
-from rdl_cli.rsa import measures
+from rdl_cli.rsa import kernel_measures, measures
 from rdl_cli.rsa.kernels import center_kernel, u_center
 from rdl_cli.rsa.measures import Measure
 from rdl_cli.rsa.normalization import normalize, normalize_rms, ranks, zscore
@@ -79,6 +79,6 @@ _FEATURES: dict[Measure, Callable[[Tensor], Tensor]] = {
     measures.spearman: lambda values: normalize(zscore(ranks(values)).nan_to_num(0)),
     measures.cosine: lambda values: normalize(normalize_rms(values).nan_to_num(0)),
     measures.rho_a: _rho_a_features,
-    measures.cka: lambda kernels: _normalize_matrices(center_kernel(kernels)),
-    measures.cka_debiased: lambda kernels: _normalize_matrices(u_center(kernels)),
+    kernel_measures.cka: lambda kernels: _normalize_matrices(center_kernel(kernels)),
+    kernel_measures.cka_debiased: lambda kernels: _normalize_matrices(u_center(kernels)),
 }

@@ -1,4 +1,4 @@
-"""What a comparison of representations looks like on a terminal, in a pipe and in a program."""
+"""A comparison of representations on a terminal, as CSV and as JSON."""
 
 import csv
 import io
@@ -41,13 +41,13 @@ def path(tmp_path):
 def run(*arguments):
     app = typer.Typer()
     app.command()(compare_rdms)
-    found = CliRunner().invoke(app, [str(a) for a in arguments])
-    if found.exception and not isinstance(found.exception, SystemExit):
-        raise found.exception
-    return found
+    result = CliRunner().invoke(app, [str(a) for a in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
 
 
-def test_a_person_reads_values_intervals_and_ceilings(path):
+def test_compare_rdms_prints_values_intervals_and_ceilings(path):
     text = run(path, "--n-resamples", 30, "--measure", "spearman", "--measure", "pearson").stdout
     for part in (
         "8 stimuli, aligned by digest",
@@ -56,13 +56,13 @@ def test_a_person_reads_values_intervals_and_ceilings(path):
         "Pairs",
         "Noise ceilings",
         "Holm",
-        "30 bootstrap draws",
+        "30 bootstrap resamples",
     ):
         assert part in text
     assert "b or a" not in text
 
 
-def test_a_person_reads_what_is_known_of_a_representation(tmp_path):
+def test_compare_rdms_prints_what_is_known_of_a_representation(tmp_path):
     x = np.random.default_rng(0).normal(size=(N, 5)).astype(np.float32)
     specs = [
         KernelSpec("sums", "float32", "mse", 5),
@@ -84,7 +84,7 @@ def test_a_person_reads_what_is_known_of_a_representation(tmp_path):
     ] in lines
 
 
-def test_too_few_draws_for_so_many_pairs_are_said(path):
+def test_compare_rdms_names_too_few_resamples(path):
     layers = "IT@a,IT@b,IT@c,model"
     assert (
         "None of 6 pairs can get below 0.19"
@@ -93,15 +93,15 @@ def test_too_few_draws_for_so_many_pairs_are_said(path):
     assert "None of" not in run(path, "--n-resamples", 130, "--layers", layers).stdout
 
 
-def test_json_and_csv_hold_the_same(path):
-    found = json.loads(run(path, "--n-resamples", 30, "--json").stdout)
+def test_compare_rdms_json_and_csv_are_the_same(path):
+    result = json.loads(run(path, "--n-resamples", 30, "--json").stdout)
     rows = list(csv.DictReader(io.StringIO(run(path, "--n-resamples", 30, "--csv").stdout)))
-    (pair,), (ceiling,) = found["tables"][0]["pairs"], found["tables"][0]["ceilings"]
+    (pair,), (ceiling,) = result["tables"][0]["pairs"], result["tables"][0]["ceilings"]
     assert [row["table"] for row in rows] == ["pair", "ceiling"]
-    for key in ("value", "low", "high", "p", "holm"):
+    for key in ("value", "low", "high", "p", "p_holm"):
         assert float(rows[0][key]) == pair[key]
     assert (float(rows[1]["low"]), float(rows[1]["high"])) == (ceiling["lower"], ceiling["upper"])
-    assert (rows[0]["first"], rows[0]["second"], rows[0]["subjects"], rows[0]["n"]) == (
+    assert (rows[0]["first"], rows[0]["second"], rows[0]["n_subjects"], rows[0]["n_stimuli"]) == (
         "IT",
         "model",
         "4",
@@ -109,18 +109,33 @@ def test_json_and_csv_hold_the_same(path):
     )
 
 
-def test_without_draws_there_is_no_chance(path):
-    found = run(path, "--n-resamples", 0)
+def test_compare_rdms_csv_has_a_row_for_each_difference(path):
+    arguments = ("--n-resamples", 30, "--layers", "IT,IT@a,model", "--reference", "IT")
+    rows = list(csv.DictReader(io.StringIO(run(path, *arguments, "--csv").stdout)))
+    kinds = [row["table"] for row in rows]
+    assert kinds == ["pair"] * 3 + ["difference", "ceiling"] + ["explained"] * 3
+    table = json.loads(run(path, *arguments, "--json").stdout)["tables"][0]
+    for key in ("low", "high", "p", "p_holm"):
+        assert float(rows[3][key]) == table["differences"][0][key]
+    assert float(rows[3]["value"]) == table["differences"][0]["difference"]
+    assert rows[3]["reference"] == "IT" and rows[0]["n_pairs"] == "28"
+    assert float(rows[-1]["value"]) == table["explained"][0]["unique"][1]
+    text = run(path, *arguments).stdout
+    assert "Differences of similarities to a reference" in text and "Explained variance" in text
+
+
+def test_compare_rdms_without_resamples_has_no_tests(path):
+    result = run(path, "--n-resamples", 0)
     assert (
-        "Pairs" not in found.stdout
-        and "bootstrap" not in found.stdout
-        and "spearman (n=8)" in found.stdout
+        "Pairs" not in result.stdout
+        and "bootstrap" not in result.stdout
+        and "spearman (n=8)" in result.stdout
     )
     (pair,) = json.loads(run(path, "--n-resamples", 0, "--json").stdout)["tables"][0]["pairs"]
     assert pair["p"] is None and pair["low"] is None
 
 
-def test_bayesian_values_are_shown_with_all_they_depend_on(path, tmp_path):
+def test_compare_rdms_prints_bayesian_settings(path, tmp_path):
     rng = np.random.default_rng(1)
     specs = [RdmSpec(name, 1, "float64", "sqeuclidean") for name in ("near", "far")]
     with create_store(
@@ -140,13 +155,13 @@ def test_bayesian_values_are_shown_with_all_they_depend_on(path, tmp_path):
     assert "b or a" not in run(path, "--n-resamples", 0).stdout
 
 
-def test_the_self_check_passes_and_says_so(path):
-    found = run(path, "--self-check", "--measure", "spearman", "--measure", "cosine")
+def test_compare_rdms_prints_a_self_check(path):
+    result = run(path, "--self-check", "--measure", "spearman", "--measure", "cosine")
     assert (
-        found.exit_code == 0
-        and "pass" in found.stdout
-        and "sees it" in found.stdout
-        and "Every measure gives" in found.stdout
+        result.exit_code == 0
+        and "pass" in result.stdout
+        and "sensitive" in result.stdout
+        and "Every measure gives" in result.stdout
     )
     checks = json.loads(run(path, "--self-check", "--json").stdout)
     assert checks["passed"] and {check["copy"] for check in checks["checks"]} == {
@@ -155,21 +170,23 @@ def test_the_self_check_passes_and_says_so(path):
         "offset",
     }
     assert run(path, "--self-check", "--csv").stdout.startswith(
-        "layer,measure,copy,found,expected,deviation,passed\n"
+        "layer,measure,copy,value,expected,deviation,passed\n"
     )
 
 
-def test_a_failed_self_check_is_an_exit_code(path, monkeypatch):
-    monkeypatch.setattr("rdl_cli.commands.compare_rdms.self_check.compare_with_copy", lambda *_: 0.5)
-    found = run(path, "--self-check")
-    assert found.exit_code == 1 and "FAIL" in found.stdout and "Not every" in found.stdout
+def test_compare_rdms_exits_with_1_after_a_failed_self_check(path, monkeypatch):
+    monkeypatch.setattr(
+        "rdl_cli.commands.compare_rdms.self_check.compare_with_copy", lambda *_: 0.5
+    )
+    result = run(path, "--self-check")
+    assert result.exit_code == 1 and "FAIL" in result.stdout and "Not every" in result.stdout
 
 
-def test_two_ways_to_print_are_refused(path):
+def test_compare_rdms_refuses_two_formats(path):
     with pytest.raises(UserError, match="--json and --csv"):
         run(path, "--json", "--csv")
 
 
-def test_nothing_imports_torch_before_it_is_needed():
+def test_compare_rdms_help_imports_no_torch():
     code = "import sys; import rdl_cli.cli.compare_rdms; assert 'torch' not in sys.modules, 'torch'"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -85,7 +85,7 @@ def test_demo_brain_trains_compares_and_plots(tmp_path, monkeypatch, capfd):
         0.372,
         0.666,
     )
-    assert {side.name for side in results.rdm_comparison.sides} == {
+    assert {side.name for side in results.rdm_comparison.representations} == {
         "brain/hIT",
         "brain/mIT",
         "task-only/fc",

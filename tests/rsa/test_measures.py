@@ -132,50 +132,15 @@ def test_whitened_cosine_of_squared_distances_is_cka():
     )
 
 
-def test_cka_is_kornblith_et_als():
-    x, y = reps(20, 5, 1), reps(20, 9, 2)
-    x, y = x - x.mean(0), y - y.mean(0)
-    value = (y.T @ x).square().sum() / ((x.T @ x).norm() * (y.T @ y).norm())
-    assert MEASURES.find("cka")(inner_products(x), inner_products(y)).item() == pytest.approx(
-        value.item(), abs=1e-12
-    )
-
-
-def hsic1(k, m):
-    """METHODS' formula, with its explicit traces."""
-    n = len(k)
-    k, m, one = (
-        k.clone().fill_diagonal_(0),
-        m.clone().fill_diagonal_(0),
-        torch.ones(n, dtype=k.dtype),
-    )
-    total = (
-        (k @ m).trace()
-        + (one @ k @ one) * (one @ m @ one) / ((n - 1) * (n - 2))
-        - 2 * one @ k @ m @ one / (n - 2)
-    )
-    return total / (n * (n - 3))
-
-
-def test_cka_debiased_uses_song_et_als_hsic():
-    k, m = inner_products(reps(12, 5, 1)), inner_products(reps(12, 30, 2) + 1)
-    value = hsic1(k, m) / (hsic1(k, k) * hsic1(m, m)).sqrt()
-    assert MEASURES.find("cka-debiased")(k, m).item() == pytest.approx(value.item(), abs=1e-12)
-
-
-def test_cka_debiased_is_0_for_noise_where_cka_is_not():
-    k, m = inner_products(reps(32, 2000, 1)), inner_products(reps(32, 500, 2))
-    assert MEASURES.find("cka")(k, m) > 0.9
-    assert abs(MEASURES.find("cka-debiased")(k, m)) < 0.1
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_measures_are_invariant_to_rotation_and_scale(name):
     x = reps(14, 6)
     measure = MEASURES.find(name)
     turned = 7 * x @ torch.linalg.qr(reps(6, 6, seed=9)).Q
     value = measure(measure_input(measure, x, mse), measure_input(measure, turned, mse))
-    assert value.item() == pytest.approx(measure_traits(measure).identity_value, abs=1e-8)
+    # an angle of 0 is known to √eps
+    tolerance = 1e-7 if name == "procrustes" else 1e-8
+    assert value.item() == pytest.approx(measure_traits(measure).identity_value, abs=tolerance)
     other = measure(measure_input(measure, x, mse), measure_input(measure, reps(14, 6, 3), mse))
     assert abs(other - measure_traits(measure).identity_value) > 0.05
 

@@ -1,19 +1,22 @@
-"""Comparisons done again for other stimuli and other subjects: draws for intervals, shuffled stimuli for p."""
+"""Comparisons over resampled stimuli and subjects: intervals, differences, permutation tests."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, lru_cache
-from math import lcm
+from math import lcm, sqrt
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 from rdl_cli.commands.console import progress
 from rdl_cli.rsa.condensed import to_square
 from rdl_cli.rsa.measures import Measure
 from rdl_cli.rsa.pairwise import feature_products, measure_features, pairwise_measure
-from rdl_cli.statistics.intervals import Interval
+from rdl_cli.rsa.partial import partial_features
 from rdl_cli.statistics.resampling import (
     Bootstrap,
     Rows,
@@ -21,143 +24,248 @@ from rdl_cli.statistics.resampling import (
     interval,
     permutation,
     resample,
+    variance,
 )
 
 Matrix = NDArray[np.float64]
 
 
 class ResampledMeasure:
-    """The measure between all RDMs (`m p`) or kernels (`m n n`), each subject's own: as they are, drawn anew, and shuffled."""
+    """A measure between all RDMs or kernels, one for each subject, over any rows of stimuli.
 
-    def __init__(self, measure: Measure, values: torch.Tensor, rdms: bool):
-        self.measure, self.values, self.rdms = measure, values, rdms
-        self.all: Matrix = pairwise_measure(measure, values).cpu().numpy()
-        self._square = (to_square(values) if rdms else values).cpu().numpy()
-        known = measure_features(measure, values)
-        self._features = to_square(known) if rdms and known is not None else known
+    Args:
+        measure: a registered measure.
+        values: RDMs `m p` or kernels `m n n`.
+        are_rdms: which of them.
+        controls: RDMs `c p` to partial out of the correlation.
+    """
 
-    def drawn(self, stimuli: Rows) -> Matrix:
-        """Over a draw of stimuli. A pair of one stimulus with itself counts in no RDM; a kernel holds it twice."""
-        if not self.rdms:
+    def __init__(
+        self,
+        measure: Measure,
+        values: torch.Tensor,
+        are_rdms: bool,
+        controls: torch.Tensor | None = None,
+    ):
+        self.measure, self.values, self.are_rdms = measure, values, are_rdms
+        self.matrix: Matrix = self._compute(values, controls).cpu().numpy()
+        everything = values if controls is None else torch.cat([values, controls])
+        self._square = (to_square(everything) if are_rdms else everything).cpu().numpy()
+        features = self._compute_features(values, controls)
+        self._features = to_square(features) if are_rdms and features is not None else features
+
+    def _compute(self, values: torch.Tensor, controls: torch.Tensor | None) -> torch.Tensor:
+        if controls is None:
+            return pairwise_measure(self.measure, values)
+        return feature_products(partial_features(self.measure, values, controls))
+
+    def _compute_features(
+        self, values: torch.Tensor, controls: torch.Tensor | None
+    ) -> torch.Tensor | None:
+        if controls is None:
+            return measure_features(self.measure, values)
+        return partial_features(self.measure, values, controls)
+
+    @property
+    def n_stimuli(self) -> int:
+        return self._square.shape[-1]
+
+    def count_pairs(self) -> NDArray[np.int64]:
+        """Return how many pairs of stimuli both of two RDMs have, (m, m)."""
+        if not self.are_rdms:
+            n = self.n_stimuli
+            return np.full((len(self.values),) * 2, n * (n - 1) // 2)
+        measured = (~self.values.isnan()).double()
+        return (measured @ measured.mT).round().long().cpu().numpy()
+
+    def resample(self, stimuli: Rows) -> Matrix:
+        """Return the measure over stimuli drawn with replacement, (m, m).
+
+        A pair of a stimulus with itself is left out of RDMs; a kernel contains it.
+        """
+        if not self.are_rdms:
             values = torch.from_numpy(self._square[:, stimuli[:, None], stimuli[None]])
         else:
             values = torch.from_numpy(resample(self._square, stimuli))
-            if (
-                self._features is not None
-            ):  # no gaps but the pairs of a stimulus with itself, which all share
+            if self._features is not None:  # the only gaps are those of stimuli drawn twice
                 values = values[:, ~values[0].isnan()]
-        return pairwise_measure(self.measure, values.to(self.values.device)).cpu().numpy()
+        values = values.to(self.values.device)
+        m = len(self.values)
+        controls = values[m:] if len(values) > m else None
+        return self._compute(values[:m], controls).cpu().numpy()
 
-    def shuffled(self, order: Rows) -> Matrix:
-        """Each with the true order of its stimuli (rows) and each in another order (columns)."""
+    def shuffle(self, order: Rows) -> Matrix:
+        """Return the measure between the true order (rows) and another one (columns), (m, m)."""
         at = torch.from_numpy(order)
         if self._features is not None:
-            found = feature_products(self._features, self._features[:, at[:, None], at[None]])
-            return (
-                (found / 2 if self.rdms else found).cpu().numpy()
-            )  # a square RDM holds each pair twice
-        mixed = (
-            resample(self._square, order)
-            if self.rdms
-            else self._square[:, order[:, None], order[None]]
-        )
-        return (
-            pairwise_measure(
-                self.measure, self.values, torch.from_numpy(mixed).to(self.values.device)
-            )
-            .cpu()
-            .numpy()
-        )
+            shuffled = self._features[:, at[:, None], at[None]]
+            products = feature_products(self._features, shuffled)
+            # a square RDM holds each pair twice
+            return (products / 2 if self.are_rdms else products).cpu().numpy()
+        if self.are_rdms:
+            mixed = resample(self._square, order)
+        else:
+            mixed = self._square[:, order[:, None], order[None]]
+        assert len(mixed) == len(self.values), "partial correlations have features"
+        others = torch.from_numpy(mixed).to(self.values.device)
+        return pairwise_measure(self.measure, self.values, others).cpu().numpy()
 
-    def seconds(self, draws: int) -> float:
-        """About how long so many draws of stimuli and as many orders will take: measured on one, after one to warm up."""
-        n = len(self._square[0])
-        rows: Rows = np.random.default_rng(0).integers(n, size=n)
-        self.drawn(rows)
+    def estimate_seconds(self, n_resamples: int) -> float:
+        """Return about how long so many resamples and permutations take, from one of them."""
+        rows: Rows = np.random.default_rng(0).integers(self.n_stimuli, size=self.n_stimuli)
+        self.resample(rows)  # warm up
         start = time.perf_counter()
-        self.drawn(rows)
-        return 2 * draws * (time.perf_counter() - start)
+        self.resample(rows)
+        return 2 * n_resamples * (time.perf_counter() - start)
 
 
+@dataclass(frozen=True, eq=False)
 class SubjectBlock:
-    """Two layers in the matrix of all subjects, as rows and columns. `shared`: both are of the same subjects.
+    """Two layers as rows and columns of the matrix of all subjects.
 
-    `fewer` is how many subjects the side with fewer has, of those with several.
+    Args:
+        first, second: the subjects of each layer.
+        shared: whether both are of the same subjects.
     """
 
-    def __init__(self, mine: Rows, theirs: Rows, shared: bool):
-        self.student, self.teacher, self.shared = mine, theirs, shared
-        self.fewer = min((len(side) for side in (mine, theirs) if len(side) > 1), default=1)
+    first: Rows
+    second: Rows
+    shared: bool
 
-    def value(self, matrix: Matrix, subjects: Rows | None = None) -> float:
-        """The mean over all pairs of subjects, or over those drawn.
+    @property
+    def n_subjects(self) -> int:
+        """The smaller number of subjects, of the layers that have several; else 1."""
+        return min((len(rows) for rows in (self.first, self.second) if len(rows) > 1), default=1)
 
-        One draw of numbers serves blocks of any size: each side takes as many as it has subjects, modulo how many it has, which
-        `numbers` divides by; its own, unless both are of the same subjects.
+    def mean(self, matrix: Matrix, subjects: Rows | None = None) -> float:
+        """Return the mean over all pairs of subjects, or over those drawn.
+
+        One draw of numbers serves blocks of any size: each layer takes as many as it has subjects,
+        modulo this number, by which their range is divisible. Layers of the same subjects take the
+        same numbers.
         """
         if subjects is None:
-            return float(matrix[np.ix_(self.student, self.teacher)].mean())
-        a, b = len(self.student), len(self.teacher)
+            return float(matrix[np.ix_(self.first, self.second)].mean())
+        a, b = len(self.first), len(self.second)
         first = subjects[:a] % a
         second = first if self.shared else subjects[a : a + b] % b
-        return float(matrix[np.ix_(self.student[first], self.teacher[second])].mean())
+        return float(matrix[np.ix_(self.first[first], self.second[second])].mean())
+
+    def minimum(self, matrix: NDArray[np.int64]) -> int:
+        """Return the minimum over all pairs of subjects."""
+        return int(matrix[np.ix_(self.first, self.second)].min())
 
 
-def bootstrap_intervals(
-    blocks: Sequence[SubjectBlock], compared: ResampledMeasure, n: int, draws: int, seed: int
-) -> list[Interval]:
-    """The 95 % interval of each block over other stimuli, and over other subjects where there are several."""
-    sizes = {len(side) for block in blocks for side in (block.student, block.teacher)}
+class DifferenceTest(NamedTuple):
+    """The 95 % interval and two-sided p of a difference of similarities (Student's t).
+
+    With several subjects it is over stimuli and subjects, else over stimuli.
+    """
+
+    low: float
+    high: float
+    p: float
+    n_subjects: int
+
+
+class BootstrappedBlocks:
+    """The means of blocks over the same resamples of stimuli, and of subjects if there are several.
+
+    Args:
+        blocks: pairs of layers, by any key.
+        resampled: their measure.
+        n_resamples: how many resamples.
+        seed: of the resamples.
+    """
+
+    def __init__(
+        self,
+        blocks: Mapping[tuple[int, int], SubjectBlock],
+        resampled: ResampledMeasure,
+        n_resamples: int,
+        seed: int,
+    ):
+        self.blocks, self.n_stimuli = blocks, resampled.n_stimuli
+        self._position = {key: k for k, key in enumerate(blocks)}
+        self._means = _bootstrap(list(blocks.values()), resampled, n_resamples, seed)
+
+    def interval(self, key: tuple[int, int], bounds: tuple[float, float]) -> tuple[float, float]:
+        """Return the 95 % interval of a block's mean, within the bounds of the measure."""
+        means = Bootstrap(*(part[..., self._position[key]] for part in self._means))
+        _, low, high = interval(means, self.blocks[key].n_subjects, self.n_stimuli)
+        return max(low, bounds[0]), min(high, bounds[1])
+
+    def test_difference(self, key: tuple[int, int], other: tuple[int, int]) -> DifferenceTest:
+        """Return the interval and p of one block's mean minus another's."""
+        i, j = self._position[key], self._position[other]
+        differences = Bootstrap(*(part[..., i] - part[..., j] for part in self._means))
+        several = [n for n in (self.blocks[k].n_subjects for k in (key, other)) if n > 1]
+        n_subjects = min(several, default=1)
+        error = sqrt(float(variance(differences, n_subjects, self.n_stimuli)))
+        dof = min(n_subjects, self.n_stimuli) - 1 if several else self.n_stimuli - 1
+        value, half = float(differences.estimate), float(stdtrit(dof, 0.975)) * error
+        p = float(2 * stdtr(dof, -abs(value) / error)) if error else float(value == 0)
+        return DifferenceTest(value - half, value + half, p, n_subjects)
+
+
+def _bootstrap(
+    blocks: Sequence[SubjectBlock], resampled: ResampledMeasure, n_resamples: int, seed: int
+) -> Bootstrap:
+    sizes = {len(rows) for block in blocks for rows in (block.first, block.second)}
     numbers = 2 * lcm(*sizes) if max(sizes) > 1 else 1
-    with progress(
-        1 + draws * (3 if numbers > 1 else 1),
-        f"drawing stimuli{' and subjects' if numbers > 1 else ''}",
-    ) as ticker:
+    factors = "stimuli and subjects" if numbers > 1 else "stimuli"
+    total = 1 + n_resamples * (3 if numbers > 1 else 1)
+    n = resampled.n_stimuli
+    with progress(total, f"resampling {factors}") as bar:
+        # every draw of stimuli is used twice: with all subjects, and with a draw of them
+        @lru_cache(maxsize=1)
+        def resample_stimuli(stimuli: bytes) -> Matrix:
+            return resampled.resample(np.frombuffer(stimuli, np.int64).copy())
 
-        @lru_cache(
-            maxsize=1
-        )  # a draw of stimuli is asked for twice: with all subjects, and with a draw of them
-        def drawn(stimuli: bytes) -> Matrix:
-            return compared.drawn(np.frombuffer(stimuli, np.int64).copy())
+        def compute_means(subjects: Rows, stimuli: Rows) -> Matrix:
+            bar.advance()
+            if (stimuli == np.arange(n)).all():
+                matrix = resampled.matrix
+            else:
+                matrix = resample_stimuli(stimuli.astype(np.int64).tobytes())
+            drawn = subjects if numbers > 1 else None
+            return np.array([block.mean(matrix, drawn) for block in blocks])
 
-        def statistic(subjects: Rows, stimuli: Rows) -> Matrix:
-            ticker.advance()
-            everything = (stimuli == np.arange(n)).all()
-            matrix = compared.all if everything else drawn(stimuli.astype(np.int64).tobytes())
-            return np.array(
-                [block.value(matrix, subjects if numbers > 1 else None) for block in blocks]
-            )
-
-        boot = bootstrap(statistic, numbers, n, draws, np.random.default_rng(seed))
-    return [
-        interval(Bootstrap(*(each[..., k] for each in boot)), block.fewer, n)
-        for k, block in enumerate(blocks)
-    ]
+        rng = np.random.default_rng(seed)
+        return bootstrap(compute_means, numbers, n, n_resamples, rng)
 
 
 def permutation_p_values(
     blocks: Sequence[SubjectBlock],
-    compared: ResampledMeasure,
-    n: int,
-    draws: int,
+    resampled: ResampledMeasure,
+    n_resamples: int,
     seed: int,
     sign: int,
 ) -> list[float]:
-    """p of each block: how probable so large a value (so small, for `sign` -1) is where stimuli have nothing to do with each other."""
-    with progress(draws, "shuffling stimuli") as ticker:
+    """Return the p of each block: the probability of so large a value for unrelated stimuli.
 
-        @cache  # every block is tested on the same orders
-        def values(order: bytes) -> Matrix:
-            ticker.advance()
-            matrix = compared.shuffled(np.frombuffer(order, np.int64).copy())
-            return np.array([sign * block.value(matrix) for block in blocks])
+    Args:
+        blocks: pairs of layers.
+        resampled: their measure.
+        n_resamples: orders of the stimuli, the same for all blocks.
+        seed: of the orders.
+        sign: -1 for a measure that is small for similar representations.
+    """
+    n = resampled.n_stimuli
+    with progress(n_resamples, "shuffling stimuli") as bar:
 
-        def tested(k: int) -> float:
+        @cache
+        def compute_means(order: bytes) -> Matrix:
+            bar.advance()
+            matrix = resampled.shuffle(np.frombuffer(order, np.int64).copy())
+            return np.array([sign * block.mean(matrix) for block in blocks])
+
+        def test(k: int) -> float:
             return permutation(
-                lambda order: values(order.astype(np.int64).tobytes())[k],
+                lambda order: compute_means(order.astype(np.int64).tobytes())[k],
                 n,
-                draws,
+                n_resamples,
                 np.random.default_rng(seed),
             ).p
 
-        return [tested(k) for k in range(len(blocks))]
+        return [test(k) for k in range(len(blocks))]

@@ -1,4 +1,4 @@
-"""What is compared of a run or a store: no more is read than that, and a layer's own name wins."""
+"""Layers of runs and stores: only the compared ones are read, and a layer's own name wins."""
 
 from collections import OrderedDict
 from dataclasses import replace
@@ -9,10 +9,9 @@ from scipy.spatial.distance import pdist
 from torch import nn
 
 from rdl_cli.commands import activation_reader as opened
-from rdl_cli.commands.activation_reader import ReaderCache
+from rdl_cli.commands.activation_reader import ActivationReader, ReaderCache
 from rdl_cli.commands.compare_rdms import sources
-from rdl_cli.commands.compare_rdms.sources import open_sources, select_layers
-from rdl_cli.commands.export_rdms.export_rdms import ActivationReader
+from rdl_cli.commands.compare_rdms.sources import open_sources, read_layers, select_stimuli
 from rdl_cli.commands.settings import CompareRdmsSettings
 from rdl_cli.core.checksum import pixel_digests
 from rdl_cli.datasets.base import load_dataset
@@ -24,26 +23,26 @@ from rdl_cli.store.writer import create_store
 SETTINGS = CompareRdmsSettings(device="cpu", max_stimuli=40)
 
 
-def test_a_layer_called_pixels_is_not_replaced_by_the_pictures(teacher):
-    found = ReaderCache(SETTINGS)(Run(teacher))
+def test_sources_keep_a_layer_called_pixels(teacher):
+    reader = ReaderCache(SETTINGS)(Run(teacher))
     network = nn.Sequential(
         OrderedDict(pixels=nn.Conv2d(1, 2, 3), flat=nn.Flatten(), out=nn.Linear(72, 10))
     ).eval()
-    (made,) = open_sources([teacher], SETTINGS)
-    source = sources._run(
+    (opened_source,) = open_sources([teacher], SETTINGS)
+    source = sources._run_source(
         "run",
-        replace(found, network=network, shapes=dict.fromkeys(["pixels", "flat", "out"], (1,))),
+        replace(reader, network=network, shapes=dict.fromkeys(["pixels", "flat", "out"], (1,))),
     )
     (layer,) = source.read(["pixels"], np.arange(4))
-    assert source.layers.count("pixels") == made.layers.count("pixels") == 1
+    assert source.layers.count("pixels") == opened_source.layers.count("pixels") == 1
     assert (
         layer.reps.shape == (4, 2, 6, 6)
-        and made.read(["pixels"], np.arange(4))[0].reps[0].numel() == 64
+        and opened_source.read(["pixels"], np.arange(4))[0].reps[0].numel() == 64
     )
-    assert "pixels" in [each.name for each in source.usual(np.arange(4))]
+    assert "pixels" in [one.name for one in source.read_default(np.arange(4))]
 
 
-def test_only_what_is_compared_is_read(teacher, monkeypatch):
+def test_read_layers_reads_only_what_is_compared(teacher, monkeypatch):
     (source,) = open_sources([teacher], SETTINGS)
     asked: list[str] = []
     read = ActivationReader.read
@@ -52,14 +51,14 @@ def test_only_what_is_compared_is_read(teacher, monkeypatch):
         "read",
         lambda self, layers, rows: asked.extend(layers) or read(self, layers, rows),
     )
-    kept = [layer.name for layer in select_layers([source], SETTINGS)]
-    assert {"pool1", "fc"} <= set(kept) <= set(asked) and asked == [
+    names = [layer.name for layer in read_layers([source], select_stimuli([source], SETTINGS), [])]
+    assert {"pool1", "fc"} <= set(names) <= set(asked) and asked == [
         layer for layer in source.layers if "." not in layer and layer != "pixels"
     ]
     assert any("." in layer for layer in source.layers)
 
 
-def test_a_data_set_is_read_once_for_all_runs(teacher, student, monkeypatch):
+def test_open_sources_reads_a_data_set_once_for_all_runs(teacher, student, monkeypatch):
     read = []
     monkeypatch.setattr(
         opened,
@@ -69,7 +68,7 @@ def test_a_data_set_is_read_once_for_all_runs(teacher, student, monkeypatch):
     assert len(open_sources([teacher, student], SETTINGS)) == 2 and read == ["digits"]
 
 
-def test_an_rdm_called_pixels_is_a_layer_beside_the_pictures_of_others(tmp_path):
+def test_read_layers_keeps_an_rdm_called_pixels_beside_other_pixels(tmp_path):
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (12, 1, 4, 4), dtype=np.uint8)
     paths = []
@@ -85,7 +84,9 @@ def test_an_rdm_called_pixels_is_a_layer_beside_the_pictures_of_others(tmp_path)
         ) as writer:
             writer.write_rdm(layer, 0, 0, pdist(rng.normal(size=(12, 3))))
     settings = replace(SETTINGS, layers=["pixels"])
-    assert [layer.name for layer in select_layers(open_sources(paths, settings), settings)] == [
+    opened_sources = open_sources(paths, settings)
+    rows = select_stimuli(opened_sources, settings)
+    assert [layer.name for layer in read_layers(opened_sources, rows, ["pixels"])] == [
         "brain/pixels",
         "task/pixels",
     ]

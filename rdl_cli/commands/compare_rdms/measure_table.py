@@ -1,0 +1,251 @@
+"""Compare representations by one measure: values, intervals, tests, noise ceilings."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import torch
+
+from rdl_cli.commands.compare_rdms.representation import Representation
+from rdl_cli.commands.compare_rdms.resampling import (
+    BootstrappedBlocks,
+    ResampledMeasure,
+    SubjectBlock,
+    permutation_p_values,
+)
+from rdl_cli.commands.compare_rdms.results import (
+    Ceiling,
+    ExplainedVariance,
+    LayerPair,
+    MeasureTable,
+    SimilarityDifference,
+)
+from rdl_cli.commands.console import log
+from rdl_cli.commands.device import resolve_device
+from rdl_cli.commands.settings import CompareRdmsSettings
+from rdl_cli.core.errors import UserError
+from rdl_cli.rsa.bayes import describe_settings
+from rdl_cli.rsa.measures import Measure, measure_traits, pearson, spearman
+from rdl_cli.rsa.noise_ceiling import noise_ceiling
+from rdl_cli.rsa.partial import MAX_PREDICTORS, partition_variance
+from rdl_cli.statistics.multiplicity import holm
+
+SLOW_SECONDS = 60
+"""A comparison that takes longer is announced."""
+MIN_PAIRS = 6
+"""Measured pairs of stimuli that a similarity needs: those of four stimuli."""
+
+
+def compute_table(
+    spec: str,
+    measure: Measure,
+    layers: list[Representation],
+    controls: Sequence[Representation],
+    references: Sequence[int],
+    settings: CompareRdmsSettings,
+) -> MeasureTable:
+    """Return all similarities by one measure.
+
+    Args:
+        spec: the measure as it was typed.
+        measure: its function, options bound.
+        layers: to compare.
+        controls: to partial out.
+        references: positions of layers, to whose similarities differences are tested.
+        settings: distance, resamples, seed, device.
+
+    Raises:
+        UserError: two RDMs share a handful of measured pairs, or do not suit the measure.
+    """
+    traits, n = measure_traits(measure), layers[0].n_stimuli
+    device = resolve_device(settings.device)
+    inputs, control_inputs = (
+        [layer.to_measure_input(measure, settings.distance).to(device) for layer in group]
+        for group in (layers, controls)
+    )
+    resampled = ResampledMeasure(
+        measure,
+        torch.cat(inputs),
+        traits.input == "rdm",
+        torch.cat(control_inputs) if controls else None,
+    )
+    owner = np.repeat(np.arange(len(layers)), [len(values) for values in inputs])
+    blocks = {
+        (i, j): SubjectBlock(
+            np.flatnonzero(owner == i),
+            np.flatnonzero(owner == j),
+            layers[i].subjects == layers[j].subjects,
+        )
+        for i in range(len(layers))
+        for j in range(len(layers))
+        if i < j or (i in references and i != j)
+    }
+    between = list(combinations(range(len(layers)), 2))
+    _check_pairs(resampled, layers, {pair: blocks[pair] for pair in between})
+    bootstrapped = None
+    if settings.n_resamples and between:
+        _warn_if_slow(spec, resampled, settings.n_resamples)
+        bootstrapped = BootstrappedBlocks(blocks, resampled, settings.n_resamples, settings.seed)
+    pairs = _pairs(layers, resampled, {pair: blocks[pair] for pair in between})
+    if bootstrapped:
+        pairs = _test_pairs(pairs, between, blocks, resampled, bootstrapped, settings)
+    values = np.full((len(layers), len(layers)), traits.identity_value)
+    for (i, j), pair in zip(between, pairs, strict=True):
+        values[i, j] = values[j, i] = pair.value
+    described = describe_measure(measure, n)
+    if controls:
+        described["controls"] = ", ".join(control.name for control in controls)
+    return MeasureTable(
+        spec,
+        described,
+        traits.identity_value,
+        tuple(map(tuple, values.tolist())),
+        tuple(pairs),
+        tuple(_differences(layers, references, resampled, blocks, bootstrapped)),
+        tuple([] if controls else _ceilings(measure, layers, inputs)),
+        tuple([] if controls else _explain(measure, layers, references, inputs)),
+    )
+
+
+def _check_pairs(
+    resampled: ResampledMeasure,
+    layers: list[Representation],
+    blocks: dict[tuple[int, int], SubjectBlock],
+) -> None:
+    """Raise UserError if two RDMs share a handful of measured pairs."""
+    counts = resampled.count_pairs()
+    for (i, j), block in blocks.items():
+        if (fewest := block.minimum(counts)) < MIN_PAIRS:
+            raise UserError(
+                f"`{layers[i].name}` and `{layers[j].name}` share {fewest} measured pairs of"
+                f" stimuli; at least {MIN_PAIRS} are needed",
+                hint="leave one of them out, or average subjects (REGION@mean)",
+            )
+
+
+def _pairs(
+    layers: list[Representation],
+    resampled: ResampledMeasure,
+    blocks: dict[tuple[int, int], SubjectBlock],
+) -> list[LayerPair]:
+    counts = resampled.count_pairs()
+    return [
+        LayerPair(
+            layers[i].name,
+            layers[j].name,
+            block.mean(resampled.matrix),
+            block.minimum(counts),
+            block.n_subjects,
+        )
+        for (i, j), block in blocks.items()
+    ]
+
+
+def _test_pairs(
+    pairs: list[LayerPair],
+    between: list[tuple[int, int]],
+    blocks: dict[tuple[int, int], SubjectBlock],
+    resampled: ResampledMeasure,
+    bootstrapped: BootstrappedBlocks,
+    settings: CompareRdmsSettings,
+) -> list[LayerPair]:
+    """Return the pairs with their intervals and p."""
+    traits = measure_traits(resampled.measure)
+    p = permutation_p_values(
+        [blocks[pair] for pair in between],
+        resampled,
+        settings.n_resamples,
+        settings.seed,
+        -1 if traits.identity_value == 0 else 1,
+    )
+    tested = []
+    for pair, key, own, corrected in zip(pairs, between, p, holm(p).tolist(), strict=True):
+        low, high = bootstrapped.interval(key, traits.bounds)
+        tested.append(replace(pair, low=low, high=high, p=own, p_holm=corrected))
+    return tested
+
+
+def _differences(
+    layers: list[Representation],
+    references: Sequence[int],
+    resampled: ResampledMeasure,
+    blocks: dict[tuple[int, int], SubjectBlock],
+    bootstrapped: BootstrappedBlocks | None,
+) -> list[SimilarityDifference]:
+    """Return the differences of similarities to each reference, of all pairs of other layers."""
+    differences = []
+    for r in references:
+        others = [i for i in range(len(layers)) if i != r]
+        for i, j in combinations(others, 2):
+            first, second = blocks[r, i], blocks[r, j]
+            value = first.mean(resampled.matrix) - second.mean(resampled.matrix)
+            names = layers[r].name, layers[i].name, layers[j].name
+            difference = SimilarityDifference(*names, value)
+            if bootstrapped:
+                test = bootstrapped.test_difference((r, i), (r, j))
+                low, high = test.low, test.high
+                difference = SimilarityDifference(*names, value, test.n_subjects, low, high, test.p)
+            differences.append(difference)
+    if bootstrapped and differences:
+        p = holm([difference.p or 0.0 for difference in differences]).tolist()
+        differences = [
+            replace(difference, p_holm=corrected)
+            for difference, corrected in zip(differences, p, strict=True)
+        ]
+    return differences
+
+
+def _ceilings(
+    measure: Measure, layers: list[Representation], inputs: list[torch.Tensor]
+) -> list[Ceiling]:
+    ceilings = []
+    for layer, rdms in zip(layers, inputs, strict=True):
+        if len(rdms) > 1 and measure_traits(measure).input == "rdm":
+            lower, upper = map(float, noise_ceiling(measure, rdms))
+            ceilings.append(Ceiling(layer.name, len(rdms), lower, upper))
+    return ceilings
+
+
+def _explain(
+    measure: Measure,
+    layers: list[Representation],
+    references: Sequence[int],
+    inputs: list[torch.Tensor],
+) -> list[ExplainedVariance]:
+    """Return the variance of each reference that all other layers of one RDM explain."""
+    if measure not in (pearson, spearman):
+        return []
+    explained = []
+    for r in references:
+        others = [i for i in range(len(layers)) if i != r and len(inputs[i]) == 1]
+        used = [inputs[i] for i in others] + [inputs[r]]
+        if not 2 <= len(others) <= MAX_PREDICTORS or torch.cat(used).isnan().any():
+            continue
+        predictors = torch.cat([inputs[i] for i in others])
+        parts = [partition_variance(measure, target, predictors) for target in inputs[r]]
+        explained.append(
+            ExplainedVariance(
+                layers[r].name,
+                float(np.mean([part.total for part in parts])),
+                tuple(layers[i].name for i in others),
+                tuple(np.mean([part.unique for part in parts], 0).tolist()),
+            )
+        )
+    return explained
+
+
+def _warn_if_slow(spec: str, resampled: ResampledMeasure, n_resamples: int) -> None:
+    if (seconds := resampled.estimate_seconds(n_resamples)) > SLOW_SECONDS:
+        log(
+            f"{spec}: {n_resamples:,} resamples take about {seconds / 60:,.0f} minutes"
+            " (--n-resamples 0: values alone; lower --max-stimuli; fewer --layers)"
+        )
+
+
+def describe_measure(measure: Measure, n: int) -> dict[str, Any]:
+    """Return all that a value depends on besides the representations."""
+    if measure_traits(measure).bayesian:
+        return describe_settings(measure, n)
+    return {"n": n, **getattr(measure, "keywords", {})}
