@@ -27,6 +27,7 @@ import torch
 import torch.nn.functional as F
 import typer
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -111,7 +112,7 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
 
 def with_fit(split: Split, settings: StudentSettings, steps: int) -> Iterator[list[float]]:
     """Turns of the package's own loop, as `rdl train-student` sets it up."""
-    student, seeds, fabric = network(), Seeds(0), Fabric(accelerator="cpu", devices=1)
+    student, seeds, fabric = network(), Seeds(0), Fabric(accelerator="cpu", devices=1, plugins=LightningEnvironment())
     preprocess = PREPROCESSING.make("unit", split)
     shown = TrainingImages(split, split.ids, VIEWS.make("none"), preprocess, fabric.device)
     context = make_context(settings, student, InputShape(1, 28, 28), shown, seeds)

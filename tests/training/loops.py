@@ -2,6 +2,7 @@
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment
 from torch import nn
 
 from rdl_cli.core.seeds import Seeds
@@ -68,9 +69,15 @@ def make_module(*objectives, **options):
     return StudentModule(student, objectives, **options)
 
 
+def make_fabric(precision="32-true"):
+    """Return Fabric for one process, without a search for clusters."""
+    environment = LightningEnvironment()
+    return Fabric(accelerator="cpu", devices=1, precision=precision, plugins=environment)
+
+
 def run_fit(module, epochs=4, resume=None, lr=0.1, precision="32-true"):
     """Yield the epochs of a training with SGD and a linear schedule."""
-    fabric = Fabric(accelerator="cpu", devices=1, precision=precision)
+    fabric = make_fabric(precision)
     optimizer = torch.optim.SGD(module.parameters(), lr=lr, momentum=0.9)
     wrapped, optimizer = fabric.setup(module, optimizer)
     yield from fit(

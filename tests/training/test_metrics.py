@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from lightning_fabric import Fabric
+from loops import make_fabric
 
 from rdl_cli.core.errors import Diverged
 from rdl_cli.training.metrics import EpochTotals, error_rate
@@ -22,7 +22,7 @@ def test_epoch_totals_are_unweighted_means_and_ignore_images_without_a_label():
     for step, value in enumerate((1.0, 4.0)):
         labels = torch.tensor([0, 0, -1, -1])
         totals.add(step, LOGITS, labels, {"task": Term(torch.tensor(value), 0.5)})
-    row = totals.to_row(0, Fabric(accelerator="cpu", devices=1))
+    row = totals.to_row(0, make_fabric())
     assert row == {"train/task": 2.5, "train_error": 0.5, "weight/task": 0.5}
 
 
@@ -32,4 +32,4 @@ def test_epoch_totals_name_the_first_terms_that_are_not_finite():
         terms = {"task": Term(torch.tensor(1.0), 1.0), "rdl/fc": Term(torch.tensor(bad), 1.0)}
         totals.add(step, LOGITS, torch.zeros(4), terms)
     with pytest.raises(Diverged, match="not finite: `rdl/fc` in epoch 3, step 2"):
-        totals.to_row(2, Fabric(accelerator="cpu", devices=1))
+        totals.to_row(2, make_fabric())

@@ -39,7 +39,7 @@ def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("targets") / "store.h5"
     stimuli = Stimuli(np.array([f"{i:064x}" for i in range(N)], "S64"))
     specs = [
-        ActivationSpec("maps", (3, 2), "float32", VIEWS, {"distance": "correlation"}),
+        ActivationSpec("maps", (3, 2), "float32", VIEWS, "correlation"),
         ActivationSpec("half", (3, 2), "float16", VIEWS),
         KernelSpec("kernel", "float32", "mse", 6),
         RdmSpec("rdm", 1, "float32", "sqeuclidean"),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
@@ -214,7 +215,10 @@ def count_steps(settings: TrainingSettings, images: int) -> tuple[int, int, int]
 
 
 def _launch_fabric(settings: TrainingSettings) -> Fabric:
-    """Return Fabric on the device of the settings; under torchrun one of its processes."""
+    """Return Fabric on the device of the settings; under torchrun one of its processes.
+
+    The environment is named, because Lightning would guess Slurm wherever it is installed.
+    """
     world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
     fabric = Fabric(
         accelerator=resolve_device(settings.device),
@@ -224,6 +228,7 @@ def _launch_fabric(settings: TrainingSettings) -> Fabric:
         if world > 1
         else "auto",
         precision=settings.precision,
+        plugins=TorchElasticEnvironment() if world > 1 else LightningEnvironment(),
     )
     fabric.launch()
     configure_backend(fabric.device)
