@@ -3,8 +3,8 @@
 from typing import Literal
 
 from rdl_cli.core.tensor_types import Scalar
-from rdl_cli.rsa.kernels import Kernel
 from rdl_cli.rsa.kernel_measures import cka, cka_debiased
+from rdl_cli.rsa.kernels import Kernel
 from rdl_cli.training.layer_objectives import KernelObjective
 from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext
 
