@@ -4,8 +4,8 @@
     /layers/NAME/  activations [views,n,...] | kernel [n(n+1)/2] | rdm [k,n(n-1)/2]
     /provenance · /checksums
 
-docs/store-format.md describes every array and attribute. A flipped bit would otherwise be taught or
-compared like any number: values are verified before they are first returned.
+docs/store-format.md describes every array and attribute. A flipped bit would otherwise be used like
+any number: values are verified before they are first returned.
 """
 
 import hashlib

@@ -257,18 +257,18 @@ def test_show_compares_only_the_layers_that_a_student_follows(family: Family) ->
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "fact"),
     [("layers/pool1/activations", "layer `pool1`"), ("stimuli/images", "1 of 5 images")],
 )
 def test_show_verify_reads_every_value_of_a_store(
-    family: Family, place: str, said: str, capfd: pytest.CaptureFixture[str]
+    family: Family, place: str, fact: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     show(family.store, verify=True)
     assert "everything is as it was written" in capfd.readouterr().err
     with h5py.File(family.store, "r+") as file:
         file[place][-1] = 3
     show(family.store)
-    with pytest.raises(UserError, match=f"is damaged: {said}"):
+    with pytest.raises(UserError, match=f"is damaged: {fact}"):
         show(family.store, verify=True)
 
 

@@ -196,21 +196,19 @@ def test_file_digest_is_that_of_the_bytes(tmp_path: Path) -> None:
 
 
 def test_download_writes_the_file_of_the_digest_or_none(tmp_path):
-    source, kept = tmp_path / "source", tmp_path / "new/kept"
+    source, path = tmp_path / "source", tmp_path / "new/file"
     source.write_bytes(b"measured")
     digest = hashlib.sha256(b"measured").hexdigest()
     with pytest.raises(
         UserError, match=f"another file: 8 bytes of SHA-256 {digest}; expected 0000"
     ) as caught:
-        download(source.as_uri(), kept, "0" * 64)
-    assert "--data-root" in caught.value.hint and str(kept) in caught.value.hint
+        download(source.as_uri(), path, "0" * 64)
+    assert "--data-root" in caught.value.hint and str(path) in caught.value.hint
     with pytest.raises(UserError, match="could not be downloaded"):
-        download((tmp_path / "nowhere").as_uri(), kept, digest)
-    assert [path.name for path in tmp_path.iterdir()] == ["source"]
-    download(source.as_uri(), kept, digest)
-    assert kept.read_bytes() == b"measured" and [path.name for path in kept.parent.iterdir()] == [
-        "kept"
-    ]
+        download((tmp_path / "nowhere").as_uri(), path, digest)
+    assert list_names(tmp_path) == ["source"]
+    download(source.as_uri(), path, digest)
+    assert path.read_bytes() == b"measured" and list_names(path.parent) == ["file"]
     with pytest.raises(UserError, match="could not be written"):
         download(source.as_uri(), source / "below", digest)
 
@@ -218,5 +216,5 @@ def test_download_writes_the_file_of_the_digest_or_none(tmp_path):
 def test_download_reports_a_missing_network(tmp_path, monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     with pytest.raises(UserError, match=r"127\.0\.0\.1:9/file could not be downloaded") as caught:
-        download("http://127.0.0.1:9/file", tmp_path / "kept", "0" * 64)
+        download("http://127.0.0.1:9/file", tmp_path / "file", "0" * 64)
     assert "--data-root" in caught.value.hint and not any(tmp_path.iterdir())
