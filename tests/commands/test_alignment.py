@@ -62,10 +62,10 @@ def test_align_images_of_another_size_by_their_files(folder, tmp_path):
     small, large = load(folder, 4), load(folder, 8)
     rows = torch.randperm(len(large), generator=torch.Generator().manual_seed(0))
     store = save(tmp_path / "store.h5", of_split(large.at(rows)))
-    found = align_images(store, small, small.ids, "digest")
-    assert torch.equal(large.ids[rows][found[small.ids]].sort().values, small.ids.sort().values)
+    aligned = align_images(store, small, small.ids, "digest")
+    assert torch.equal(large.ids[rows][aligned[small.ids]].sort().values, small.ids.sort().values)
     assert contains_images(store, small)
-    same = np.array(small.digests) == store.stimuli.digests[found[small.ids]]
+    same = np.array(small.digests) == store.stimuli.digests[aligned[small.ids]]
     assert same.all()
 
 

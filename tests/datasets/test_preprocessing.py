@@ -59,9 +59,9 @@ def reference_gcn(x: np.ndarray, scale: float, bias: float, by: str) -> np.ndarr
 @settings(max_examples=40, deadline=None)
 def test_gcn_equals_pylearn2(by: str, scale: float, bias: float, seed: int):
     split = make_split(seed=seed)
-    found = PREPROCESSING.make(f"gcn:by={by},scale={scale},bias={bias}", split)(split.images)
+    output = PREPROCESSING.make(f"gcn:by={by},scale={scale},bias={bias}", split)(split.images)
     expected = reference_gcn(split.images.flatten(1).numpy(), scale, bias, by)
-    np.testing.assert_allclose(found.flatten(1).numpy(), expected, rtol=1e-4, atol=1e-5 * scale)
+    np.testing.assert_allclose(output.flatten(1).numpy(), expected, rtol=1e-4, atol=1e-5 * scale)
 
 
 def test_gcn_removes_brightness_and_contrast():

@@ -98,19 +98,19 @@ def _check_settings(settings: ExportSettings, brain: Path) -> None:
     reject_options(
         settings,
         ("dataset", "data_root", "download", "image_size", "split"),
-        f"is for images of a data set, not for --stimuli {brain}",
+        f"is for a data set, not for --stimuli {brain}",
         hint="pass one of them",
     )
     reject_options(
         settings,
         ["views"],
-        "is for images of a data set; a brain's stimuli have one view",
+        "is for a data set; a brain's stimuli have one view",
         hint="leave it out",
     )
     reject_options(
         settings,
         ["as_"],
-        "is for images of a data set; a brain's stimuli are few, so activations are stored",
+        "is for a data set; a brain's stimuli are few, so activations are stored",
         hint="leave it out",
     )
     DISTANCES.find(settings.distance)

@@ -74,16 +74,16 @@ def list_names(folder):
 
 class TestContent:
     def test_activations_are_the_networks(self, store, expected, splits):
-        found = Store.open(store)
-        assert found.layers == ("pool1", "pool2", "fc")
-        for layer in found.layers:
-            assert found.layer(layer).activations().dtype == np.float32
+        exported = Store.open(store)
+        assert exported.layers == ("pool1", "pool2", "fc")
+        for layer in exported.layers:
+            assert exported.layer(layer).activations().dtype == np.float32
             np.testing.assert_allclose(
-                found.layer(layer).activations()[0], expected[layer], rtol=1e-5, atol=1e-6
+                exported.layer(layer).activations()[0], expected[layer], rtol=1e-5, atol=1e-6
             )
         assert np.array_equal(
-            found.stimuli.digests, image_digests(splits.train.images)
-        ) and np.array_equal(found.stimuli.labels, splits.train.labels)
+            exported.stimuli.digests, image_digests(splits.train.images)
+        ) and np.array_equal(exported.stimuli.labels, splits.train.labels)
 
     @pytest.mark.parametrize("batch_size", [7, 1000, 5000])
     def test_the_batch_size_does_not_matter(self, batch_size, tiny, teacher, store, tmp_path):
@@ -98,13 +98,13 @@ class TestContent:
 
     @pytest.mark.parametrize("distance", ["mse", "correlation"])
     def test_rdms_equal_pdist_of_the_activations(self, distance, tiny, teacher, store, tmp_path):
-        found = Store.open(
+        exported = Store.open(
             tiny.export(
                 teacher, tmp_path / "rdms.h5", as_="rdm", distance=distance, layers=["pool2"]
             )
         )
         reps = Store.open(store).layer("pool2").activations()[0].reshape(1000, -1).astype(float)
-        stack = found.rdms("pool2")
+        stack = exported.rdms("pool2")
         metric = {
             "mse": lambda x: pdist(x, "sqeuclidean") / x.shape[1],
             "correlation": lambda x: pdist(x, "correlation"),
@@ -118,18 +118,20 @@ class TestContent:
         ("split", "n"), [("train", 1000), ("validation", 297), ("test", 500), ("all", 1797)]
     )
     def test_every_split(self, split, n, tiny, teacher, tmp_path, splits, capsys):
-        found = Store.open(tiny.export(teacher, tmp_path / "store.h5", split=split, layers=["fc"]))
+        exported = Store.open(
+            tiny.export(teacher, tmp_path / "store.h5", split=split, layers=["fc"])
+        )
         assert (
-            len(found.stimuli.digests) == n
+            len(exported.stimuli.digests) == n
             and f"% on the {split} images" in capsys.readouterr().err
         )
         if split != "all":
             assert np.array_equal(
-                found.stimuli.digests, image_digests(getattr(splits, split).images)
+                exported.stimuli.digests, image_digests(getattr(splits, split).images)
             )
 
     def test_views_are_those_of_the_images(self, tiny, teacher, splits, tmp_path):
-        found = Store.open(
+        exported = Store.open(
             tiny.export(teacher, tmp_path / "store.h5", views="hflip", layers=["fc"])
         )
         network, _ = weights.load_network(teacher / "model.safetensors")
@@ -138,18 +140,18 @@ class TestContent:
                 network, splits.train.images.flip(3).float() / 255, ["fc"]
             )[1]["fc"]
         np.testing.assert_allclose(
-            found.layer("fc").activations()[1], mirrored, rtol=1e-5, atol=1e-6
+            exported.layer("fc").activations()[1], mirrored, rtol=1e-5, atol=1e-6
         )
 
     def test_layers_are_in_the_order_of_the_globs_with_logits(
         self, tiny, teacher, expected, tmp_path
     ):
-        found = Store.open(
+        exported = Store.open(
             tiny.export(teacher, tmp_path / "store.h5", layers=["logits,fc", "pool?"])
         )
-        assert found.layers == ("logits", "fc", "pool1", "pool2")
+        assert exported.layers == ("logits", "fc", "pool1", "pool2")
         np.testing.assert_allclose(
-            found.layer("logits").activations()[0], expected["logits"], rtol=1e-5, atol=1e-5
+            exported.layer("logits").activations()[0], expected["logits"], rtol=1e-5, atol=1e-5
         )
 
     def test_export_logs_and_stores_the_teachers_error(
@@ -213,11 +215,11 @@ class TestExistingStore:
         assert {tuple(layers) for layers in calls} == {("logits",)}
         tiny.export(teacher, out, layers=["flatten"], as_="rdm")
         tiny.export(teacher, out, layers=["readout"])
-        held = tiny.arrays(out)
-        assert all(held[name] == array for name, array in tiny.arrays(store).items())
-        found = Store.open(out)
+        contents = tiny.arrays(out)
+        assert all(contents[name] == array for name, array in tiny.arrays(store).items())
+        exported = Store.open(out)
         assert (
-            set(found.layers)
+            set(exported.layers)
             == {
                 "pool1",
                 "pool2",
@@ -226,18 +228,18 @@ class TestExistingStore:
                 "flatten",
                 "readout",
             }
-            and found.layer("flatten").has_rdms
+            and exported.layer("flatten").has_rdms
         )
         assert np.array_equal(
-            found.layer("readout").activations(), found.layer("logits").activations()
+            exported.layer("readout").activations(), exported.layer("logits").activations()
         ) and list_names(tmp_path) == {"store.h5"}
-        assert [export["layers"] for export in found.provenance["exports"]] == [
+        assert [export["layers"] for export in exported.provenance["exports"]] == [
             ["pool1", "pool2", "fc"],
             ["logits"],
             ["flatten"],
             ["readout"],
         ]
-        assert [export["config"].get("as_") for export in found.provenance["exports"]] == [
+        assert [export["config"].get("as_") for export in exported.provenance["exports"]] == [
             "activations",
             "activations",
             "rdm",
@@ -248,12 +250,12 @@ class TestExistingStore:
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         tiny.export(teacher, out, layers=["fc"], dtype="float16")
-        found = Store.open(out)
+        exported = Store.open(out)
         assert (
-            found.layer("fc").activations().dtype == np.float16
-            and found.layer("pool1").activations().dtype == np.float32
+            exported.layer("fc").activations().dtype == np.float16
+            and exported.layer("pool1").activations().dtype == np.float32
         )
-        assert [export["layers"] for export in found.provenance["exports"]] == [
+        assert [export["layers"] for export in exported.provenance["exports"]] == [
             ["pool1", "pool2"],
             ["fc"],
         ]
@@ -385,9 +387,9 @@ class TestExistingStore:
         assert elsewhere(KILL + EXPORT, which="checkpoint", at=2, torn=False, **words) == KILLED
         assert tiny.same_arrays(out, store)
         tiny.export(teacher, out, layers=["logits"])
-        held = tiny.arrays(out)
+        contents = tiny.arrays(out)
         assert (
-            all(held[name] == array for name, array in tiny.arrays(store).items())
+            all(contents[name] == array for name, array in tiny.arrays(store).items())
             and "logits" in Store.open(out).layers
         )
 
@@ -451,11 +453,14 @@ class TestRefused:
         for parameter in network.fc.parameters():
             parameter.data.zero_()
         weights.save_network(network, mute / "model.safetensors", metadata)
+        others = {".store.h5.notes", ".store.h5.big.rdl-partial"}  # a user's, another export's
+        for name in others:
+            (tmp_path / name).write_text("")
         with pytest.raises(UserError, match="the RDM of `fc` has 1,000 constant rows"):
             tiny.export(
                 mute, tmp_path / "store.h5", layers=["fc"], as_="rdm", distance="correlation"
             )
-        assert list_names(tmp_path) == {"mute"}
+        assert list_names(tmp_path) == {"mute", *others}
 
 
 def test_complete_settings_takes_the_image_size_of_the_training():

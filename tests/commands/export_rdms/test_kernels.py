@@ -1,4 +1,4 @@
-"""A store of kernels: what activations give without them, and what it can't give is refused with what to do."""
+"""A store of kernels: equal to activations where a kernel is enough, refused elsewhere."""
 
 import json
 from functools import partial
@@ -37,40 +37,38 @@ def kernels(tiny, teacher):
     return tiny.export(teacher, teacher.parent / "kernels.h5", as_="kernel")
 
 
-def whole(path, layer, dtype=float):
-    """The square kernel of a store's activations."""
+def compute_kernel(path, layer, dtype=float):
+    """Return the square kernel of a store's activations."""
     x = Store.open(path).layer(layer).activations()[0].astype(dtype)
     return x.reshape(len(x), -1) @ x.reshape(len(x), -1).T
 
 
 class TestStored:
-    def test_inner_products_of_all_activations_in_half_the_room(self, kernels, store):
-        found = Store.open(kernels)
-        assert found.layers == ("pool1", "pool2", "fc") and found.verify() == ()
-        for layer in found.layers:
-            stored, exact = found.layer(layer).kernel(), whole(store, layer)
-            assert stored.values.shape == (1000 * 1001 // 2,) and stored.values.dtype == np.float32
-            assert (
-                stored.units == Store.open(store).layer(layer).activations()[0, 0].size
-                and stored.distance == "mse"
-            )
+    def test_kernels_are_packed_inner_products(self, kernels, store):
+        exported = Store.open(kernels)
+        exported.verify()
+        assert exported.layers == ("pool1", "pool2", "fc")
+        for name in exported.layers:
+            layer, expected = exported.layer(name), compute_kernel(store, name)
+            values = layer.kernel()
+            assert values.shape == (1000 * 1001 // 2,) and values.dtype == np.float32
+            assert layer.units == Store.open(store).layer(name).activations()[0, 0].size
+            assert layer.distance == "mse"
             np.testing.assert_allclose(
-                stored.values, exact[np.triu_indices(1000)], rtol=2e-6, atol=1e-6
+                values, expected[np.triu_indices(1000)], rtol=2e-6, atol=1e-6
             )
-        assert (
-            not found.layer("fc").has_rdms
-            and not found.layer("fc").has_activations
-            and Store.open(store).layer("fc").has_kernel is False
-        )
+        layer = exported.layer("fc")
+        assert not layer.has_rdms and not layer.has_activations
+        assert not Store.open(store).layer("fc").has_kernel
         assert {path.name for path in kernels.parent.iterdir() if "kernels" in path.name} == {
             "kernels.h5"
-        }, "and no scratch is left"
+        }, "scratch files are left"
 
     @pytest.mark.parametrize(
-        ("at_once", "columns"), [(1 << 24, 4096), (37 * 5, 4096), (37, 10), (1, 1)]
+        ("size", "columns"), [(1 << 24, 4096), (37 * 5, 4096), (37, 10), (1, 1)]
     )
-    def test_whatever_the_blocks(self, at_once, columns, tmp_path, monkeypatch):
-        monkeypatch.setattr(blockwise, "DISTANCES_PER_BLOCK", at_once)
+    def test_write_kernel_does_not_depend_on_blocks(self, size, columns, tmp_path, monkeypatch):
+        monkeypatch.setattr(blockwise, "DISTANCES_PER_BLOCK", size)
         monkeypatch.setattr(blockwise, "COLUMNS_PER_BLOCK", columns)
         x = np.random.default_rng(0).normal(size=(37, 4, 3)).astype(np.float32)
         flat = x.reshape(37, -1).astype(float)
@@ -79,7 +77,7 @@ class TestStored:
         )
 
     @pytest.mark.parametrize("spoil", [lambda x: 0 * x, lambda x: 50 + 0.01 * x, lambda x: x / 0])
-    def test_what_float32_cannot_tell_apart_is_refused(self, spoil, tmp_path):
+    def test_write_kernel_refuses_patterns_that_float32_cannot_separate(self, spoil, tmp_path):
         x = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
         with (
             np.errstate(divide="ignore"),
@@ -96,32 +94,31 @@ class TestStored:
             path, stimuli, {}, [KernelSpec("layer", "float32", "mse", reps[0].size)], "f"
         ) as writer:
             blockwise.write_kernel(writer, "layer", reps, CPU)
-        return np.array(Store.open(path).layer("layer").kernel().values)
+        return np.array(Store.open(path).layer("layer").kernel())
 
-    def test_layers_more_are_kept_and_nothing_is_computed_again(
+    def test_another_kernel_keeps_the_others(
         self, tiny, teacher, kernels, store, tmp_path, monkeypatch
     ):
         out = tiny.export(teacher, tmp_path / "store.h5", as_="kernel", layers=["pool1"])
         tiny.export(teacher, out, layers=["fc"])
         tiny.export(teacher, out, as_="kernel", layers=["pool2"])
-        held = Store.open(out)
-        assert set(held.layers) == {"pool1", "pool2", "fc"} and held.layer("fc").has_activations
-        for layer in ("pool1", "pool2"):
+        layers = Store.open(out)
+        assert set(layers.layers) == {"pool1", "pool2", "fc"}
+        assert layers.layer("fc").has_activations
+        for name in ("pool1", "pool2"):
             assert np.array_equal(
-                held.layer(layer).kernel().values, Store.open(kernels).layer(layer).kernel().values
+                layers.layer(name).kernel(), Store.open(kernels).layer(name).kernel()
             )
         monkeypatch.setattr(Writer, "write_kernel", lambda *_: pytest.fail("it was there"))
         tiny.export(teacher, out, as_="kernel", layers=["pool1,pool2"])
 
-    def test_an_interrupted_export_is_no_store_and_goes_on(
-        self, tiny, teacher, kernels, tmp_path, monkeypatch
-    ):
-        out, once = tmp_path / "kernels.h5", Writer.write_kernel
+    def test_an_interrupted_export_is_resumed(self, tiny, teacher, kernels, tmp_path, monkeypatch):
+        out, write_kernel = tmp_path / "kernels.h5", Writer.write_kernel
 
         def stopping(self, layer, start, values):
             if layer == "pool2":
                 raise KeyboardInterrupt
-            once(self, layer, start, values)
+            write_kernel(self, layer, start, values)
 
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(Writer, "write_kernel", stopping)
@@ -133,9 +130,12 @@ class TestStored:
             "kernels.h5"
         ]
 
-    def test_what_no_kernel_can_be_is_refused(self, tiny, teacher, tmp_path):
+    def test_export_refuses_impossible_kernels(self, tiny, teacher, tmp_path):
         for changes, fact in (
-            ({"distance": "correlation"}, "does not tell `correlation` distances"),
+            (
+                {"distance": "correlation"},
+                "`correlation` distances cannot be computed from a kernel",
+            ),
             ({"dtype": "float16"}, "float16 is too narrow for a kernel"),
             ({"views": "hflip"}, "--views hflip has 2"),
         ):
@@ -160,7 +160,7 @@ class TestStored:
             Store.open(path)
 
     @pytest.mark.parametrize("what", ["wrong length", "no values"])
-    def test_a_layer_without_a_whole_kernel_is_refused(self, what, kernels, tmp_path):
+    def test_a_layer_without_a_complete_kernel_is_refused(self, what, kernels, tmp_path):
         path = tmp_path / "other.h5"
         path.write_bytes(kernels.read_bytes())
         with h5py.File(path, "r+") as file:
@@ -168,51 +168,41 @@ class TestStored:
             del group["kernel"]
             if what == "wrong length":
                 group.create_dataset("kernel", data=np.zeros(5, np.float32)).attrs["name"] = "fc"
-        said = (
-            r"shape \(5,\), which does not fit 1,000"
-            if what == "wrong length"
-            else "layers/fc holds none of activations, kernel, rdm"
-        )
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match="is damaged: "):
             Store.open(path)
 
-    def test_what_is_not_held_is_named(self, kernels, store):
-        found = Store.open(kernels)
-        for ask, kind in (
-            (found.activations, "activations"),
-            (found.rdm, "rdm"),
-            (found.views, "activations"),
-        ):
-            with pytest.raises(UserError, match=r"`fc` of .* holds kernels, no") as error:
-                ask("fc")
+    def test_a_layer_names_what_it_does_not_hold(self, kernels, store):
+        layer = Store.open(kernels).layer("fc")
+        for read, kind in ((layer.activations, "activations"), (layer.rdms, "rdm")):
+            with pytest.raises(UserError, match=r"`fc` of .* holds a kernel, not") as error:
+                read()
             assert f"--as {kind}" in error.value.hint
-        with pytest.raises(UserError, match="holds activations, no kernels"):
+        with pytest.raises(UserError, match="holds activations, not a kernel"):
             Store.open(store).layer("fc").kernel()
 
 
-class TestTaught:
+class TestTraining:
     @pytest.mark.parametrize("objectives", [DEFAULTS, OTHERS])
-    def test_the_losses_are_those_of_activations(self, objectives, tiny, kernels, follow, tmp_path):
+    def test_losses_equal_those_of_activations(self, objectives, tiny, kernels, follow, tmp_path):
         runs = [
             tiny.train(
                 tmp_path / name,
                 objective=objectives,
                 lr=0.0,
-                epochs=None,
-                steps=3,
+                max_steps=3,
                 **follow | {"targets": targets},
             )
             for name, targets in (("activations", follow["targets"]), ("kernel", str(kernels)))
         ]
-        expected, found = (tiny.metrics(run)[0] for run in runs)
+        expected, losses = (tiny.metrics(run)[0] for run in runs)
         terms = [name for name in expected if name.startswith("train/") and name.count("/") == 2]
         assert len(terms) == 3 * len(objectives) and all(expected[name] > 1e-6 for name in terms)
-        assert {name: found[name] for name in terms} == pytest.approx(
+        assert {name: losses[name] for name in terms} == pytest.approx(
             {name: expected[name] for name in terms}, rel=1e-4
         )
 
     @pytest.mark.parametrize("objective", ["bayes", "cka"])
-    def test_a_student_learns_from_it(self, objective, tiny, kernels, follow, tmp_path):
+    def test_a_student_trains_on_a_kernel(self, objective, tiny, kernels, follow, tmp_path):
         run = tiny.train(
             tmp_path / "run",
             objective=[objective],
@@ -227,45 +217,45 @@ class TestTaught:
         )
 
     @pytest.mark.parametrize(
-        ("changes", "said", "hint"),
+        ("changes", "message", "hint"),
         [
             *(
-                ({"objective": [name]}, "holds only a kernel of `pool1`", "--as activations")
+                ({"objective": [name]}, "holds a kernel, not activations", "--as activations")
                 for name in ("hints", "at", "pkt", "rkd")
             ),
             (
                 {"objective": ["rsa:distance=correlation"]},
-                "does not tell `correlation`",
+                "`correlation` distances cannot be computed from a kernel",
                 "--as activations",
             ),
             (
                 {"objective": ["rdl:scale=none,distance=correlation"]},
-                "does not tell `correlation`",
+                "`correlation` distances cannot be computed from a kernel",
                 "--as activations",
             ),
             (
                 {"objective": ["bayes:center=features"]},
-                "can't be centred over their features",
+                "cannot be centered over their features",
                 "center=stimuli",
             ),
-            ({"views": "hflip"}, "holds a kernel of `pool1`, of the pictures only", "--views"),
+            ({"views": "hflip"}, "holds a kernel of `pool1`, without views", "--views"),
             ({"objective": ["kd"]}, "holds only kernels, and no `logits`", "cka"),
-            ({"match": ["pool1=pool1@mean"]}, "holds kernels, no RDMs", "--as rdm"),
+            ({"match": ["pool1=pool1@mean"]}, "holds a kernel, not RDMs", "--as rdm"),
         ],
     )
-    def test_what_it_cannot_teach_is_refused_before_anything_is_written(
-        self, changes, said, hint, tiny, kernels, follow, tmp_path
+    def test_train_refuses_objectives_that_need_more_than_a_kernel(
+        self, changes, message, hint, tiny, kernels, follow, tmp_path
     ):
-        with pytest.raises(UserError, match=said) as error:
+        with pytest.raises(UserError, match=message) as error:
             tiny.train(
                 tmp_path / "run",
                 **follow | {"targets": str(kernels), "match": ["pool1=pool1"]} | changes,
             )
         assert hint in error.value.hint and list(tmp_path.iterdir()) == []
 
-    def test_an_rdm_is_no_kernel(self, tiny, teacher, follow, tmp_path):
+    def test_train_refuses_an_rdm_for_kernel_objectives(self, tiny, teacher, follow, tmp_path):
         rdms = tiny.export(teacher, tmp_path / "rdms.h5", as_="rdm", layers=["fc"])
-        with pytest.raises(UserError, match="holds only an RDM of `fc`") as error:
+        with pytest.raises(UserError, match="holds RDMs, not a kernel") as error:
             tiny.train(
                 tmp_path / "run",
                 objective=["cka"],
@@ -274,13 +264,13 @@ class TestTaught:
         assert "--as kernel" in error.value.hint
 
 
-class TestCompared:
-    def test_by_every_measure_as_activations(self, store, kernels):
+class TestComparison:
+    def test_every_measure_equals_that_of_activations(self, store, kernels):
         measures = [
             f"{name}:samples=500" if name in ("tv", "jsd", "js-distance") else name
             for name in MEASURES.names()
         ]
-        expected, found = (
+        expected, actual = (
             compare_rdms(
                 [path],
                 CompareRdmsSettings(
@@ -293,16 +283,15 @@ class TestCompared:
             )
             for path in (store, kernels)
         )
-        assert [side.of for side in found.sides] == [
-            "kernel"
-        ] * 3 and found.stimuli == expected.stimuli == 80
-        for one, two in zip(expected.tables, found.tables, strict=True):
+        assert [one.kind for one in actual.representations] == ["kernel"] * 3
+        assert actual.n_stimuli == expected.n_stimuli == 80
+        for one, two in zip(expected.tables, actual.tables, strict=True):
             np.testing.assert_allclose(
                 two.values, one.values, rtol=1e-5, atol=1e-5, err_msg=one.measure
             )
 
     @pytest.mark.parametrize("measure", ["cka", "spearman"])
-    def test_beside_activations_with_intervals(self, measure, store, kernels):
+    def test_kernel_and_activations_are_equal_with_intervals(self, measure, store, kernels):
         settings = CompareRdmsSettings(
             measure=[measure],
             max_stimuli=40,
@@ -318,40 +307,42 @@ class TestCompared:
             and pair.p == pytest.approx(1 / 21)
         )
 
-    def test_what_a_kernel_does_not_tell_is_refused(self, kernels):
+    def test_compare_rdms_refuses_other_distances_and_centering(self, kernels):
         compare = partial(CompareRdmsSettings, n_resamples=0, max_stimuli=20, device="cpu")
-        with pytest.raises(UserError, match="does not tell `correlation`"):
+        with pytest.raises(
+            UserError, match="`correlation` distances cannot be computed from a kernel"
+        ):
             compare_rdms([kernels], compare(distance="correlation"))
-        with pytest.raises(UserError, match="can't be centred over their features"):
+        with pytest.raises(UserError, match="cannot be centered over their features"):
             compare_rdms([kernels], compare(measure=["skl:center=features"]))
 
-    def test_copies_are_what_theory_says(self, kernels):
+    def test_self_check_of_kernels_passes(self, kernels):
         measures = [
             f"{name}:samples=200" if name in ("tv", "jsd", "js-distance") else name
             for name in MEASURES.names()
         ]
-        found = self_check(
+        checked = self_check(
             [kernels],
             CompareRdmsSettings(
                 measure=measures, max_stimuli=30, device="cpu", layers=["pool1", "fc"]
             ),
         )
-        assert found.passed and {check.copy for check in found.checks} == {
+        assert checked.passed and {check.copy for check in checked.checks} == {
             "identical",
             "scaled",
             "offset",
         }
-        by = {(check.measure, check.copy): check for check in found.checks}
-        assert by["cka", "offset"].passed and by["spearman", "offset"].passed, (
+        by_copy = {(check.measure, check.copy): check for check in checked.checks}
+        assert by_copy["cka", "offset"].passed and by_copy["spearman", "offset"].passed, (
             "blind to a vector that is added to every pattern"
         )
-        assert by["skl", "offset"].expected is None and by["skl", "offset"].found > 0.1, (
+        assert by_copy["skl", "offset"].expected is None and by_copy["skl", "offset"].value > 0.1, (
             "and this one sees it"
         )
 
 
-def test_it_is_drawn_as_activations_are(store, kernels):
-    drawn = [
+def test_plot_of_a_kernel_equals_that_of_activations(store, kernels):
+    sources = [
         read_store_rdms(
             path,
             HeatmapSettings(layers=["fc"], per_class=3, distance="cosine"),
@@ -359,12 +350,12 @@ def test_it_is_drawn_as_activations_are(store, kernels):
         )
         for path in (store, kernels)
     ]
-    expected, found = (each.layers[0] for each in drawn)
-    assert found.distance == "cosine"
-    np.testing.assert_allclose(found.values, expected.values, rtol=1e-4, atol=1e-5)
+    expected, actual = (source.layers[0] for source in sources)
+    assert actual.distance == "cosine"
+    np.testing.assert_allclose(actual.values, expected.values, rtol=1e-4, atol=1e-5)
 
 
-def test_it_is_shown(kernels, store, capsys):
+def test_show_lists_the_units_of_kernels(kernels, store, capsys):
     from rich.console import Console
 
     card = show.show(kernels)
@@ -372,7 +363,7 @@ def test_it_is_shown(kernels, store, capsys):
         Store.open(store).layer(layer.name).activations()[0, 0].size for layer in card.layers
     ]
     assert all(
-        layer.shape is None and layer.rdms == 0 and layer.notes == {} and layer.dtype == "float32"
+        layer.shape is None and layer.n_rdms == 0 and layer.notes == {} and layer.dtype == "float32"
         for layer in card.layers
     )
     assert json.loads(json.dumps(show.as_dict(card)))["layers"][2]["units"] == card.layers[2].units
