@@ -96,7 +96,8 @@ def is_asymmetric(squares: np.ndarray) -> np.ndarray:
     wide = squares.astype(np.result_type(squares.dtype, np.float32), copy=False)
     transposed = np.swapaxes(wide, -1, -2)
     with np.errstate(invalid="ignore"):
-        return ~np.isclose(wide, transposed, rtol=0, atol=tolerance(squares), equal_nan=True)
+        close = np.isclose(wide, transposed, rtol=0, atol=tolerance(squares), equal_nan=True)
+    return np.asarray(~close)
 
 
 def tolerance(values: np.ndarray) -> float:

@@ -208,7 +208,7 @@ class _Hdf5Walk:
         if "data" not in group:
             return np.zeros(shape)
         values = (read_dataset(group[part]) for part in ("data", "ir"))
-        return csc_matrix((*values, starts), shape=shape).toarray()
+        return np.asarray(csc_matrix((*values, starts), shape=shape).toarray())
 
 
 def _is_references(field: Any) -> bool:

@@ -47,7 +47,7 @@ def read_responses(
 
     from rdl_cli.io.child import read_file
     from rdl_cli.io.read import RegionSelection
-    from rdl_cli.rsa.response_distances import RESPONSE_DISTANCES
+    from rdl_cli.rsa.response_distances import RESPONSE_DISTANCES, TWO_RUNS_WARNING
 
     measure = RESPONSE_DISTANCES.find(distance)
     selection = RegionSelection(regions)
@@ -67,6 +67,9 @@ def read_responses(
             f"{runs} runs × {stimuli} stimuli × {channels} channels"
             for runs, stimuli, channels in dict.fromkeys(array.shape for _, array in responses)
         )
+        notes = [f"responses of {shapes}"]
+        if distance == "crossnobis" and any(len(array) == 2 for _, array in responses):
+            notes.append(TWO_RUNS_WARNING)
         several = len(responses) > 1
         rdms.append(
             RDMs(
@@ -74,7 +77,7 @@ def read_responses(
                 distance,
                 region,
                 subjects=tuple(path.stem for path, _ in responses) if several else (),
-                notes=(f"responses of {shapes}",),
+                notes=tuple(notes),
             )
         )
     return rdms

@@ -3,7 +3,7 @@
 import csv
 from collections import Counter
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -141,6 +141,6 @@ def _is_image(image: object) -> bool:
     )
 
 
-def _find_text(struct: dict, fields: tuple[str, ...]) -> str:
+def _find_text(struct: dict[str, Any], fields: tuple[str, ...]) -> str:
     values = (struct.get(field) for field in fields)
     return next((value for value in values if isinstance(value, str) and value), "")

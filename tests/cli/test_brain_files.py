@@ -101,7 +101,7 @@ def test_import_rdms_the_same_images_on_other_grounds_are_compared_by_position_o
     imported = json.loads(out)
     assert (
         code == 0
-        and imported["stimuli"] == 92
+        and imported["n_stimuli"] == 92
         and round(imported["tables"][0]["pairs"][0]["value"], 3) == 0.557
     )
 
