@@ -11,14 +11,6 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import UNLABELLED, Batch, Ids, Images
 from rdl_cli.datasets.augmentation import Views
 from rdl_cli.datasets.base import Split
-from rdl_cli.datasets.digests import (  # noqa: F401 (until all callers import them from there)
-    count_shared_images as shared_images,
-)
-from rdl_cli.datasets.digests import (  # noqa: F401
-    dataset_fingerprint,
-    image_digests,
-    number_occurrences,
-)
 
 EVALUATION_BATCH = 250
 MAX_WORKERS = 4

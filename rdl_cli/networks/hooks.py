@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Images, Logits, Reps
@@ -65,7 +66,7 @@ def _run(
     modules = dict(model.named_modules())
     activations: dict[str, Reps] = {}
 
-    def add_hook(layer: str) -> nn.modules.module.RemovableHandle:
+    def add_hook(layer: str) -> RemovableHandle:
         def hook(_module: nn.Module, _args: tuple, out: Tensor) -> None:
             if not isinstance(out, Tensor):
                 raise UserError(
@@ -107,7 +108,7 @@ def layer_shapes(model: nn.Module, shape: InputShape) -> dict[str, tuple[int, ..
     """
     shapes: dict[str, list[tuple[int, ...]]] = {}
 
-    def add_hook(layer: str, module: nn.Module) -> nn.modules.module.RemovableHandle:
+    def add_hook(layer: str, module: nn.Module) -> RemovableHandle:
         def hook(_module: nn.Module, _args: tuple, out: object) -> None:
             shapes.setdefault(layer, []).append(
                 tuple(out.shape[1:]) if isinstance(out, Tensor) and out.ndim > 1 else ()

@@ -34,7 +34,7 @@ def test_demo_brain_refuses_another_file_of_that_name(place, tmp_path, monkeypat
 def test_find_published_refuses_another_download(tmp_path, monkeypatch):
     (tmp_path / command.IMAGES).write_bytes(b"a page that says: log in")
     monkeypatch.setattr(command, "ADDRESS", tmp_path.as_uri() + "/{name}#{commit}")
-    with pytest.raises(UserError, match="gave another file: 24 bytes"):
+    with pytest.raises(UserError, match="returned another file: 24 bytes"):
         command.find_published(tmp_path / "data", command.IMAGES)
     assert not (tmp_path / "data").exists()
 
