@@ -14,10 +14,10 @@ import numpy as np
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.patterns import match_names
 from rdl_cli.core.stimulus_names import find_names
+from rdl_cli.io import validation
 from rdl_cli.io.axes import AxisLayout, infer_axes, looks_like_rdms, n_from_pairs, square_axes
 from rdl_cli.io.child import read_file
 from rdl_cli.io.raw_array import RawArray
-from rdl_cli.io.validation import check_repair_names, to_condensed, validate
 from rdl_cli.rsa.rdms import RDMs
 
 RESPONSE_DISTANCE_TEXTS = {
@@ -57,7 +57,7 @@ def read_rdms(
     Raises:
         UserError: a file is damaged, ambiguous or of no known format.
     """
-    check_repair_names(repairs)
+    validation.check_repair_names(repairs)
     selection = RegionSelection(regions)
     by_region: dict[str, list[RDMs]] = {}
     for path in paths:
@@ -165,9 +165,13 @@ def _to_rdms(
     notes = [*raw.notes, layout.guessed]
     values = layout.array.reshape(len(titles), *layout.array.shape[len(layout.rest) :])
     if layout.square:
-        values, repaired = to_condensed(values, titles, repairs)
+        values, repaired = validation.to_condensed(values, titles, repairs)
         notes += [f"{layout.n} × {layout.n}, upper triangle taken", *repaired]
-    values, repaired = validate(values, titles, layout.n, distance or raw.distance, repairs)
+    elif not distance:
+        validation.check_declared_distance((raw.region, raw.distance), titles[0], repairs)
+    values, repaired = validation.validate(
+        values, titles, layout.n, distance or raw.distance, repairs
+    )
     stimuli, note = _stimulus_names(raw, layout.n)
     return RDMs(
         values,
@@ -226,10 +230,7 @@ def _stimulus_names(raw: RawArray, n: int) -> tuple[tuple[str, ...] | None, str]
 def _merge_region(region: str, parts: list[RDMs]) -> RDMs:
     """Return one region's RDMs from several arrays or files, in the first one's stimulus order."""
     if len({part.region for part in parts}) > 1:
-        parts = [
-            part if any(part.subjects) else replace(part, subjects=(part.region,) * len(part))
-            for part in parts
-        ]
+        parts = [p if any(p.subjects) else replace(p, subjects=(p.region,) * len(p)) for p in parts]
     first = parts[0]
     notes = list(dict.fromkeys(note for part in parts for note in part.notes))
     for part in parts[1:]:

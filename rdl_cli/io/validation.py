@@ -1,6 +1,7 @@
 """Validate RDMs: name each fault with its values, and repair it only on request."""
 
-from collections.abc import Collection
+import re
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
@@ -19,6 +20,8 @@ REPAIRS = {
 }
 """Each repair, and what it does."""
 
+SIMILARITY = re.compile(r"(?<!dis)(?<!dis[-_ ])similarit", re.IGNORECASE)
+
 CROSS_VALIDATED = ("crossnobis", "poisson_cv")
 """Distances whose unbiased estimates are negative where the truth is near 0."""
 
@@ -29,6 +32,20 @@ def check_repair_names(repairs: Collection[str]) -> None:
         if repair not in REPAIRS:
             known = "; ".join(f"{name}: {effect}" for name, effect in REPAIRS.items())
             raise unknown_name("repair", repair, REPAIRS, hint=known)
+
+
+def check_declared_distance(names: Sequence[str], title: str, repairs: Collection[str]) -> None:
+    """Raise UserError if an upper triangle is called a similarity and not imported as one.
+
+    Squares need no check, for their diagonal shows it.
+    """
+    for name in names:
+        if "one-minus" not in repairs and SIMILARITY.search(name):
+            raise UserError(
+                f"{title} is called `{name}`, but RDMs hold dissimilarities",
+                hint="--repair one-minus imports similarities s as 1 - s; --distance NAME for"
+                " distances",
+            )
 
 
 def to_condensed(

@@ -284,3 +284,16 @@ def test_read_rdms_hdf5_that_points_outside_is_refused(kind, tmp_path):
     for read in (read_rdms, lambda paths: read_responses(paths, "correlation")):
         with pytest.raises(UserError, match=r"is a link to another file|are in other files"):
             read([tmp_path / "x.h5"])
+
+
+@pytest.mark.parametrize("name", ["similarity", "cosine_similarities", "dissimilarity"])
+def test_read_rdms_asks_about_triangles_that_are_called_similarities(name, tmp_path):
+    np.savez(tmp_path / "x.npz", **{name: VECTOR})
+    if name == "dissimilarity":
+        assert np.array_equal(read_rdms([tmp_path / "x.npz"])[0].values[0], VECTOR)
+        return
+    with pytest.raises(UserError, match=f"called `{name}`, but RDMs hold dissimilarities"):
+        read_rdms([tmp_path / "x.npz"])
+    np.savez(tmp_path / "x.npz", **{name: 1 - VECTOR / 2})
+    (rdms,) = read_rdms([tmp_path / "x.npz"], repairs=("one-minus",))
+    np.testing.assert_allclose(rdms.values[0], VECTOR / 2)
