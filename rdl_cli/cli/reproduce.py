@@ -78,7 +78,7 @@ def _run_all(options: "ExperimentOptions", workers: int | None, cluster: str) ->
     from rdl_cli.commands.reproduce.reproduce import reproduce as job
     from rdl_cli.core.files import make_folder, write_text
 
-    with make_executor(workers, cluster) as executor:
+    with make_executor(workers, cluster, options.out) as executor:
         result = job(options, executor)
     results = options.out / "results"
     make_folder(results)

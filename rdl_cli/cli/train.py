@@ -46,5 +46,5 @@ def _train(
     from rdl_cli.commands.reproduce.engines import make_executor
     from rdl_cli.commands.reproduce.seeds import train_seeds
 
-    with make_executor(workers, cluster) as executor:
+    with make_executor(workers, cluster, out) as executor:
         train_seeds(out, settings, executor, resume)

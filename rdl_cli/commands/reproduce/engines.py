@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import connection, get_context, parent_process
+from pathlib import Path
 from typing import Any
 
 from rdl_cli.core.errors import UserError
@@ -13,8 +14,10 @@ from rdl_cli.core.errors import UserError
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-def make_executor(workers: int | None, cluster: str) -> Executor:
+def make_executor(workers: int | None, cluster: str, out: Path = Path()) -> Executor:
     """Return the engine of `--workers` or `--cluster`; without both, this process.
+
+    Slurm jobs write their logs to `out`/slurm.
 
     UserError for both at once, an unknown cluster, an extra that is not installed, or a cluster
     that does not answer.
@@ -26,7 +29,7 @@ def make_executor(workers: int | None, cluster: str) -> Executor:
     if cluster:
         from rdl_cli.commands.reproduce.clusters import connect_cluster
 
-        return connect_cluster(cluster)
+        return connect_cluster(cluster, out / "slurm")
     if workers is None:
         return SerialExecutor()
     if workers < 1:

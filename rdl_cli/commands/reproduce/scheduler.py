@@ -103,7 +103,13 @@ class _Scheduler:
                 self._end(name, Outcome("failed", str(error), error.hint))
                 return True
             self.board.submit(name)
-            future = self.executor.submit(run_job, complete, self.context)
+            try:
+                future = self.executor.submit(run_job, complete, self.context)
+            except Exception as error:  # of the engine: a pool that was closed, a lost scheduler
+                raise UserError(
+                    f"the engine takes no more runs: {first_line(error)}",
+                    hint="the same command goes on where it stopped",
+                ) from error
             self.running[future] = name
             if future.done():
                 self._take(future)

@@ -6,7 +6,7 @@ from typing import Any, get_type_hints
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.toml_types import has_type, type_name
 
-RESERVED_NAMES = ("teacher", "teachers", "store.h5", "stores", "tuning", "results")
+RESERVED_NAMES = ("teacher", "teachers", "store.h5", "stores", "tuning", "results", "slurm")
 """Names of other files and folders beside the methods' folders."""
 MAX_NAME_BYTES = 100
 """Bytes of a method's name; file systems allow 255, and temporary files have longer names."""
