@@ -47,6 +47,32 @@ def pair_index(i: Integer[Tensor, "..."], j: Integer[Tensor, "..."], n: int) -> 
     return low * (2 * n - low - 1) // 2 + high - low - 1
 
 
+def is_constant(values: Num[Tensor, "*k p"], distance: str = "") -> bool:
+    """Return True if all distances are equal up to rounding, so that nothing is related to them.
+
+    Correlation and cosine distances that are all 0 up to rounding are constant too: those of
+    collinear patterns.
+
+    Args:
+        values: RDMs in condensed order; NaN is not measured.
+        distance: the name of the distance, if known.
+
+    Example:
+        >>> is_constant(torch.tensor([1.0, 1.0 + 1e-7, 1.0])), is_constant(torch.tensor([1.0, 2.0]))
+        (True, False)
+    """
+    measured = values[~values.isnan()].double()
+    if not len(measured):
+        return True
+    eps = torch.finfo(values.dtype if values.is_floating_point() else torch.float32).eps
+    if torch.equal(measured.float().double(), measured):  # float64 that was float32 before
+        eps = torch.finfo(torch.float32).eps
+    low, high = measured.aminmax()
+    largest = measured.abs().amax()
+    rounding = 16 * eps if distance in ("correlation", "cosine") else 0.0
+    return bool(high - low <= 4 * eps * largest or largest <= rounding)
+
+
 def to_square(values: Num[Tensor, "*k p"]) -> Num[Tensor, "*k n n"]:
     """Return the symmetric matrices of RDMs, with zeros on the diagonal.
 

@@ -102,8 +102,7 @@ def cosine(a: Num[Tensor, "n *units"], b: Num[Tensor, "m *units"]) -> Float[Tens
         [[0.0, 0.0, 1.0]]
     """
     x, y = _flatten_both(a, b)
-    units = [_normalize_rows(side) for side in ((x,) if x is y else (x, y))]
-    return sqeuclidean(units[0], units[-1]) / 2
+    return _one_minus_cosine(x, y, x, y)
 
 
 @DISTANCES.register("correlation")
@@ -122,7 +121,7 @@ def correlation(a: Num[Tensor, "n *units"], b: Num[Tensor, "m *units"]) -> Float
     """
     x, y = _flatten_both(a, b)
     centered = [center(side, 1) for side in ((x,) if x is y else (x, y))]
-    return cosine(centered[0], centered[-1])
+    return _one_minus_cosine(centered[0], centered[-1], x, y)
 
 
 def flatten_rows(reps: Num[Tensor, "n *units"]) -> Float[Tensor, "n d"]:
@@ -196,6 +195,37 @@ def _gram_rounding(x: Float[Tensor, "n d"]) -> float:
     return torch.finfo(x.dtype).eps * (
         16 + (math.sqrt(x.shape[1]) if x.dtype == torch.float64 else 0)
     )
+
+
+def _one_minus_cosine(
+    x: Float[Tensor, "n d"],
+    y: Float[Tensor, "m d"],
+    raw_x: Float[Tensor, "n d"],
+    raw_y: Float[Tensor, "m d"],
+) -> Float[Tensor, "n m"]:
+    """Return half the squared distance of unit rows; 0 for rounding noise of the raw rows.
+
+    Without the 0 ranks would read 30 collinear patterns, whose distances are 1e-32, as a geometry.
+    """
+    units = [_normalize_rows(side) for side in ((x,) if x is y else (x, y))]
+    distances = sqeuclidean(units[0], units[-1]) / 2
+    with torch.no_grad():
+        noise = [_rounding_noise(side, raw) for side, raw in ((x, raw_x), (y, raw_y))]
+        is_noise = distances <= noise[0][:, None] + noise[1]
+    return torch.where(is_noise, 0, distances)
+
+
+def _rounding_noise(x: Float[Tensor, "n d"], raw: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Return the squared rounding error of each row's direction: that of its data, and of ours.
+
+    Data in float64 that float32 holds exactly was float32 before.
+    """
+    eps = torch.finfo(raw.dtype).eps
+    if raw.dtype == torch.float64 and torch.equal(raw.float().double(), raw):
+        eps = torch.finfo(torch.float32).eps
+    norms = x.square().sum(1)
+    amplification = raw.square().sum(1) / torch.where(norms > 0, norms, 1)
+    return eps**2 * torch.where(norms > 0, amplification / 4 + 2, 0)
 
 
 def _normalize_rows(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -20,7 +20,14 @@ from rdl_cli.core.registry import Registry
 from rdl_cli.rsa.condensed import condensed_pairs, to_square
 from rdl_cli.rsa.distances import subtract_mean
 from rdl_cli.rsa.kernels import Centering, inner_products
-from rdl_cli.rsa.normalization import normalize, normalize_rms, ranks, zscore
+from rdl_cli.rsa.normalization import (
+    equalize_rounding,
+    normalize,
+    normalize_rms,
+    ranks,
+    stretched_ranks,
+    zscore,
+)
 
 MEASURES = Registry("measure", home="rdl_cli.rsa")
 """Members are `function(a, b, *, options) -> scalar`. A user's own function compares RDMs."""
@@ -55,7 +62,7 @@ _TRAITS: dict[Measure, MeasureTraits] = {}
 
 ZSCORED, UNIT_RMS, RANKED = (
     MeasureTraits(normalize_for_mean=normalization, bounds=(-1.0, 1.0))
-    for normalization in (zscore, normalize_rms, ranks)
+    for normalization in (zscore, normalize_rms, stretched_ranks)
 )
 
 
@@ -181,7 +188,10 @@ def tau_a(a: RDM, b: Num[Tensor, "... p"]) -> Float[Tensor, "..."]:
     """
     a, b, measured = _common_pairs(a.detach(), b.detach())
     flat = [x.reshape(-1, x.shape[-1]).cpu() for x in (a, b, measured)]
-    values = [_tau_a(x[m], y[m]) for x, y, m in zip(*flat, strict=True)]
+    values = [
+        _tau_a(equalize_rounding(x[m]), equalize_rounding(y[m]))
+        for x, y, m in zip(*flat, strict=True)
+    ]
     return torch.tensor(values, dtype=torch.float64, device=a.device).reshape(a.shape[:-1])
 
 

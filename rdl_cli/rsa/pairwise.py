@@ -9,7 +9,7 @@ from torch import Tensor
 from rdl_cli.rsa import kernel_measures, measures
 from rdl_cli.rsa.kernels import center_kernel, u_center
 from rdl_cli.rsa.measures import Measure
-from rdl_cli.rsa.normalization import normalize, normalize_rms, ranks, zscore
+from rdl_cli.rsa.normalization import equalize_rounding, normalize, normalize_rms, ranks, zscore
 
 
 def measure_features(
@@ -75,7 +75,7 @@ def _normalize_matrices(matrices: Tensor) -> Tensor:
 
 
 _FEATURES: dict[Measure, Callable[[Tensor], Tensor]] = {
-    measures.pearson: lambda values: normalize(zscore(values).nan_to_num(0)),
+    measures.pearson: lambda values: normalize(zscore(equalize_rounding(values)).nan_to_num(0)),
     measures.spearman: lambda values: normalize(zscore(ranks(values)).nan_to_num(0)),
     measures.cosine: lambda values: normalize(normalize_rms(values).nan_to_num(0)),
     measures.rho_a: _rho_a_features,

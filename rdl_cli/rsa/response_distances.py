@@ -1,7 +1,8 @@
 """RDMs of measured responses, runs × stimuli × channels (voxels, neurons, sensors), with noise.
 
 Distances of noisy means are too large everywhere, by about 2/R in noise units for R runs.
-Crossnobis multiplies independent runs instead, so it may be negative. Responses are float64.
+Crossnobis multiplies independent runs instead and is unbiased, so it may be negative. Responses
+are float64.
 """
 
 import torch
@@ -16,6 +17,11 @@ from rdl_cli.rsa.condensed import condensed_pairs
 Responses = Num[Tensor, "runs n channels"]
 Covariance = Num[Tensor, "channels channels"]
 RDM = Float[Tensor, " p"]
+
+TWO_RUNS_WARNING = (
+    "crossnobis of two runs is biased: the noise is estimated from the runs that it whitens."
+    " Distances of equal stimuli are above 0; use three runs or more"
+)
 
 RESPONSE_DISTANCES = Registry(
     "distance of responses", home="rdl_cli.rsa.response_distances", external=False
@@ -67,24 +73,30 @@ def mahalanobis(responses: Responses, noise: Covariance | None = None) -> RDM:
 def crossnobis(responses: Responses, noise: Covariance | None = None) -> RDM:
     """Return the crossvalidated squared Mahalanobis distance, over the number of channels.
 
-    Each run against the mean of the others (Walther et al. 2016, NeuroImage 137). That is the mean
-    over all pairs of different runs, so one Gram matrix of the sum minus those of the runs gives
-    it.
+    Each run a against the mean b of the others (Walther et al. 2016, NeuroImage 137):
+    mean over runs of (a_i - a_j)ᵀΣ⁻¹(b_i - b_j)/p. It is unbiased: 0 on average for equal stimuli.
+    The noise Σ of a fold is estimated from the residuals of the others alone. Residuals that
+    contain the left-out run bias it, by +.19 for 46 stimuli, 100 channels and 6 runs.
 
     Args:
-        responses: runs × stimuli × channels, 2 runs or more.
+        responses: runs × stimuli × channels, 2 runs or more. With two runs and no given noise
+            all residuals are used, and the distance is biased (`TWO_RUNS_WARNING`).
         noise: covariance of the noise of single runs; estimated from the residuals if None.
 
     Raises:
         UserError: there is one run, or the covariance cannot be inverted.
     """
-    white = _whiten(responses, noise, min_runs=2)
-    runs, n, channels = white.shape
-    total = white.sum(0)
-    gram = (total @ total.T - torch.einsum("rip,rjp->ij", white, white)) / (
-        runs * (runs - 1) * channels
-    )
-    i, j = condensed_pairs(n)
+    if noise is None and len(responses) > 2:
+        gram = _cross_gram(responses)
+    else:
+        white = _whiten(responses, noise, min_runs=2)
+        runs, _, channels = white.shape
+        # the mean over all pairs of different runs, from the Gram matrix of their sum
+        total = white.sum(0)
+        gram = (total @ total.T - torch.einsum("rip,rjp->ij", white, white)) / (
+            runs * (runs - 1) * channels
+        )
+    i, j = condensed_pairs(len(gram))
     return gram[i, i] + gram[j, j] - gram[i, j] - gram[j, i]
 
 
@@ -122,13 +134,33 @@ def noise_covariance(residuals: Num[Tensor, "m channels"], dof: int) -> Covarian
     return torch.where(off_diagonal, (1 - shrinkage) * sums / dof, sums / dof)
 
 
+def _cross_gram(responses: Responses) -> Float[Tensor, "n n"]:
+    """Return the mean over runs of A Σ⁻¹ Bᵀ/p: run A, the mean B and the noise Σ of the others."""
+    responses = _check(responses, min_runs=3)
+    grams = []
+    for run, left_out in enumerate(responses):
+        others = torch.cat([responses[:run], responses[run + 1 :]])
+        folds = torch.stack([left_out, others.mean(0)])
+        a, b = _divide_by_noise(folds, _estimate_noise(others))
+        grams.append(a @ b.T / responses.shape[2])
+    return torch.stack(grams).mean(0)
+
+
 def _whiten(responses: Responses, noise: Covariance | None, min_runs: int) -> Responses:
     """Return responses in noise units: the covariance of their noise is the identity."""
     responses = _check(responses, min_runs)
+    return _divide_by_noise(responses, _estimate_noise(responses) if noise is None else noise)
+
+
+def _estimate_noise(responses: Responses) -> Covariance:
+    """Return the noise covariance of single runs, from their residuals."""
     r, n, channels = responses.shape
-    if noise is None:
-        residuals = (responses - responses.mean(0)).reshape(r * n, channels)
-        noise = noise_covariance(residuals, dof=(r - 1) * n)
+    residuals = (responses - responses.mean(0)).reshape(r * n, channels)
+    return noise_covariance(residuals, dof=(r - 1) * n)
+
+
+def _divide_by_noise(responses: Responses, noise: Covariance) -> Responses:
+    r, n, channels = responses.shape
     assert len(noise) == channels, f"noise of {len(noise)} channels, responses of {channels}"
     factor, failed = torch.linalg.cholesky_ex(noise.double())
     if failed:

@@ -6,7 +6,13 @@ import torch
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.rsa.condensed import condensed_pairs, n_from_pairs, pair_index, to_square
+from rdl_cli.rsa.condensed import (
+    condensed_pairs,
+    is_constant,
+    n_from_pairs,
+    pair_index,
+    to_square,
+)
 from rdl_cli.rsa.distances import DISTANCES
 
 
@@ -59,3 +65,15 @@ def test_to_square_keeps_gradients_and_batches():
     assert to_square(values).shape == (2, 3, 4, 4)
     assert torch.equal(to_square(values)[1, 2], to_square(values[1, 2]))
     assert torch.autograd.gradcheck(to_square, (values,))
+
+
+def test_is_constant_takes_rounding_and_nan_for_nothing():
+    rdm = torch.rand(2, 28, dtype=torch.float64)
+    assert not is_constant(rdm) and not is_constant(1e-30 * rdm)
+    assert is_constant(1 + 4e-16 * rdm) and is_constant((1 + 2e-7 * rdm).float())
+    assert is_constant(torch.full((28,), torch.nan)) and is_constant(torch.zeros(28))
+    rdm[0, 3] = torch.nan
+    assert not is_constant(rdm)
+    rounding = 5e-16 * torch.rand(28, dtype=torch.float64)  # SciPy's, of collinear patterns
+    assert is_constant(rounding, "correlation") and not is_constant(rounding, "mse")
+    assert is_constant(1e-7 * torch.rand(28), "cosine")

@@ -242,3 +242,18 @@ def test_distances_suggest_the_nearest_name():
 
 def test_distances_include_a_users_own():
     assert DISTANCES.find("torch:cdist")(torch.eye(2), torch.eye(2)).shape == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["correlation", "cosine"])
+@pytest.mark.parametrize("offset", [0, 100, -1e4])
+def test_correlation_and_cosine_of_collinear_patterns_are_exactly_0(name, offset):
+    """Rounding errors of 1e-32 are no geometry; of data stored in float32 they are 1e-11."""
+    rng = torch.Generator().manual_seed(0)
+    base = torch.randn(95, generator=rng, dtype=torch.float64) + (offset if name == "cosine" else 0)
+    scale = torch.rand(30, 1, generator=rng, dtype=torch.float64) * 2.5 + 0.5
+    patterns = scale * base + (0 if name == "cosine" else offset + scale.flip(0))
+    for x in (patterns, patterns.float(), patterns.float().double()):
+        assert (DISTANCES.find(name)(x, x) == 0).all()
+        assert (DISTANCES.find(name)(x[:9], x) == 0).all()
+    other = patterns + 1e-3 * torch.randn(30, 95, generator=rng, dtype=torch.float64)
+    assert (DISTANCES.find(name)(other, other) > 0).sum() == 30 * 29

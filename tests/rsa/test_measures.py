@@ -103,6 +103,15 @@ def test_ranks_of_nothing_are_empty():
     assert ranks(torch.rand(3, 0)).shape == (3, 0) and ranks(torch.rand(0, 3)).shape == (0, 3)
 
 
+def test_ranks_of_rounding_are_ties():
+    values = 1 + 4e-16 * rdm(8)
+    assert len(values.unique()) == 3
+    values[3] = torch.nan
+    assert ranks(values).nan_to_num(14).tolist() == [14.0] * 28
+    for name in ("spearman", "rho-a", "tau-a", "pearson"):
+        assert MEASURES.find(name)(1 + 4e-16 * rdm(8), rdm(8)) == 0
+
+
 def test_rho_a_is_spearman_averaged_over_broken_ties():
     a, b = rdm(5, 1, ties=True), rdm(5, 2)
     broken = MEASURES.find("spearman")(

@@ -14,6 +14,7 @@ import torch
 from rsatoolbox.inference import boot_noise_ceiling
 from rsatoolbox.rdm import RDMs
 from scipy.spatial.distance import squareform
+from scipy.stats import rankdata, spearmanr
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.measures import MEASURES
@@ -140,6 +141,37 @@ def test_noise_ceiling_takes_nan_from_the_other_subjects():
     assert (lower.item(), upper.item()) == pytest.approx(
         tuple(map(float, noise_ceiling(spearman, subjects()))), abs=0.1
     )
+
+
+@pytest.mark.parametrize("name", ["spearman", "rho-a"])
+def test_noise_ceiling_with_gaps_holds_the_true_rdm(name):
+    measure = MEASURES.find(name)
+    missing = np.array([0.75, 0.75, 0.25, 0.25, 0.25])[:, None]
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        truth = rng.random(66)
+        rdms = truth + 0.3 * rng.random((5, 66))
+        rdms = torch.from_numpy(np.where(rng.random((5, 66)) < missing, np.nan, rdms))
+        lower, upper = noise_ceiling(measure, rdms)
+        assert lower < measure(torch.from_numpy(truth), rdms).mean() < upper
+
+
+def test_noise_ceiling_averages_ranks_as_shares_of_the_measured_pairs():
+    rng = np.random.default_rng(0)
+    rdms = rng.random(66) + 0.3 * rng.random((5, 66))
+    rdms[rng.random(rdms.shape) < 0.25] = np.nan
+    shares = [(rankdata(rdm, nan_policy="omit") - 1) / (np.sum(~np.isnan(rdm)) - 1) for rdm in rdms]
+
+    def compare(a, b):
+        both = ~(np.isnan(a) | np.isnan(b))
+        return spearmanr(a[both], b[both]).statistic
+
+    others = [np.nanmean(np.delete(shares, s, 0), 0) for s in range(5)]
+    expected = [
+        np.mean([compare(mean, rdm) for mean, rdm in zip(others, rdms, strict=True)]),
+        np.mean([compare(np.nanmean(shares, 0), rdm) for rdm in rdms]),
+    ]
+    assert noise_ceiling(spearman, torch.from_numpy(rdms)) == pytest.approx(expected)
 
 
 def test_noise_ceiling_refuses_one_subject_and_kernels():

@@ -81,3 +81,10 @@ def test_pairwise_measure_of_constant_input_is_0(name):
     torch.testing.assert_close(
         pairwise_measure(measure, first)[0], torch.zeros(2, dtype=torch.float64)
     )
+
+
+@pytest.mark.parametrize("name", ["pearson", "spearman", "tau-a"])
+def test_pairwise_measure_of_rounding_is_0(name):
+    rdms = torch.rand(2, 28, dtype=torch.float64)
+    rdms[0] = 1 + 4e-16 * rdms[0]
+    assert pairwise_measure(MEASURES.find(name), rdms)[0].tolist() == [0, 0]

@@ -18,6 +18,7 @@ from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.patterns import match_names
 from rdl_cli.core.tensor_types import Images
 from rdl_cli.networks.hooks import LOGITS
+from rdl_cli.rsa.condensed import is_constant
 from rdl_cli.rsa.distances import flatten_rows
 from rdl_cli.runs.run import Run, find_runs
 from rdl_cli.store.select import select, select_layer
@@ -153,10 +154,10 @@ def _read_stored(store: Store, text: str, rows: np.ndarray) -> Representation:
         return Representation(text, text, distance, kernel=kernel, units=layer.units or 0)
     rdms = select(store, text).subset(rows).mean_over_sessions()
     values = rdms.tensor()
-    if (values.nan_to_num(0) == values[:, :1]).all():
+    if is_constant(values, rdms.distance):
         raise UserError(
-            f"the RDM `{text}` of {store.path} is {values[0, 0]:.3g} everywhere: it is related to"
-            " nothing"
+            f"the RDM `{text}` of {store.path} is {values.nanmean():.3g} everywhere: it is related"
+            " to nothing"
         )
     path = str(store.path.resolve())
     subjects = tuple((path, subject) for subject in rdms.subjects) if len(values) > 1 else ()
