@@ -83,13 +83,13 @@ def rsatoolbox(method: str, inputs: list[np.ndarray]) -> Callable[[], float]:
     from rsatoolbox.rdm import RDMs
     from rsatoolbox.rdm.compare import compare
 
-    mine, theirs = (RDMs(x[None]) for x in inputs)
-    return lambda: float(compare(mine, theirs, method=method)[0, 0])
+    first, second = (RDMs(x[None]) for x in inputs)
+    return lambda: float(compare(first, second, method=method)[0, 0])
 
 
-def published(name: str, mine: Tensor, theirs: Tensor) -> float:
+def published(name: str, first: Tensor, second: Tensor) -> float:
     """TV or JSD in bits by the published estimator."""
-    p, q = prior_variance(mine), prior_variance(theirs)
+    p, q = prior_variance(first), prior_variance(second)
     generator = torch.Generator().manual_seed(0)
     of_p, of_q = torch.linalg.cholesky(p), torch.linalg.cholesky(q)
 

@@ -1,10 +1,11 @@
-"""What a training step costs: alone, with RDL from a store, and with RDL from a teacher that runs along.
+"""Time a training step: alone, with RDL from a store, and with RDL from a live teacher.
 
     python benchmarks/step.py --data-root data
 
-All kinds of step run in turn in one process, a few steps of each at a time, and are compared turn by turn: what else the
-machine does meanwhile falls on all of them. A step is what `fit` does from one batch to the next, the batch included.
-Teacher, stores, objectives and loop are the package's own. Without MNIST in the data root the pictures are noise.
+All kinds of step run in turn in one process, a few steps of each at a time, and are compared turn
+by turn, so that other load on the machine affects all of them. A step is what `fit` does from one
+batch to the next, the batch included. Teacher, stores, objectives and loop are the package's own.
+Without MNIST in the data root the images are noise.
 """
 
 import csv
@@ -66,7 +67,7 @@ COMPARED = (
 
 
 class Kind(NamedTuple):
-    """A kind of step: `turns` runs some steps each time it is asked, and says how long each took."""
+    """A kind of step: each item of `turns` is the durations of a few steps in seconds."""
 
     name: str
     turns: Iterator[list[float]]
@@ -74,7 +75,7 @@ class Kind(NamedTuple):
 
 
 class Clocked:
-    """A stream of a few steps an epoch that notes when each batch is asked for."""
+    """A stream of a few steps an epoch that records when each batch is requested."""
 
     def __init__(self, split: Split, steps: int):
         self.batches = Batches(
@@ -95,7 +96,7 @@ class Clocked:
         return itertools.islice(self.batches.in_order(), 1)
 
     def durations(self) -> list[float]:
-        """Seconds of each step but the first, which shuffles and measures the shares of the gradient."""
+        """Return the seconds of each step but the first, which measures gradient fractions."""
         return [after - before for before, after in itertools.pairwise(self.asked)][1:]
 
 
@@ -112,7 +113,11 @@ def optimizer_of(model: nn.Module) -> torch.optim.Optimizer:
 
 def with_fit(split: Split, settings: StudentSettings, steps: int) -> Iterator[list[float]]:
     """Turns of the package's own loop, as `rdl train-student` sets it up."""
-    student, seeds, fabric = network(), Seeds(0), Fabric(accelerator="cpu", devices=1, plugins=LightningEnvironment())
+    student, seeds, fabric = (
+        network(),
+        Seeds(0),
+        Fabric(accelerator="cpu", devices=1, plugins=LightningEnvironment()),
+    )
     preprocess = PREPROCESSING.make("unit", split)
     shown = TrainingImages(split, split.ids, VIEWS.make("none"), preprocess, fabric.device)
     context = make_context(settings, student, InputShape(1, 28, 28), shown, seeds)
@@ -161,7 +166,7 @@ def kinds(splits: Splits, folder: Path, steps: int) -> list[Kind]:
         "live teacher": (splits.train, replace(rdl, targets=str(folder / "teacher"))),
     }
     turns = {"bare loop": partial(bare, splits.train)} | {
-        name: partial(with_fit, *each) for name, each in of.items()
+        name: partial(with_fit, *arguments) for name, arguments in of.items()
     }
     return [Kind(name, start(steps), operations(start)) for name, start in turns.items()]
 
@@ -210,25 +215,35 @@ def noise(raw: Path) -> None:
 
 
 def measure(all_kinds: list[Kind], rounds: int) -> dict[str, list[list[float]]]:
-    """Durations in seconds by kind and round, the kinds in another order each round; two rounds before do not count."""
+    """Return durations in seconds by kind and round; the order of kinds differs by round.
+
+    Two rounds before the first do not count.
+    """
     order, rng = list(all_kinds), random.Random(0)
-    found: dict[str, list[list[float]]] = {kind.name: [] for kind in all_kinds}
+    durations_by_kind: dict[str, list[list[float]]] = {kind.name: [] for kind in all_kinds}
     for number in range(rounds + 2):
         rng.shuffle(order)
         for kind in order:
             durations = next(kind.turns)
             if number >= 2:
-                found[kind.name].append(durations)
-    return found
+                durations_by_kind[kind.name].append(durations)
+    return durations_by_kind
 
 
-def table(all_kinds: list[Kind], found: dict[str, list[list[float]]]) -> list[dict[str, object]]:
-    """Milliseconds of the steps, and the ratios of the medians turn by turn, each with its quartiles."""
+def table(
+    all_kinds: list[Kind], durations_by_kind: dict[str, list[list[float]]]
+) -> list[dict[str, object]]:
+    """Return milliseconds of the steps and the ratios of medians by turn, with quartiles."""
     flops = {kind.name: kind.flops for kind in all_kinds}
-    typical = {name: [statistics.median(turn) for turn in turns] for name, turns in found.items()}
+    typical = {
+        name: [statistics.median(turn) for turn in turns]
+        for name, turns in durations_by_kind.items()
+    }
     rows = []
     for name, other, bar in COMPARED:
-        times = statistics.quantiles([1e3 * each for turn in found[name] for each in turn], n=4)
+        times = statistics.quantiles(
+            [1e3 * seconds for turn in durations_by_kind[name] for seconds in turn], n=4
+        )
         ratios = statistics.quantiles(
             [a / b for a, b in zip(typical[name], typical[other], strict=True)], n=4
         )
@@ -239,8 +254,8 @@ def table(all_kinds: list[Kind], found: dict[str, list[list[float]]]) -> list[di
         }[bar[:2]]
         row: dict[str, object] = {
             "step": name,
-            "n": sum(map(len, found[name])),
-            "turns": len(found[name]),
+            "n": sum(map(len, durations_by_kind[name])),
+            "turns": len(durations_by_kind[name]),
         }
         row |= dict(zip(("ms_q1", "ms_median", "ms_q3"), times, strict=True)) | {"against": other}
         row |= dict(zip(("ratio_q1", "ratio_median", "ratio_q3"), ratios, strict=True))
