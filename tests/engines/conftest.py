@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -113,11 +114,11 @@ def wait_until(happened: Callable[[], bool], seconds: float = 120) -> None:
 
 def kill_group(process: subprocess.Popen) -> None:
     """Kill a process with all its children."""
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
     process.wait(30)
+    if process.stderr:
+        process.stderr.close()
 
 
 @pytest.fixture(scope="session")
