@@ -25,7 +25,8 @@ test-fast: $(BIN)/rdl  ## run the tests that end within a minute
 	$(BIN)/python -m pytest -m "not slow"
 
 test-engines: $(BIN)/rdl  ## run recipes on real engines: processes, Dask, Slurm, torchrun
-	$(BIN)/python -m pytest tests/engines
+	$(BIN)/python -m pip install --quiet --editable '.[test,dask,slurm]'
+	$(BIN)/python -m pytest tests/engines --durations=10
 
 lint: $(BIN)/rdl  ## check format, style, types, layers and words
 	$(BIN)/ruff format --check .
