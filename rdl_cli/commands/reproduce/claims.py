@@ -137,7 +137,7 @@ def _host() -> str:
 
 
 def _is_running(pid: int) -> bool:
-    if pid == os.getpid():
+    if pid == os.getpid() or os.name != "posix":  # elsewhere os.kill(pid, 0) is no question
         return True
     try:
         os.kill(pid, 0)
