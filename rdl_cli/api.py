@@ -60,22 +60,30 @@ def train_student(out: AnyPath, *, resume: bool = False, **options: Any) -> "Run
     return _train(out, _make_settings(StudentSettings, options), resume)
 
 
-def export_rdms(source: AnyPath, out: AnyPath, **options: Any) -> "Store":
+def export_rdms(
+    source: AnyPath, out: AnyPath, *, stimuli: AnyPath | None = None, **options: Any
+) -> "Store":
     """Store a teacher's activations, RDMs or kernels, as `rdl export-rdms`.
 
     Args:
         source: a finished run.
         out: the store to make or to add layers to.
+        stimuli: a brain's store: export over its stimuli in place of a data set.
         options: fields of ExportSettings, such as `layers=["fc"], as_="rdm"`.
 
     Raises:
         UserError: an option, a layer or a file is wrong.
     """
+    from rdl_cli.commands.export_rdms.brain_stimuli import export_over_brain_stimuli
     from rdl_cli.commands.export_rdms.export_rdms import export_rdms as export
     from rdl_cli.commands.settings import ExportSettings
     from rdl_cli.store.store import Store
 
-    export(Path(source), Path(out), _make_settings(ExportSettings, options))
+    settings = _make_settings(ExportSettings, options)
+    if stimuli is None:
+        export(Path(source), Path(out), settings)
+    else:
+        export_over_brain_stimuli(Path(source), Path(stimuli), Path(out), settings)
     return Store.open(Path(out))
 
 
