@@ -33,6 +33,9 @@ def list_layers(
         str, typer.Option(help="channels x height x width of an image [default: 1x28x28]")
     ] = "",
     classes: Annotated[int, typer.Option(help="number of logits")] = 10,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="import code that the run's files name")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """List a network's layers that can be stored, matched and compared, in the order they run."""
@@ -40,7 +43,7 @@ def list_layers(
 
     rows = [
         (layer.name, " x ".join(map(str, layer.shape)), layer.units)
-        for layer in describe_layers(network, input_size, classes)
+        for layer in describe_layers(network, input_size, classes, trust)
     ]
     _print(("layer", "shape", "units"), rows, as_json)
 

@@ -54,9 +54,12 @@ def make_command(settings: type, command: Callable[..., Any]) -> Callable[..., N
     fields = {field.name: field for field in dataclasses.fields(settings)}
     hints = typing.get_type_hints(settings, include_extras=True)
 
-    def run(**values: Any) -> None:
-        values.pop("config")
-        command(settings=settings(**{name: values.pop(name) for name in fields}), **values)
+    def run(context: typer.Context, **values: Any) -> None:
+        path = values.pop("config")
+        made = settings(**{name: values.pop(name) for name in fields})
+        if path:
+            _check_config_names(context, path, made, values.get("out"), values.get("resume"))
+        command(settings=made, **values)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in arguments.values()]
     parameters += [_make_option(hints[name], fields[name]) for name in fields]
@@ -77,10 +80,33 @@ def make_command(settings: type, command: Callable[..., Any]) -> Callable[..., N
         default=None,
         annotation=Annotated[Path | None, config_option],
     )
-    run.__signature__ = inspect.Signature([*parameters, config])  # type: ignore[attr-defined]
-    run.__annotations__ = {p.name: p.annotation for p in (*parameters, config)}
+    place = inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context)
+    parameters = [place, *parameters, config]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {p.name: p.annotation for p in parameters}
     run.__doc__ = inspect.getdoc(command)
     return run
+
+
+def _check_config_names(
+    context: typer.Context, path: Path, settings: Any, out: Path | None, resume: bool | None
+) -> None:
+    """Raise UserError if --config names code that is not trusted.
+
+    The names in OUT/config.toml were typed or trusted when the run was begun, so that --resume
+    needs no trust.
+    """
+    from rdl_cli.commands.names import check_names, iterate_names
+    from rdl_cli.core.registry import NameSource
+
+    in_file = {
+        setting
+        for setting, _, _ in iterate_names(settings)
+        if getattr(context.get_parameter_source(setting), "name", "") == "DEFAULT_MAP"
+    }
+    if resume and out and path.resolve() == (out / "config.toml").resolve():
+        return
+    check_names(settings, NameSource(str(path), getattr(settings, "trust", False)), in_file)
 
 
 def _make_option(hint: Any, field: dataclasses.Field[Any]) -> inspect.Parameter:
@@ -118,7 +144,7 @@ def _read_config(context: typer.Context, path: Path | None, types: dict[str, Any
     options = [
         str(p.name)
         for p in context.command.params
-        if p.param_type_name == "option" and p.name not in ("config", "help")
+        if p.param_type_name == "option" and p.name not in ("config", "help", "trust")
     ]
     by_key = {name.rstrip("_"): name for name in options}
     defaults = {}

@@ -11,6 +11,7 @@ from rdl_cli.cli.options import Cluster, Workers
 if TYPE_CHECKING:
     from rdl_cli.commands.reproduce.reproduce import ExperimentOptions
 
+
 def reproduce(
     recipe: Annotated[
         str,
@@ -26,6 +27,9 @@ def reproduce(
     ] = "",
     download: Annotated[
         bool, typer.Option("--download", help="download missing data sets")
+    ] = False,
+    trust: Annotated[
+        bool, typer.Option("--trust", help="import code (module:function) that the recipe names")
     ] = False,
     workers: Workers = None,
     cluster: Cluster = "",
@@ -53,7 +57,7 @@ def reproduce(
     )
 
     folder = out or Path(Path(recipe).stem + ("-quick" if quick else ""))
-    options = ExperimentOptions(recipe, folder, quick, data_root, download)
+    options = ExperimentOptions(recipe, folder, quick, data_root, download, trust)
     if list_runs:
         sys.stdout.write("".join(f"{command}\n" for command in list_run_commands(options)))
     elif run:

@@ -14,9 +14,10 @@ from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.commands.image_data import join_splits, load_splits
 from rdl_cli.commands.settings import CompareRdmsSettings, DrawingSettings, ExportSettings
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.registry import NameSource
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.datasets.augmentation import VIEWS, Views
-from rdl_cli.datasets.base import Split, Splits
+from rdl_cli.datasets.base import DATASETS, Split, Splits
 from rdl_cli.datasets.digests import dataset_fingerprint
 from rdl_cli.datasets.image_files import DECODE
 from rdl_cli.datasets.loader import Batches
@@ -108,7 +109,7 @@ def open_reader(
         UserError: the run is unfinished, or its network takes images of another shape.
     """
     trained = Run.open_finished(run)
-    network, metadata = load_network(trained.weights)
+    network, metadata = load_network(trained.weights, settings.trust)
     device = torch.device(resolve_device(settings.device))
     configure_backend(device)
     splits = splits or load_splits(settings)
@@ -129,7 +130,11 @@ def open_reader(
         splits,
         settings.split,
         split,
-        PREPROCESSING.make(metadata.preprocessing, splits.train),
+        PREPROCESSING.make(
+            metadata.preprocessing,
+            splits.train,
+            source=NameSource(str(trained.weights), settings.trust),
+        ),
         VIEWS.make(settings.views),
         device,
         settings.batch_size,
@@ -145,6 +150,8 @@ def complete_settings(run: Run, settings: ExportSettings) -> ExportSettings:
     # another data set has images of its own size
     other = settings.dataset not in ("", run.config.get("dataset"))
     size = settings.image_size if other else default("image_size")
+    if not settings.dataset and run.config.get("dataset"):
+        DATASETS.find(run.config["dataset"], NameSource(str(run.path), settings.trust))
     return replace(
         settings,
         dataset=default("dataset") or "",
@@ -157,7 +164,7 @@ class ReaderCache:
     """Open runs on the data set of the settings, or on their own; load a data set once."""
 
     def __init__(self, settings: DrawingSettings | CompareRdmsSettings):
-        shared = {"dataset", "data_root", "image_size", "split", "device"}
+        shared = {"dataset", "data_root", "image_size", "split", "device", "trust"}
         names = shared & {field.name for field in fields(settings)}
         self._settings = ExportSettings(**{name: getattr(settings, name) for name in names})
         self._splits: dict[tuple, Splits] = {}

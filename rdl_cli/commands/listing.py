@@ -18,6 +18,7 @@ KINDS = {
     "schedules": ("rdl_cli.training.lr_schedule", "SCHEDULES"),
     "views": ("rdl_cli.datasets.augmentation", "VIEWS"),
     "preprocessing": ("rdl_cli.datasets.preprocessing", "PREPROCESSING"),
+    "RDM distances": ("rdl_cli.rsa.mds", "RDM_DISTANCES"),
     "formats": ("rdl_cli.io.raw_array", "READERS"),
 }
 """Kind of name → module and registry."""
@@ -60,13 +61,16 @@ def list_members(kind: str) -> list[Member]:
     return members
 
 
-def list_layers(network: str, input_size: str = "", classes: int = 10) -> list[LayerInfo]:
+def list_layers(
+    network: str, input_size: str = "", classes: int = 10, trust: bool = False
+) -> list[LayerInfo]:
     """Return the layers of a network by spec, or of a finished run's network.
 
     Args:
         network: a spec such as `mnist-cnn`, or the folder of a run.
         input_size: channels x height x width of an image; 1x28x28 if "".
         classes: number of logits.
+        trust: import code that a run's files name.
 
     Raises:
         UserError: the network cannot be built.
@@ -82,7 +86,7 @@ def list_layers(network: str, input_size: str = "", classes: int = 10) -> list[L
                 f"--input-size {input_size} has no effect: {network} is a run, of known input size",
                 hint="leave out --input-size",
             )
-        model, metadata = load_network(Run.open_finished(Path(network)).weights)
+        model, metadata = load_network(Run.open_finished(Path(network)).weights, trust)
         shape = InputShape.parse(metadata.input_shape)
     else:
         if classes < 1:

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from rdl_cli.commands.options import require_at_least, split_commas, to_flag
+from rdl_cli.commands.options import parse_seeds, require_at_least, split_commas, to_flag
 from rdl_cli.core.errors import UserError
 
 FORMATS = {".h5": "rsatoolbox", ".hdf5": "rsatoolbox", ".mat": "mat", ".npz": "npz"}
@@ -15,6 +15,7 @@ Align = Literal["digest", "name", "position"]
 Device = Annotated[str, "auto, cpu, cuda"]
 DataRoot = Annotated[str, "folder of the data sets [default: $RDL_DATA or data, or the run's]"]
 ImageSize = Annotated[int | None, "resize the images of folder:PATH to this side, in pixels"]
+Trust = Annotated[bool, "import code (module:function) that files name"]
 Layers = Annotated[
     list[str], "layers, globs allowed (rdl layers NETWORK); repeat or separate by commas"
 ]
@@ -29,6 +30,7 @@ class DataSettings:
     download: Annotated[bool, "download the data set if it is missing"] = False
     image_size: ImageSize = None
     views: Annotated[str, "augmentation: none, hflip, shift:1 (rdl list views)"] = "none"
+    trust: Trust = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,17 +85,7 @@ class TrainingSettings(DataSettings):
         """Return the seeds to run: those of `seeds`, or the one seed."""
         if not self.seeds:
             return [self.seed]
-        seeds: list[int] = []
-        for part in self.seeds.split(","):
-            match = re.fullmatch(r"\s*(\d+)(?:\.\.(\d+))?\s*", part)
-            if not match or (match[2] and int(match[2]) < int(match[1])):
-                raise UserError(
-                    f"`{self.seeds}` is not a list of seeds", hint="write 0..4, or 0,2,5"
-                )
-            seeds += range(int(match[1]), int(match[2] or match[1]) + 1)
-        if repeated := [seed for seed in seeds if seeds.count(seed) > 1]:
-            raise UserError(f"`{self.seeds}` names the seed {repeated[0]} more than once")
-        return seeds
+        return parse_seeds(self.seeds)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +225,7 @@ class CompareRdmsSettings:
     data_root: DataRoot = ""
     self_check: Annotated[bool, "compare layers with rotated, scaled and shifted copies"] = False
     device: Device = "auto"
+    trust: Trust = False
 
     def check(self) -> None:
         """Raise UserError if a value is out of range."""
@@ -256,6 +249,7 @@ class DrawingSettings:
     split: Annotated[Literal["train", "validation", "test"], "images"] = "test"
     seed: Annotated[int, "seed of the selection of images"] = 0
     device: Device = "auto"
+    trust: Trust = False
 
     def check(self) -> None:
         """Raise UserError if a value is out of range."""

@@ -7,16 +7,31 @@ A *spec* is `[module.path:]name[:key=value,...]`, for example `rdl:weight=0.5,pa
 
 import importlib
 import inspect
+import os
 import pkgutil
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 from rdl_cli.core.errors import UserError, did_you_mean, unknown_name
+
+
+class NameSource(NamedTuple):
+    """Where a name comes from: typed (no `file`), or read from a file.
+
+    `module:function` in a file is imported only with `trust`, and never from the current folder.
+    """
+
+    file: str = ""
+    trust: bool = False
+
+
+TYPED = NameSource()
 
 
 class Registry:
@@ -59,10 +74,11 @@ class Registry:
     def __iter__(self) -> Iterator[str]:
         return iter(self.names())
 
-    def find(self, spec: str) -> Callable[..., Any]:
+    def find(self, spec: str, source: NameSource = TYPED) -> Callable[..., Any]:
         """Return the factory that a spec names, with the spec's options bound.
 
-        Raise UserError for a wrong name, option or value.
+        Raise UserError for a wrong name, option or value, and for `module:function` of a file that
+        is not trusted.
         """
         self._load()
         name, _, options = spec.partition(":")
@@ -76,18 +92,24 @@ class Registry:
                 return partial(factory, **{self._rest[name]: options})
         elif self.external and options and "=" not in options.split(":")[0]:
             function, _, options = options.partition(":")
-            factory = self._import_function(name, function, spec)
+            if source.file and not source.trust:
+                raise UserError(
+                    f"{source.file} names the {self.kind} `{spec}`, which is code outside rdl",
+                    hint=f"if you trust `{name}`, pass --trust to import it",
+                )
+            with _without_current_folder() if source.file else _with_current_folder():
+                factory = self._import_function(name, function, spec)
         else:
             raise unknown_name(self.kind, name, self._members)
         keywords = self._parse_options(spec, factory, options)
         return partial(factory, **keywords) if keywords else factory
 
-    def make(self, spec: str, *context: Any) -> Any:
+    def make(self, spec: str, *context: Any, source: NameSource = TYPED) -> Any:
         """Return the object that a spec's factory makes of some context.
 
         Raise UserError if an option without a default is missing.
         """
-        factory = self.find(spec)
+        factory = self.find(spec, source)
         missing = [
             name
             for name, option in _option_parameters(factory).items()
@@ -123,8 +145,6 @@ class Registry:
             importlib.import_module(f"{self.home}.{module.name}")
 
     def _import_function(self, module: str, function: str, spec: str) -> Callable[..., Any]:
-        if "" not in sys.path and str(Path.cwd()) not in sys.path:
-            sys.path.insert(0, str(Path.cwd()))  # for users' own files, as with `python -m`
         try:
             imported = importlib.import_module(module)
         except ModuleNotFoundError as error:
@@ -179,6 +199,32 @@ class Registry:
                 raise UserError(f"option `{key}` is given twice in `{spec}`")
             values[key] = _parse_value(value, types_by_name[key], f"`{key}={value}` in `{spec}`")
         return values
+
+
+@contextmanager
+def _with_current_folder() -> Iterator[None]:
+    """Put the current folder first on sys.path for good, as `python -m` does, for users' files."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    yield
+
+
+@contextmanager
+def _without_current_folder() -> Iterator[None]:
+    """Take the current folder off sys.path for a block, unless PYTHONPATH names it."""
+    here = str(Path.cwd())
+    chosen = [
+        os.path.abspath(folder)
+        for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        if folder
+    ]
+    folders = {"", "."} if here in chosen else {"", ".", here}
+    before = sys.path
+    sys.path = [folder for folder in before if folder not in folders]
+    try:
+        yield
+    finally:
+        sys.path = before
 
 
 def _option_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:

@@ -1,13 +1,14 @@
 """Build networks by name: our own, torchvision's, timm's, or those of a user's function."""
 
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.registry import Registry
+from rdl_cli.core.registry import TYPED, NameSource, Registry
+from rdl_cli.networks.wrappers import first_tensor, unwrap_network
 
 NETWORKS = Registry("network", home="rdl_cli.networks")
 """A member is `function(shape: InputShape, classes: int, *, options) -> nn.Module`."""
@@ -35,13 +36,16 @@ class InputShape(NamedTuple):
         return cls(*map(int, parts))
 
 
-def build_network(spec: str, shape: InputShape, classes: int) -> nn.Module:
+def build_network(
+    spec: str, shape: InputShape, classes: int, source: NameSource = TYPED
+) -> nn.Module:
     """Return the network that a spec names, for images of this shape.
 
     Args:
         spec: for example `mnist-cnn:width=0.5`, `torchvision:resnet18` or `module:factory`.
         shape: channels, height and width of an image.
         classes: number of logits; a user's factory gets it as `num_classes=` or `classes=`.
+        source: where the spec comes from; code that a file names needs trust.
 
     Raises:
         UserError: the network cannot be built, or gives other logits for such images.
@@ -50,7 +54,7 @@ def build_network(spec: str, shape: InputShape, classes: int) -> nn.Module:
     >>> network(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
-    factory = NETWORKS.find(spec)
+    factory = NETWORKS.find(spec, source)
     parameters = inspect.signature(factory).parameters
     positional = [
         p
@@ -74,6 +78,7 @@ def build_network(spec: str, shape: InputShape, classes: int) -> nn.Module:
         ) from error
     if not isinstance(network, nn.Module):
         raise UserError(f"`{spec}` made a {type(network).__name__}, not a torch.nn.Module")
+    network = unwrap_network(network)
     _check_logits(spec, network, shape, classes)
     return network
 
@@ -91,12 +96,19 @@ def _check_logits(spec: str, network: nn.Module, shape: InputShape, classes: int
         ) from error
     finally:
         network.train(was_training)
+    if not isinstance(logits, torch.Tensor) and (tensor := first_tensor(logits)) is not None:
+        logits = tensor
+        network.register_forward_hook(_take_first_tensor)  # logits in a tuple or dict
     if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != (2, classes):
         output = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
         raise UserError(
             f"the network `{spec}` gives {output} for two images;"
             f" (2, {classes}) is needed for {classes} classes"
         )
+
+
+def _take_first_tensor(_network: nn.Module, _args: tuple, output: Any) -> torch.Tensor | None:
+    return first_tensor(output)
 
 
 def _describe(error: Exception) -> str:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from rdl_cli.core.checksum import verify_file, verify_zip
 from rdl_cli.core.errors import UserError, first_line
 from rdl_cli.core.files import atomic_write, file_digest
+from rdl_cli.core.registry import NameSource
 from rdl_cli.networks.factory import InputShape, build_network
 
 
@@ -43,10 +44,11 @@ def save_network(network: nn.Module, path: Path, metadata: WeightsMetadata) -> N
     atomic_write(path, save(tensors, {METADATA_KEY: json.dumps(metadata._asdict())}))
 
 
-def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
+def load_network(path: Path, trust: bool = False) -> tuple[nn.Module, WeightsMetadata]:
     """Return a saved network in evaluation mode, and its description.
 
-    Raise UserError if the file is damaged or has no description of its network.
+    Raise UserError if the file is damaged or has no description of its network. A network of a
+    user's function is built only with `trust`.
     """
     try:
         verify_file(path, RECOPY_HINT)
@@ -64,7 +66,8 @@ def load_network(path: Path) -> tuple[nn.Module, WeightsMetadata]:
         )
     metadata = WeightsMetadata(**{key: description[key] for key in WeightsMetadata._fields})
     shape = InputShape.parse(metadata.input_shape)
-    network = build_network(metadata.network, shape, int(metadata.classes))
+    source = NameSource(str(path), trust)
+    network = build_network(metadata.network, shape, int(metadata.classes), source)
     try:
         network.load_state_dict(tensors)
     except RuntimeError as error:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.registry import NameSource
 from rdl_cli.rsa.rdms import RDMs
 from rdl_cli.store.format import KINDS, RECOPY_HINT, Group, group_digest
 
@@ -90,6 +91,17 @@ class StoredLayer:
         """The distance that the layer's RDM is in, or is to be measured by; "" if unknown."""
         return self.group.primary.attributes.get("distance", "")
 
+    def default_distance(self) -> str:
+        """Return the distance in which to measure activations or a kernel: the file's, else mse.
+
+        UserError if the file names code: only what is typed is imported.
+        """
+        from rdl_cli.rsa.distances import DISTANCES
+
+        if self.distance:
+            DISTANCES.find(self.distance, NameSource(str(self.path)))
+        return self.distance or "mse"
+
     @property
     def units(self) -> int | None:
         """The number of units that the kernel sums over; None if there is no kernel."""
@@ -145,7 +157,8 @@ class StoredLayer:
         from rdl_cli.rsa.kernels import kernel_distances
 
         # the distance of a brain's RDM may be unknown
-        distance = distance or self.distance or ("" if self.kind == "RDMs" else "mse")
+        if not distance:
+            distance = self.distance if self.kind == "RDMs" else self.default_distance()
         dtype = dtype or torch.float32
         if self.has_activations:
             reps = self.representations(rows, views, dtype, device)

@@ -120,7 +120,7 @@ class StoreTarget:
     def fix_distance(self, layer: str, distance: str | None) -> TeacherDistances:
         stored = self._stored[layer]
         if stored.has_activations or stored.has_kernel:
-            name = distance or stored.distance or DEFAULT_DISTANCE
+            name = distance or stored.default_distance()
         else:
             name = fix_stored_distance(layer, stored.distance, distance)
 

@@ -50,7 +50,7 @@ def test_check_refuses_values_out_of_range(settings, message):
 
 
 @pytest.mark.parametrize(
-    ("seeds", "expected"), [("", [0]), ("0..2", [0, 1, 2]), ("3, 5..6", [3, 5, 6]), ("7", [7])]
+    ("seeds", "expected"), [("", [0]), ("0..2", [0, 1, 2]), ("3, 5..6", [3, 5, 6]), ("7..7", [7])]
 )
 def test_seed_list_reads_ranges_and_lists(seeds, expected):
     assert TrainingSettings(seeds=seeds).seed_list() == expected
@@ -65,3 +65,15 @@ def test_seed_list_refuses_other_texts(seeds):
 def test_grad_fractions_take_a_trailing_comma():
     fractions = StudentSettings(grad_fraction=["rsa=0.1, kd=.2,"]).grad_fractions()
     assert fractions == {"rsa": 0.1, "kd": 0.2}
+
+
+def test_seed_list_asks_back_whether_one_number_is_a_count_or_a_seed():
+    with pytest.raises(UserError, match="read as 5 seeds, or as the one seed 5") as error:
+        TrainingSettings(seeds="5").seed_list()
+    assert error.value.hint == "pass --seeds 0..4 for 5 runs, or --seed 5 for one"
+
+
+@pytest.mark.parametrize("seeds", ["0..20000", "0..9999,0..9999", "1..999999999"])
+def test_seed_list_refuses_too_many_at_once(seeds):
+    with pytest.raises(UserError, match="more than 10,000 seeds"):
+        TrainingSettings(seeds=seeds).seed_list()

@@ -6,6 +6,7 @@ from typing import Literal
 import torch
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.registry import NameSource
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
@@ -67,7 +68,11 @@ class Representation:
 
     def choose_distance(self, distance: str) -> str:
         """Return the distance of the RDM: the given one if the RDM is computed, else its own."""
-        return (distance or self.distance) if self.rdms is None else self.distance
+        if distance and self.rdms is None:
+            return distance
+        if self.reps is not None:  # UserError if the file names code
+            DISTANCES.find(self.distance, NameSource(f"the store of `{self.name}`"))
+        return self.distance
 
     def to_measure_input(self, measure: Measure, distance: str = "") -> torch.Tensor:
         """Return what a measure compares, in float64: RDMs `subjects p` or kernels `subjects n n`.

@@ -12,6 +12,7 @@ from rdl_cli.commands.stimulus_images import resize_to_network
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, collect_provenance
+from rdl_cli.core.registry import NameSource
 from rdl_cli.core.tensor_types import UNLABELLED
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.preprocessing import PREPROCESSING
@@ -43,7 +44,7 @@ def export_over_brain_stimuli(
         )
     if out.exists():
         raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
-    network, metadata = load_network(trained.weights)
+    network, metadata = load_network(trained.weights, settings.trust)
     shape = InputShape.parse(metadata.input_shape)
     device = torch.device(resolve_device(settings.device))
     shapes = layer_shapes(network, shape)
@@ -56,7 +57,9 @@ def export_over_brain_stimuli(
     images, changes = resize_to_network(torch.from_numpy(brain_store.images()), shape)
     rows = torch.arange(len(images))
     preprocess = PREPROCESSING.make(
-        metadata.preprocessing, Split(images, torch.full_like(rows, UNLABELLED), rows, ())
+        metadata.preprocessing,
+        Split(images, torch.full_like(rows, UNLABELLED), rows, ()),
+        source=NameSource(str(trained.weights), settings.trust),
     )
     network = network.to(device)
     blocks = [

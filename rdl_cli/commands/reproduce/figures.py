@@ -39,7 +39,8 @@ def draw_figures(recipe: Recipe, out: Path, results: Path) -> list[Path]:
     runs = [_first_run(recipe, model, out) for model in models]
     student = next(iter(recipe.methods.values()))
     images: dict[str, Any] = {
-        name: getattr(student, name) for name in ("dataset", "data_root", "image_size", "device")
+        name: getattr(student, name)
+        for name in ("dataset", "data_root", "image_size", "device", "trust")
     }
     plot_rdms(
         runs,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rdl_cli.commands.reproduce.recipe import Recipe, store_path, teacher_path
 from rdl_cli.commands.reproduce.tuning import chosen_settings, trial_path, trial_settings
-from rdl_cli.commands.settings import ExportSettings, TrainingSettings
+from rdl_cli.commands.settings import ExportSettings, StudentSettings, TrainingSettings
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.runs.run import seed_folder
 
@@ -18,6 +18,7 @@ class Job:
 
     `source` is the teacher's run of a store. `tuned` is True for a run whose settings are complete
     only after its method's trials. `may_diverge` is True for a trial, for which it is a result.
+    `recipe` is the file that the names in the settings come from, "" if they were typed.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Job:
     source: Path | None = None
     tuned: bool = False
     may_diverge: bool = False
+    recipe: str = ""
 
 
 def seed_jobs(out: Path, settings: TrainingSettings, needs: tuple[str, ...] = ()) -> list[Job]:
@@ -62,30 +64,24 @@ def recipe_jobs(recipe: Recipe, out: Path) -> dict[str, Job]:
         name = str(path.relative_to(out))
         needs = _below(jobs, source, out)
         jobs[name] = Job(name, path, store.settings, needs, section, source)
-    needs_of_method = {
-        method: tuple(
-            need
-            for path in dict.fromkeys((settings.targets, settings.init))
-            if path
-            for need in _below(jobs, Path(path), out)
-        )
-        for method, settings in recipe.methods.items()
-    }
     for method in recipe.methods:
         if recipe.tuned_method(method) == method and len(recipe.trials(method)) > 1:
             for trial in recipe.trials(method):
-                add(
-                    method,
-                    trial_path(out, method, trial),
-                    trial_settings(recipe, method, trial),
-                    needs=needs_of_method[method],
-                    may_diverge=True,
-                )
+                settings = trial_settings(recipe, method, trial)
+                path, needs = trial_path(out, method, trial), _needs(jobs, out, settings)
+                add(method, path, settings, needs=needs, may_diverge=True)
     for method, settings in recipe.methods.items():
-        folder = out / "tuning" / recipe.tuned_method(method)
-        needs = needs_of_method[method] + _below(jobs, folder, out)
+        variants = [replace(settings, **trial) for trial in recipe.trials(method)] or [settings]
+        tuning = out / "tuning" / recipe.tuned_method(method)
+        needs = _needs(jobs, out, *variants) + _below(jobs, tuning, out)
         add(method, out / method, settings, needs=needs, tuned=True)
-    return jobs
+    return {name: replace(job, recipe=f"the recipe {recipe.name}") for name, job in jobs.items()}
+
+
+def _needs(jobs: dict[str, Job], out: Path, *settings: StudentSettings) -> tuple[str, ...]:
+    """Return the jobs that make the targets and first weights of students."""
+    paths = dict.fromkeys(path for student in settings for path in (student.targets, student.init))
+    return tuple(need for path in paths if path for need in _below(jobs, Path(path), out))
 
 
 def _below(jobs: dict[str, Job], path: Path, out: Path) -> tuple[str, ...]:

@@ -1,12 +1,11 @@
 """Turn the tables of a recipe into settings. Every error names the recipe and the section."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rdl_cli.commands.listing import find_registry
+from rdl_cli.commands.names import check_names
 from rdl_cli.commands.reproduce.recipe import (
     FigureSettings,
     Recipe,
@@ -22,6 +21,7 @@ from rdl_cli.commands.settings import (
     TrainingSettings,
 )
 from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.registry import NameSource
 
 T = TypeVar("T")
 
@@ -142,13 +142,13 @@ class RecipeReader(TableReader):
                     raise self.error(section, f"two methods are named {method}")
                 own_options[method] = options | swept
                 all_options = shared | own_options[method] | self.data_options | {"label": method}
-                methods[method] = self._with_paths(
-                    self.settings(StudentSettings, all_options, section), paths, section
-                )
+                all_options = self._with_paths(all_options, paths, section)
+                methods[method] = self.settings(StudentSettings, all_options, section)
                 if like is not None:
                     tune[method] = like if isinstance(tune[like], list) else tune[like]
                     continue
-                trials = grids["tune"] if self.has_tuning else grids["tune"][:1]
+                trials = [self._with_paths(trial, paths, section) for trial in grids["tune"]]
+                trials = trials if self.has_tuning else trials[:1]
                 tune[method] = trials
                 for trial in trials:
                     tried = all_options | {"seeds": ""} | tuning | trial
@@ -170,16 +170,17 @@ class RecipeReader(TableReader):
             )
 
     def _with_paths(
-        self, settings: StudentSettings, paths: dict[str, str], section: str
-    ) -> StudentSettings:
-        """Return the settings with the paths of the sections that targets and init name."""
-        for key in ("targets", "init"):
-            value = getattr(settings, key)
+        self, options: dict[str, Any], paths: dict[str, str], section: str
+    ) -> dict[str, Any]:
+        """Return the options with the paths of the sections that targets and init name."""
+        resolved = dict(options)
+        for key in {"targets", "init"} & options.keys():
+            value = options[key]
             is_section = value in ("store", "teacher") or value.startswith(("stores.", "teachers."))
             if is_section and value not in paths:
                 raise self.error(section, f'it has {key} = "{value}", and there is no [{value}]')
-            settings = replace(settings, **{key: paths.get(value, value)})
-        return settings
+            resolved[key] = paths.get(value, value)
+        return resolved
 
     def _primary(self, table: dict[str, Any], methods: Iterable[str]) -> tuple[str, str] | None:
         """Return the two methods of `primary = "A - B"`, None where nothing is declared."""
@@ -236,7 +237,7 @@ class RecipeReader(TableReader):
             if isinstance(settings, TrainingSettings):
                 settings.check()
             if isinstance(settings, DataSettings):
-                _check_names(settings)
+                check_names(settings, NameSource(f"the recipe {self.name}", settings.trust))
         except UserError as error:
             raise self.error(section, str(error), error.hint) from error
         return settings
@@ -244,23 +245,3 @@ class RecipeReader(TableReader):
 
 def _format_value(value: Any) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _check_names(settings: DataSettings) -> None:
-    """Raise UserError for an unknown data set, network, objective and so on."""
-    specs = [("views", settings.views)]
-    if settings.dataset:
-        specs.append(("datasets", settings.dataset))
-    if isinstance(settings, TrainingSettings):
-        specs += [
-            ("networks", settings.network),
-            ("schedules", settings.schedule),
-            ("preprocessing", settings.preprocessing),
-        ]
-    if isinstance(settings, StudentSettings):
-        specs += [("objectives", spec) for spec in settings.objective]
-        specs += [("controls", settings.control)] if settings.control else []
-    if isinstance(settings, ExportSettings):
-        specs += [("distances", settings.distance)]
-    for kind, spec in specs:
-        find_registry(kind).find(spec)

@@ -45,16 +45,18 @@ class ExperimentOptions:
     quick: bool = False
     data_root: str = ""
     download: bool = False
+    trust: bool = False
 
     def read(self) -> Recipe:
-        flags = {"data_root": self.data_root, "download": self.download}
+        flags = {"data_root": self.data_root, "download": self.download, "trust": self.trust}
         return read_recipe(self.recipe, self.out, self.quick, flags)
 
     def flags(self) -> list[str]:
         """Return the options as they are typed."""
         words = ["--quick"] if self.quick else []
         words += ["--data-root", self.data_root] if self.data_root else []
-        return words + (["--download"] if self.download else [])
+        words += ["--download"] if self.download else []
+        return words + (["--trust"] if self.trust else [])
 
 
 def reproduce(options: ExperimentOptions, executor: Executor | None = None) -> ExperimentResult:

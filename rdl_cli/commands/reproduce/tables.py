@@ -28,7 +28,7 @@ class TableReader:
     def options(self, kind: type, table: dict[str, Any], section: str) -> dict[str, Any]:
         """Return a section's options by field. UserError for an unknown one or a wrong type."""
         hints = get_type_hints(kind)
-        fields = {name.rstrip("_"): name for name in hints if name != "label"}
+        fields = {name.rstrip("_"): name for name in hints if name not in ("label", "trust")}
         written = {key.replace("-", "_"): value for key, value in table.items()}
         self.require_known(written, fields, f"option in [{self.within}{section}]")
         for key, value in written.items():

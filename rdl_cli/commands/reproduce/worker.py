@@ -1,6 +1,7 @@
 """Run one job: in this process, in a worker process of this machine, or on a cluster."""
 
 import os
+import platform
 import threading
 import time
 import traceback
@@ -14,6 +15,7 @@ from rdl_cli.commands.reproduce.jobs import Job
 from rdl_cli.commands.reproduce.outcomes import Failure, Outcome, remove_failure, write_failure
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import Diverged, UserError, first_line
+from rdl_cli.core.registry import NameSource
 
 ONE_AT_A_TIME = threading.Lock()
 """A Dask worker may have several threads; training is for one of them at a time."""
@@ -58,23 +60,26 @@ def _enter(context: WorkerContext) -> None:
     console.quiet = context.quiet
     if not context.folder.is_dir():
         raise UserError(
-            f"a worker on {os.uname().nodename} does not see the folder {context.folder}",
+            f"a worker on {platform.node()} does not see the folder {context.folder}",
             hint="start the workers where the folder is on a shared disk",
         )
     os.chdir(context.folder)
     os.environ.update(context.environment)
     if not context.job_list.is_file():
         raise UserError(
-            f"a worker on {os.uname().nodename} does not see {context.job_list}",
+            f"a worker on {platform.node()} does not see {context.job_list}",
             hint="put --out on a disk that all workers share",
         )
 
 
 def _run(job: Job) -> Outcome:
     from rdl_cli.commands.export_rdms.export_rdms import export_rdms
+    from rdl_cli.commands.names import check_names
     from rdl_cli.commands.train.train import train
 
     try:
+        if job.recipe:
+            check_names(job.settings, NameSource(job.recipe, job.settings.trust))
         if isinstance(job.settings, ExportSettings):
             assert job.source, f"the store {job.name} has no teacher"
             export_rdms(job.source, job.path, job.settings)

@@ -107,7 +107,7 @@ def open_target(
         )
     if path.is_dir():
         _refuse_stimulus_options(settings, f"{path} is a run")
-        return open_live_target(path, layers, images)
+        return open_live_target(path, layers, images, settings.trust)
     store = Store.open(path)
     _refuse_missing_logits(store, layers)
     used = images.split.at(images.find_rows(images.ids))
@@ -155,9 +155,11 @@ def _refuse_stimulus_options(settings: StudentSettings, fact: str) -> None:
             )
 
 
-def open_live_target(path: Path, layers: Sequence[str], images: TrainingImages) -> LiveTarget:
+def open_live_target(
+    path: Path, layers: Sequence[str], images: TrainingImages, trust: bool = False
+) -> LiveTarget:
     """Return the network of a run as a target. UserError if it takes other images."""
-    teacher, metadata = load_network(Run.open_finished(path).weights)
+    teacher, metadata = load_network(Run.open_finished(path).weights, trust)
     if metadata.preprocessing != images.preprocess.spec:
         raise UserError(
             f"the teacher {path} was trained with --preprocessing {metadata.preprocessing}, the"
