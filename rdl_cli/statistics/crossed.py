@@ -24,7 +24,7 @@ from scipy.special import nctdtrinc, stdtrit
 from rdl_cli.core.errors import UserError
 from rdl_cli.statistics.intervals import newcombe
 from rdl_cli.statistics.mcnemar import McNemar, mcnemar
-from rdl_cli.statistics.variance_components import crossed_variance, t_test_p, unit_part
+from rdl_cli.statistics.variance_components import crossed_variance, image_part, t_test_p, unit_part
 
 LEVEL, POWER = 0.95, 0.8
 
@@ -138,10 +138,8 @@ def compare_methods(
     else:
         parts = [unit_part(x.means, x.within, slack_a), unit_part(y.means, y.within, slack_b)]
     by_image = y.means.mean(0) - x.means.mean(0)
-    difference, deviations = float(by_image.mean()), by_image - by_image.mean()
-    image_variance = float(deviations @ deviations) / (n * (n - 1)) + slack_a + slack_b
-    image_dof = min(n - 1, 2 * (_effective_number(deviations) + 1))
-    variance = crossed_variance(image_variance, image_dof, parts)
+    difference, image = float(by_image.mean()), image_part(by_image, slack_a + slack_b)
+    variance = crossed_variance(image, parts)
     se, dof = sqrt(variance.image + variance.unit), variance.dof
     half = float(stdtrit(dof, (1 + LEVEL) / 2)) * se
     low, high, p, test = difference - half, difference + half, t_test_p(difference / se, dof), None
@@ -163,7 +161,7 @@ def compare_methods(
         factor,
         _conditions(a, b, teachers_a, teachers_b, paired),
         _detectable(dof) * se,
-        _detectable(image_dof) * sqrt(variance.image),
+        _detectable(image.dof) * sqrt(variance.image),
         test,
     )
 
@@ -203,13 +201,6 @@ def _conditions(
         ("teacher_b", bool(teachers_b) and (paired or len(set(teachers_b or ())) == 1)),
     )
     return tuple(name for name, holds in conditions if holds)
-
-
-def _effective_number(deviations: Errors) -> float:
-    """Return how many images the differences come from: (Σd²)² / Σd⁴."""
-    squares = np.square(deviations)
-    total = float(squares @ squares)
-    return float(squares.sum()) ** 2 / total if total else 0.0
 
 
 def _detectable(dof: float) -> float:

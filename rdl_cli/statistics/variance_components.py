@@ -6,6 +6,7 @@ each contain the residual's noise once, so their sum minus that noise is the var
 """
 
 from collections.abc import Sequence
+from math import inf
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +28,18 @@ class UnitPart(NamedTuple):
     dof: int
     noise: float
     floor: float
+
+
+class ImagePart(NamedTuple):
+    """The one-way variance of a mean over images (or stimuli), noise included.
+
+    Args:
+        variance: variance of the images' means over their number.
+        dof: degrees of freedom, which are few if the variance comes from few images.
+    """
+
+    variance: float
+    dof: float
 
 
 class CrossedVariance(NamedTuple):
@@ -56,34 +69,68 @@ def unit_part(
     return UnitPart(float(by_unit.var(ddof=1)) / units, units - 1, noise, max(noise, within))
 
 
-def crossed_variance(
-    image_variance: float, image_dof: float, parts: Sequence[UnitPart | None]
-) -> CrossedVariance:
-    """Return the variance of a mean over units × images with its degrees of freedom.
+def image_part(by_image: NDArray[np.float64], slack: float = 0.0) -> ImagePart:
+    """Return the one-way variance of the mean of `by_image`, (images,).
 
-    Welch and Satterthwaite's degrees of freedom, with two changes for few units; both are tuned
-    by simulation (docs/statistics.md). A unit variance above its noise weighs 1 + 4/dof times as
-    much, for it may be small by chance: otherwise the level reaches .08 with 3 units. One variance
-    of two units leaves at most 2 degrees of freedom: otherwise the level reaches .10.
+    A variance has 2n/(κ - 1) degrees of freedom, κ the kurtosis. That is about twice the number
+    of images that the deviations d come from, (Σd²)² / Σd⁴; two are added for few images.
 
     Args:
-        image_variance: one-way variance of the mean over images, which contains the noise.
-        image_dof: its degrees of freedom.
+        by_image: one value for each image, a mean over units.
+        slack: added to the variance.
+    """
+    n = len(by_image)
+    squares = np.square(by_image - by_image.mean())
+    fourth = float(squares @ squares)
+    effective = float(squares.sum()) ** 2 / fourth if fourth else 0.0
+    variance = float(squares.sum()) / (n * (n - 1)) + slack
+    return ImagePart(variance, min(n - 1, 2 * (effective + 1)))
+
+
+def crossed_variance(image: ImagePart, parts: Sequence[UnitPart | None]) -> CrossedVariance:
+    """Return the variance of a mean over units × images with its degrees of freedom.
+
+    They are Welch and Satterthwaite's, made safe for few units (docs/statistics.md): a small
+    variance may be small by chance. Without the two changes, levels of .05 come to .08 and .13.
+
+    Args:
+        image: the images' part.
         parts: one for each independent group of units; None for a group of one unit.
     """
     known = [part for part in parts if part is not None]
     floor = sum(part.floor for part in known)
-    image = max(0.0, image_variance - sum(part.noise for part in known))
-    unit = max(sum(part.variance for part in known), floor)
-    weights = [
-        part.variance + 4 / part.dof * max(0.0, part.variance - part.floor) for part in known
-    ]
-    spread = image_variance**2 / image_dof
-    spread += sum(w**2 / part.dof for w, part in zip(weights, known, strict=True))
-    dof = (image + max(sum(weights), floor)) ** 2 / spread
-    if sum(part.dof == 1 for part in known) == 1:
-        dof = min(dof, 2.0)
-    return CrossedVariance(image, unit, dof)
+    of_images = max(0.0, image.variance - sum(part.noise for part in known))
+    of_units = max(sum(part.variance for part in known), floor)
+    weights = [part.variance + 4 / part.dof * _excess(part) for part in known]
+    total = of_images + max(sum(weights), floor)
+    if total == 0:
+        return CrossedVariance(0.0, 0.0, image.dof)
+    spread = sum(w**2 / part.dof for w, part in zip(weights, known, strict=True))
+    dof = total**2 / (spread + image.variance**2 / image.dof)
+    dof = min(dof, _most_dof(known, of_images + of_units))
+    return CrossedVariance(of_images, of_units, dof)
+
+
+def _excess(part: UnitPart) -> float:
+    """Return by how much units vary beyond their noise."""
+    return max(0.0, part.variance - part.floor)
+
+
+def _most_dof(parts: Sequence[UnitPart], total: float) -> float:
+    """Return the most degrees of freedom if exactly one variance comes from two units.
+
+    2 if it is the only one. Otherwise 2 over the share of seed variance in the total, with the
+    two units counted as varying at least as much as the others.
+    """
+    two = [part for part in parts if part.dof == 1]
+    others = [part for part in parts if part.dof > 1]
+    if len(two) != 1:
+        return inf
+    if not others:
+        return 2.0
+    guess = max(_excess(part) * (part.dof + 1) / 2 for part in others)
+    varying = sum(map(_excess, others)) + max(_excess(two[0]), guess)
+    return 2 * (total + guess) / varying if varying else inf
 
 
 def t_test_p(t: float, dof: float) -> float:
