@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from rdl_cli.commands.console import log
 from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.commands.image_data import join_splits, load_splits
 from rdl_cli.commands.settings import CompareRdmsSettings, DrawingSettings, ExportSettings
@@ -24,7 +25,7 @@ from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.subsets import Rows
 from rdl_cli.networks.factory import InputShape
-from rdl_cli.networks.hooks import layer_shapes, read_layers
+from rdl_cli.networks.hooks import LayerShapes, find_unstable_layers, layer_shapes, read_layers
 from rdl_cli.networks.weights import load_network
 from rdl_cli.runs.run import Run
 from rdl_cli.store.store import Stimuli
@@ -36,7 +37,7 @@ class ActivationReader:
 
     run: Run
     network: nn.Module
-    shapes: dict[str, tuple[int, ...]]
+    shapes: LayerShapes
     splits: Splits
     split_name: str
     split: Split
@@ -72,6 +73,8 @@ class ActivationReader:
         """Return some layers' activations over some of the images, without augmentation, on CPU."""
         if not layers:
             return {}
+        shape = InputShape(*self.split.images.shape[1:])
+        log_unstable_layers(self.network, shape, layers, str(self.run.path))
         blocks = [
             read_layers(self.network, batch.images, layers)
             for batch in self._batches(self.split.at(rows)).in_order(0, self.batch_size)
@@ -158,6 +161,17 @@ def complete_settings(run: Run, settings: ExportSettings) -> ExportSettings:
         data_root=default("data_root") or "",
         image_size=size,
     )
+
+
+def log_unstable_layers(
+    network: nn.Module, shape: InputShape, layers: Sequence[str], owner: str
+) -> None:
+    """Log the layers that give other numbers for the same images twice."""
+    if unstable := find_unstable_layers(network, shape, layers):
+        log(
+            f"note: {owner} gives other numbers for the same images in another pass, at"
+            f" {', '.join(unstable)}; dropout or batch statistics are left on in evaluation"
+        )
 
 
 class ReaderCache:

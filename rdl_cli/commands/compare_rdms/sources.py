@@ -41,6 +41,7 @@ class Source:
         layers: their names.
         read: returns some layers over some rows of the stimuli.
         read_default: returns the layers that are compared if none is named.
+        explain: raises UserError for a module that is no layer, with the reason.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Source:
     layers: tuple[str, ...]
     read: Read
     read_default: Callable[[np.ndarray], list[Representation]]
+    explain: Callable[[str], None] = lambda name: None
 
 
 def open_sources(paths: Sequence[Path], settings: CompareRdmsSettings) -> list[Source]:
@@ -88,6 +90,8 @@ def read_layers(
     """
     for pattern in patterns:
         if not any(match_parts(pattern, source.layers) for source in sources):
+            for source in sources:
+                source.explain(pattern)
             known = {layer for source in sources for layer in source.layers}
             raise unknown_name("layer", pattern.partition("@")[0], known)
     layers: list[Representation] = []
@@ -198,6 +202,7 @@ def _run_source(name: str, reader: ActivationReader) -> Source:
         (*reader.shapes, *pixels),
         read,
         read_default,
+        reader.shapes.explain,
     )
 
 

@@ -10,14 +10,13 @@ from rdl_cli.commands.options import reject_options, to_config
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.commands.stimulus_images import resize_to_network
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, collect_provenance
 from rdl_cli.core.registry import NameSource
 from rdl_cli.core.tensor_types import UNLABELLED
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.preprocessing import PREPROCESSING
 from rdl_cli.networks.factory import InputShape
-from rdl_cli.networks.hooks import layer_shapes, read_layers
+from rdl_cli.networks.hooks import layer_shapes, read_layers, select_layers
 from rdl_cli.networks.weights import load_network
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.runs.run import Run
@@ -53,7 +52,7 @@ def export_over_brain_stimuli(
             "no layers are named",
             hint=f"pass --layers NAME,NAME; this network has: {', '.join(shapes)}",
         )
-    layers = select_names(settings.layer_names(), shapes)
+    layers = select_layers(settings.layer_names(), shapes)
     images, changes = resize_to_network(torch.from_numpy(brain_store.images()), shape)
     rows = torch.arange(len(images))
     preprocess = PREPROCESSING.make(

@@ -24,10 +24,9 @@ from rdl_cli.commands.options import to_config
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import PARTIAL
-from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent, collect_provenance
 from rdl_cli.datasets.augmentation import VIEWS, Views
-from rdl_cli.networks.hooks import LOGITS, read_layers
+from rdl_cli.networks.hooks import LOGITS, read_layers, select_layers
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.kernels import check_kernel_distance
 from rdl_cli.runs.run import Run
@@ -62,7 +61,7 @@ def export_rdms(
             "no layers are named",
             hint=f"pass --layers NAME,NAME; this network has: {', '.join(reader.shapes)}",
         )
-    layers = select_names(settings.layer_names(), reader.shapes)
+    layers = select_layers(settings.layer_names(), reader.shapes)
     existing = open_existing(out, reader.source)
     if existing:
         layers = [name for name in layers if not has_layer(existing, name, settings, reader.views)]

@@ -144,7 +144,7 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: MdsSettings
             for run in runs:
                 reader = open_reader(run)
                 _check_same_images(runs[0], split, run, reader.split)
-                layers[run.path] = selection.select(list(reader.shapes), run.path)
+                layers[run.path] = selection.select(reader.shapes, run.path)
                 yield from reader.read(layers[run.path], sampled).values()
                 bar.advance()
 

@@ -1,6 +1,6 @@
 """The RDMs that a figure shows: layers of finished runs and of stores, over a choice of images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from rdl_cli.core.patterns import match_names, select_names
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Images, Labels, Reps
 from rdl_cli.datasets.subsets import Rows
+from rdl_cli.networks.hooks import LayerShapes
 from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.store.layers import StoredLayer
@@ -54,7 +55,7 @@ class LayerSelection:
         self.patterns = split_commas(layers)
         self._known: dict[str, None] = {}
 
-    def select(self, layers: Sequence[str], path: Path) -> tuple[str, ...]:
+    def select(self, layers: Collection[str], path: Path) -> tuple[str, ...]:
         """Return the selected layers of a source. UserError if there are none."""
         if not self.patterns:
             raise UserError(
@@ -63,6 +64,9 @@ class LayerSelection:
             )
         self._known |= dict.fromkeys(layers)
         matching = [pattern for pattern in self.patterns if match_names(pattern, layers)]
+        if isinstance(layers, LayerShapes):
+            for pattern in self.patterns:
+                layers.explain(pattern)
         return tuple(select_names(matching or self.patterns, layers))
 
     def check(self) -> None:
@@ -78,7 +82,7 @@ def read_run_rdms(
     rows = choose_exemplars(
         split.labels, settings.per_class or PER_CLASS, Seeds(settings.seed)("exemplars")
     )
-    reps = reader.read(selection.select(list(reader.shapes), reader.run.path), rows)
+    reps = reader.read(selection.select(reader.shapes, reader.run.path), rows)
     classes = tuple(split.classes[label] for label in split.labels[rows].tolist())
     return SourceRdms(
         name,

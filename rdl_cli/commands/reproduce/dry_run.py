@@ -32,7 +32,7 @@ from rdl_cli.core.tensor_types import Batch
 from rdl_cli.datasets.augmentation import VIEWS, Views
 from rdl_cli.datasets.base import Split
 from rdl_cli.networks.factory import InputShape, build_network
-from rdl_cli.networks.hooks import layer_shapes
+from rdl_cli.networks.hooks import layer_shapes, select_layers
 from rdl_cli.store.store import Stimuli, Store
 from rdl_cli.store.writer import create_store
 from rdl_cli.training.objective import ObjectiveContext
@@ -68,7 +68,7 @@ def dry_run(recipe: Recipe, out: Path) -> None:
             if store.settings.dataset:
                 load_splits(store.settings)
             teacher, path = networks[store.teacher], store_path(section, out)
-            layers = select_names(store.settings.layer_names(), list(teacher.layers))
+            layers = select_layers(store.settings.layer_names(), teacher.layers)
             _refuse_other_form(store.settings, layers, path, jobs)
             stores[str(path)] = _write_random_store(
                 store.settings, layers, teacher, Path(folder) / f"{section}.h5"
@@ -187,7 +187,7 @@ def _check_method(
     epochs, *_ = count_steps(settings, max(n_labelled, n_unlabelled))
     try:
         matches = parse_layer_matches(settings.match)
-        select_names([m.student for m in matches], list(student.layers), "layer of the student")
+        select_layers([m.student for m in matches], student.layers, "layer of the student")
         context = ObjectiveContext(
             matches,
             _target(settings, store) if store else None,

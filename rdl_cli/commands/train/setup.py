@@ -12,6 +12,7 @@ from lightning_fabric.plugins.environments import LightningEnvironment, TorchEla
 from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
+from rdl_cli.commands.activation_reader import log_unstable_layers
 from rdl_cli.commands.console import log
 from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.commands.settings import StudentSettings, TrainingSettings
@@ -26,7 +27,6 @@ from rdl_cli.commands.train.layer_matches import (
 )
 from rdl_cli.commands.train.targets import TrainingImages, build_objectives, open_target
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.patterns import select_names
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Ids
 from rdl_cli.datasets.augmentation import VIEWS, Views
@@ -36,7 +36,7 @@ from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.subsets import labelled_subset
 from rdl_cli.networks import weights
 from rdl_cli.networks.factory import InputShape, build_network
-from rdl_cli.networks.hooks import layer_shapes
+from rdl_cli.networks.hooks import LOGITS, layer_shapes, select_layers
 from rdl_cli.training.brain_target import BrainTarget
 from rdl_cli.training.lr_schedule import SCHEDULES, Schedule
 from rdl_cli.training.objective import Objective, ObjectiveContext
@@ -173,7 +173,10 @@ def make_context(
     """
     matches = parse_layer_matches(settings.match)
     shapes = layer_shapes(student, shape)
-    select_names([match.student for match in matches], list(shapes), "layer of the student")
+    select_layers([match.student for match in matches], shapes, "layer of the student")
+    log_unstable_layers(
+        student, shape, [*(match.student for match in matches), LOGITS], "the student"
+    )
     target = None
     if settings.targets:
         layers = teacher_layers(settings.objective, matches)

@@ -7,13 +7,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rdl_cli.commands.activation_reader import log_unstable_layers
 from rdl_cli.commands.alignment import align_images
 from rdl_cli.commands.console import log
 from rdl_cli.commands.options import to_flag
 from rdl_cli.commands.settings import StudentSettings
 from rdl_cli.commands.train.brain_targets import has_own_stimuli, open_brain_target
 from rdl_cli.core.errors import UserError, unknown_name
-from rdl_cli.core.patterns import select_names
 from rdl_cli.core.provenance import Parent
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch, Ids
@@ -21,7 +21,7 @@ from rdl_cli.datasets.augmentation import Views
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.preprocessing import Preprocess
 from rdl_cli.networks.factory import InputShape
-from rdl_cli.networks.hooks import LOGITS, layer_shapes
+from rdl_cli.networks.hooks import LOGITS, layer_shapes, select_layers
 from rdl_cli.networks.weights import load_network
 from rdl_cli.runs.run import Run
 from rdl_cli.store.select import split_layer
@@ -174,7 +174,8 @@ def open_live_target(
             hint="choose another teacher or --image-size",
         )
     shapes = layer_shapes(teacher, teacher_shape)
-    select_names(layers, list(shapes), "layer of the teacher")
+    select_layers(layers, shapes, "layer of the teacher")
+    log_unstable_layers(teacher, teacher_shape, layers, f"the teacher {path}")
     return LiveTarget(teacher.to(images.device), layers, shapes)
 
 
