@@ -20,7 +20,6 @@ from rdl_cli.core.tensor_types import Reps
 from rdl_cli.datasets.augmentation import VIEWS, Views
 from rdl_cli.datasets.base import DATASETS, Split, Splits
 from rdl_cli.datasets.digests import dataset_fingerprint
-from rdl_cli.datasets.image_files import DECODE
 from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.subsets import Rows
@@ -64,7 +63,7 @@ class ActivationReader:
             None if split.names is None else np.array(split.names),
             split.labels.numpy(),
             digest_kind=split.digest_kind,
-            decode=DECODE if split.files is not None else {},
+            decode={} if split.decode is None else split.decode.describe(),
             preprocessing=self.preprocess.spec,
         )
 

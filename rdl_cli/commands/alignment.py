@@ -1,13 +1,15 @@
 """Match the same stimulus in stores and data sets, by digest, name or position."""
 
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
+from rdl_cli.commands.console import log
 from rdl_cli.commands.settings import Align
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.stimulus_names import find_names
 from rdl_cli.core.tensor_types import Ids
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.digests import number_occurrences
@@ -25,6 +27,7 @@ class StimulusList:
         digest_kind: `pixels` or `file`, the source of the digests.
         names: texts (n,).
         pixel_digests: returns the digests of pixels at native size, None if they are not known.
+        decode: how image files became pixels; empty for arrays.
     """
 
     owner: str
@@ -32,6 +35,7 @@ class StimulusList:
     digest_kind: str
     names: Sequence[str] | None
     pixel_digests: Callable[[], np.ndarray | None]
+    decode: Mapping[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.digests)
@@ -46,14 +50,20 @@ def list_stimuli(store: Store) -> StimulusList:
     names = None if stimuli.names is None else stimuli.names.tolist()
     pixels = stimuli.digests if stimuli.digest_kind == "pixels" else stimuli.pixel_digests
     return StimulusList(
-        str(store.path), stimuli.digests, stimuli.digest_kind, names, lambda: pixels
+        str(store.path),
+        stimuli.digests,
+        stimuli.digest_kind,
+        names,
+        lambda: pixels,
+        stimuli.decode,
     )
 
 
 def list_images(split: Split, owner: str) -> StimulusList:
     """Return the images of a split. Files are decoded only if their pixels are asked for."""
+    decode = {} if split.decode is None else split.decode.describe()
     return StimulusList(
-        owner, split.digests, split.digest_kind, split.names, lambda: native_digests(split)
+        owner, split.digests, split.digest_kind, split.names, lambda: native_digests(split), decode
     )
 
 
@@ -72,7 +82,7 @@ def match_keys(lists: Sequence[StimulusList], align: Align) -> list[list[Hashabl
                 )
         return [list(range(len(stimuli))) for stimuli in lists]
     if align == "name":
-        return [_name_keys(stimuli) for stimuli in lists]
+        return _name_keys(lists)
     return [
         list(zip(digests.tolist(), number_occurrences(digests).tolist(), strict=True))
         for digests in _comparable_digests(lists)
@@ -86,7 +96,8 @@ def align_images(store: Store, split: Split, ids: Ids, align: Align) -> Ids:
     `position` matches rows. Raise UserError if an image with one of `ids` has no row.
     """
     stored = list_stimuli(store)
-    stored_keys, keys = match_keys([stored, list_images(split, "the training split")], align)
+    images = list_images(split, "the training split")
+    stored_keys, keys = match_keys([stored, images], align)
     row_of = {key: row for row, key in enumerate(stored_keys)}
     rows = torch.full((int(split.ids.max()) + 1,), -1)
     rows[split.ids] = torch.tensor([row_of.get(key, -1) for key in keys])
@@ -96,6 +107,8 @@ def align_images(store: Store, split: Split, ids: Ids, align: Align) -> Ids:
             hint="export the targets of these images:"
             " rdl export-rdms RUN STORE --dataset ... --split train",
         )
+    if differences := describe_decode_differences(stored, images):
+        log(f"note: the same files were decoded differently: {differences}")
     return rows
 
 
@@ -136,10 +149,36 @@ def _comparable_digests(lists: Sequence[StimulusList]) -> list[np.ndarray]:
     return digests
 
 
-def _name_keys(stimuli: StimulusList) -> list[Hashable]:
+def _name_keys(lists: Sequence[StimulusList]) -> list[list[Hashable]]:
+    """Return a number for every stimulus; two of one name, by `core.stimulus_names`, share it."""
     hint = "pass --align digest, or --align position"
-    if stimuli.names is None:
-        raise UserError(f"{stimuli.owner} has no names of its stimuli", hint=hint)
-    if len(set(stimuli.names)) < len(stimuli.names):
-        raise UserError(f"{stimuli.owner} has several stimuli of one name", hint=hint)
-    return list(stimuli.names)
+    known: list[str] = []
+    keys: list[list[Hashable]] = []
+    for stimuli in lists:
+        if stimuli.names is None:
+            raise UserError(f"{stimuli.owner} has no names of its stimuli", hint=hint)
+        rows = find_names(stimuli.names, known)
+        for place, row in enumerate(rows):
+            if row < 0:
+                rows[place] = len(known)
+                known.append(stimuli.names[place])
+        if len(set(stimuli.names)) < len(stimuli.names) or len(set(rows)) < len(rows):
+            raise UserError(f"{stimuli.owner} has several stimuli of one name", hint=hint)
+        keys.append([*rows])
+    return keys
+
+
+def describe_decode_differences(first: StimulusList, second: StimulusList) -> str:
+    """Return how the decoding of two lists of image files differs, "" if it does not.
+
+    Example: `background white in a.h5, black in the training split`.
+    """
+    if not first.decode or not second.decode:
+        return ""
+    names = sorted({*first.decode, *second.decode})
+    return "; ".join(
+        f"{name} {first.decode.get(name, 'unknown')} in {first.owner},"
+        f" {second.decode.get(name, 'unknown')} in {second.owner}"
+        for name in names
+        if first.decode.get(name) != second.decode.get(name)
+    )

@@ -9,11 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from rdl_cli.commands.options import reject_options
 from rdl_cli.commands.settings import ImportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.stimulus_names import match_stimuli
+from rdl_cli.datasets.decoding import WHITE
 from rdl_cli.datasets.digests import file_digests, image_digests
-from rdl_cli.datasets.image_files import DECODE, find_images
+from rdl_cli.datasets.image_files import find_images, native_file_digests
 from rdl_cli.io.file_types import read_text
 from rdl_cli.io.stimuli import CategoryTable, StimulusSet, read_mat_stimuli
 from rdl_cli.rsa.rdms import RDMs
@@ -38,12 +40,30 @@ def read_images(settings: ImportSettings) -> StimulusSet | None:
         return None
     path = Path(settings.stimuli)
     if path.suffix.lower() == ".mat":
+        reject_options(
+            settings,
+            ("image_size", "background"),
+            f"is for image files; {path} holds pixels",
+            hint="leave it out: images are resized to the network when they are shown",
+        )
         return read_mat_stimuli(path)
-    images, names, files = find_images(path, settings.image_size)
-    folders = [str(PurePath(name).parent) for name in names]
+    found = find_images(path, settings.image_size, settings.background or WHITE)
+    folders = [str(PurePath(name).parent) for name in found.names]
     classes = tuple(dict.fromkeys(folders)) if "." not in folders else ()
     labels = np.array([classes.index(f) for f in folders], dtype=np.int64) if classes else None
-    return StimulusSet(images.numpy(), names, labels, classes, files)
+    pixels = found.images.numpy()
+    return StimulusSet(
+        pixels,
+        tuple(found.names),
+        labels,
+        classes,
+        tuple(found.files),
+        None
+        if settings.image_size is None
+        else native_file_digests(found.files, pixels.shape[1], found.decode),
+        found.decode.describe(),
+        (f"{path}: {found.note}",) if found.note else (),
+    )
 
 
 def read_names(settings: ImportSettings) -> tuple[str, ...] | None:
@@ -99,6 +119,7 @@ def bind_stimuli(
         notes.append(
             f"no names: images bound in their order, first {image_names[0]}, last {image_names[-1]}"
         )
+    notes += images.notes
     return BoundRdms(rdms, _to_stimuli(images, rows, image_names), notes, images.classes)
 
 
@@ -158,5 +179,15 @@ def _to_stimuli(images: StimulusSet, rows: Sequence[int], names: Sequence[str]) 
     digests = image_digests(torch.from_numpy(pixels))
     if images.files is None:
         return Stimuli(digests, selected, labels, pixels)
-    files = [images.files[row] for row in rows]
-    return Stimuli(file_digests(files), selected, labels, pixels, digests, "file", DECODE)
+    files = file_digests([images.files[row] for row in rows])
+    native = None if images.native_digests is None else images.native_digests[rows]
+    return Stimuli(
+        files,
+        selected,
+        labels,
+        pixels,
+        digests if native is None else native,
+        "file",
+        images.decode,
+        image_digests=None if native is None else digests,
+    )

@@ -2,14 +2,19 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from rdl_cli.commands.console import log
 from rdl_cli.commands.settings import DataSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Images, Reps
-from rdl_cli.datasets.base import Split, Splits, load_dataset
+from rdl_cli.datasets.base import LazyImages, Split, Splits, load_dataset
+from rdl_cli.datasets.file_index import IndexColumn
+from rdl_cli.datasets.image_files import ImageFiles
 
 
 def data_root(settings: DataSettings) -> Path:
@@ -25,8 +30,16 @@ def resolve_dataset(settings: DataSettings) -> str:
 
 def load_splits(settings: DataSettings) -> Splits:
     """Return the data set's three splits. Raise UserError if it is missing or damaged."""
-    root = data_root(settings)
-    return load_dataset(settings.dataset, root, settings.download, settings.image_size)
+    splits = load_dataset(
+        settings.dataset,
+        data_root(settings),
+        settings.download,
+        settings.image_size,
+        settings.background,
+    )
+    for note in splits.train.notes:
+        log(f"note: {note}")
+    return splits
 
 
 def to_pixels(images: Images) -> Reps:
@@ -36,17 +49,29 @@ def to_pixels(images: Images) -> Reps:
 
 def join_splits(splits: Sequence[Split]) -> Split:
     """Return several splits of one data set as one."""
-    if not all(isinstance(split.images, torch.Tensor) for split in splits):
+    parts = [split.images for split in splits]
+    images: Images | LazyImages
+    if all(isinstance(part, torch.Tensor) for part in parts):
+        images = torch.cat(parts)  # type: ignore[arg-type]
+    elif all(isinstance(part, ImageFiles) for part in parts):
+        images = replace(parts[0], files=_join([part.files for part in parts]))  # type: ignore
+    else:
         raise UserError(
-            "images that are read from their files on demand cannot be joined",
+            "images that are read on demand cannot be joined",
             hint="export one split after the other",
         )
-    images, labels, ids = (
-        torch.cat([getattr(split, column) for split in splits])
-        for column in ("images", "labels", "ids")
+    labels, ids = (
+        torch.cat([getattr(split, column) for split in splits]) for column in ("labels", "ids")
     )
     names, files = (
-        tuple(entry for split in splits for entry in getattr(split, column) or ())
-        for column in ("names", "files")
+        None if column[0] is None else _join(column)
+        for column in ([split.names for split in splits], [split.files for split in splits])
     )
-    return Split(images, labels, ids, splits[0].classes, names or None, files or None)
+    return replace(splits[0], images=images, labels=labels, ids=ids, names=names, files=files)
+
+
+def _join(columns: Sequence[Any]) -> Any:
+    """Return columns end to end."""
+    if isinstance(columns[0], IndexColumn):
+        return columns[0].join(columns[1:])
+    return tuple(entry for column in columns for entry in column)

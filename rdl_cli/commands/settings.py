@@ -15,6 +15,7 @@ Align = Literal["digest", "name", "position"]
 Device = Annotated[str, "auto, cpu, cuda"]
 DataRoot = Annotated[str, "folder of the data sets [default: $RDL_DATA or data, or the run's]"]
 ImageSize = Annotated[int | None, "resize the images of folder:PATH to this side, in pixels"]
+Background = Annotated[str, "colour behind transparent pixels of image files [default: white]"]
 Trust = Annotated[bool, "import code (module:function) that files name"]
 Layers = Annotated[
     list[str], "layers, globs allowed (rdl layers NETWORK); repeat or separate by commas"
@@ -29,6 +30,7 @@ class DataSettings:
     data_root: DataRoot = ""
     download: Annotated[bool, "download the data set if it is missing"] = False
     image_size: ImageSize = None
+    background: Background = ""
     views: Annotated[str, "augmentation: none, hflip, shift:1 (rdl list views)"] = "none"
     trust: Trust = False
 
@@ -179,6 +181,7 @@ class ImportSettings:
     names: Annotated[str, "text file of stimulus names, a line each, in the order of the RDMs"] = ""
     labels: Annotated[str, "categories: .csv of name,category; text, a line each; .mat"] = ""
     image_size: Annotated[int | None, "scale and crop the images to this side"] = None
+    background: Background = ""
     distance: Annotated[str, "distance if the file has none: correlation, crossnobis, ..."] = ""
     regions: Annotated[list[str], "regions: IT, V*; NEW=OLD renames; or repeat"] = field(
         default_factory=list

@@ -1,10 +1,11 @@
 """A data set: three splits of uint8 images, each row identified by its row in the original file."""
 
 import inspect
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,12 +13,15 @@ import torch
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import Registry
 from rdl_cli.core.tensor_types import Ids, Images, Labels
+from rdl_cli.datasets.decoding import DecodeSettings
 from rdl_cli.datasets.digests import DigestKind, file_digests, image_digests
+from rdl_cli.datasets.file_index import IndexColumn
 
 DATASETS = Registry("dataset", home="rdl_cli.datasets")
 """A member is `function(root: Path, download: bool, *, options) -> Splits`.
 
-One whose images can be resized takes a third argument, `image_size: int | None`.
+One whose images can be resized takes an argument `image_size: int | None`; one that decodes image
+files takes `background: str`, the colour behind transparent pixels.
 """
 
 
@@ -40,15 +44,18 @@ class Split:
     """Images as they are in the file, uint8, before views and preprocessing.
 
     `ids` are rows of the data set's original file (training and test file each count from 0).
-    `files` are the image files, if the data set has one for each image.
+    `files` are the image files, if the data set has one for each image, and `decode` how they
+    become pixels. `notes` are for the person who loads the data set.
     """
 
     images: Images | LazyImages
     labels: Labels
     ids: Ids
     classes: tuple[str, ...]
-    names: tuple[str, ...] | None = None
-    files: tuple[Path, ...] | None = None
+    names: Sequence[str] | None = None
+    files: Sequence[Path] | None = None
+    decode: DecodeSettings | None = None
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,12 +72,13 @@ class Split:
 
     def at(self, rows: torch.Tensor) -> "Split":
         """Return the split of some rows, by position."""
-        names, files = (
-            None if column is None else tuple(column[row] for row in rows.tolist())
-            for column in (self.names, self.files)
-        )
-        split = Split(
-            self.images[rows], self.labels[rows], self.ids[rows], self.classes, names, files
+        split = replace(
+            self,
+            images=self.images[rows],
+            labels=self.labels[rows],
+            ids=self.ids[rows],
+            names=_take(self.names, rows),
+            files=_take(self.files, rows),
         )
         if "digests" in self.__dict__:  # hashing many files takes minutes
             split.__dict__["digests"] = self.digests[rows.numpy()]
@@ -90,7 +98,11 @@ class Splits(NamedTuple):
 
 
 def load_dataset(
-    spec: str, root: Path, download: bool = False, image_size: int | None = None
+    spec: str,
+    root: Path,
+    download: bool = False,
+    image_size: int | None = None,
+    background: str = "",
 ) -> Splits:
     """Return the data set that a spec names.
 
@@ -99,6 +111,7 @@ def load_dataset(
         root: folder of the data sets' files.
         download: download the files if they are missing.
         image_size: side in pixels of resized images, for data sets whose images have any size.
+        background: colour behind transparent pixels, for data sets of image files.
 
     Raises:
         UserError: the files are missing or damaged, or the images have a fixed size.
@@ -108,16 +121,31 @@ def load_dataset(
     (1000, (1, 8, 8))
     """
     reader = DATASETS.find(spec)
-    if image_size is None:
-        return reader(root, download)
-    if "image_size" not in inspect.signature(reader).parameters:
-        raise UserError(
-            f"the images of {spec} have a fixed size; --image-size {image_size} has no effect",
-            hint="leave out the image size",
-        )
-    return reader(root, download, image_size)
+    accepted = inspect.signature(reader).parameters
+    options: dict[str, Any] = {}
+    if image_size is not None:
+        if "image_size" not in accepted:
+            raise UserError(
+                f"the images of {spec} have a fixed size; --image-size {image_size} has no effect",
+                hint="leave out the image size",
+            )
+        options["image_size"] = image_size
+    if background:
+        if "background" not in accepted:
+            raise UserError(
+                f"the images of {spec} are opaque; --background {background} has no effect",
+                hint="leave out the background",
+            )
+        options["background"] = background
+    return reader(root, download, **options)
 
 
 def read_images(images: Images | LazyImages, rows: torch.Tensor | slice) -> Images:
     """Return the uint8 images of some rows, in memory."""
     return images[rows] if isinstance(images, torch.Tensor) else images.read(rows)
+
+
+def _take(column: Sequence[Any] | None, rows: torch.Tensor) -> Sequence[Any] | None:
+    if column is None or isinstance(column, IndexColumn):
+        return None if column is None else column.take(rows.numpy())
+    return tuple(column[row] for row in rows.tolist())

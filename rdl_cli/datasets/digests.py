@@ -7,16 +7,15 @@ decoded to be counted. Pixel digests of decoded files are taken only where the t
 
 import hashlib
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from rdl_cli.core.checksum import file_digest, pixel_digests
-from rdl_cli.core.errors import UserError
+from rdl_cli.core.checksum import pixel_digests
 from rdl_cli.core.tensor_types import Images
+from rdl_cli.datasets.file_index import FilePaths, hash_files
 
 if TYPE_CHECKING:
     from rdl_cli.datasets.base import LazyImages, Split, Splits
@@ -36,12 +35,11 @@ def image_digests(images: "Images | LazyImages") -> np.ndarray:
 
 
 def file_digests(files: Sequence[Path]) -> np.ndarray:
-    """Return the digest of every file's bytes, S64 (n,). Raise UserError if one cannot be read."""
-    try:
-        with ThreadPoolExecutor() as threads:  # hashlib releases the interpreter's lock
-            return np.array(list(threads.map(file_digest, files)), dtype="S64")
-    except OSError as error:
-        raise UserError(f"{error.filename} could not be read: {error.strerror}") from error
+    """Return the digest of every file's bytes, S64 (n,). Raise UserError if one cannot be read.
+
+    Files of an indexed folder are hashed once.
+    """
+    return files.digests() if isinstance(files, FilePaths) else hash_files(files)
 
 
 def number_occurrences(digests: np.ndarray) -> np.ndarray:
@@ -62,9 +60,31 @@ def number_occurrences(digests: np.ndarray) -> np.ndarray:
     return numbers
 
 
+class SharedImages(NamedTuple):
+    """How many images of a split are also in another one, and what was compared to see it."""
+
+    number: int
+    compared: str
+
+
+def find_shared_images(split: "Split", other: "Split") -> SharedImages:
+    """Return how many images of a split are also in another split of the same data set.
+
+    Image files are compared by their bytes, and by their pixels where these are in memory: a copy
+    in another lossless format is found. Copies that were scaled or compressed are not.
+    """
+    shared = np.isin(split.digests, other.digests)
+    if split.files is None:
+        return SharedImages(int(shared.sum()), "pixels")
+    if not isinstance(split.images, Tensor) or not isinstance(other.images, Tensor):
+        return SharedImages(int(shared.sum()), "bytes of the files, not pixels")
+    shared |= np.isin(image_digests(split.images), image_digests(other.images))
+    return SharedImages(int(shared.sum()), "bytes of the files, and pixels")
+
+
 def count_shared_images(split: "Split", other: "Split") -> int:
     """Return how many images of a split are also in another split of the same data set."""
-    return int(np.isin(split.digests, other.digests).sum())
+    return find_shared_images(split, other).number
 
 
 def dataset_fingerprint(splits: "Splits") -> str:

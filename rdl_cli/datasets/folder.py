@@ -1,14 +1,23 @@
 """A user's own images, in one folder for each class."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.datasets.base import DATASETS, Split, Splits
-from rdl_cli.datasets.image_files import is_image_file, natural_sort, open_images
+from rdl_cli.datasets.decoding import WHITE
+from rdl_cli.datasets.file_index import FileIndex, FileNames, FilePaths
+from rdl_cli.datasets.folder_walk import (
+    FileEntry,
+    LeftOut,
+    describe_left_out,
+    list_folders,
+    list_images,
+)
+from rdl_cli.datasets.image_files import open_images
 from rdl_cli.datasets.subsets import split_rows
 
 HELDOUT_FRACTION = 0.1
@@ -16,7 +25,14 @@ HELDOUT_FRACTION = 0.1
 
 
 @DATASETS.register("folder", rest="path")
-def folder(root: Path, download: bool, image_size: int | None = None, *, path: str) -> Splits:
+def folder(
+    root: Path,
+    download: bool,
+    image_size: int | None = None,
+    background: str = WHITE,
+    *,
+    path: str,
+) -> Splits:
     """Your own images: PATH/train/CLASS, PATH/validation/CLASS, PATH/test/CLASS, or PATH/CLASS.
 
     PATH/val is read as well as PATH/validation. Without a folder for validation or test, a tenth
@@ -29,43 +45,60 @@ def folder(root: Path, download: bool, image_size: int | None = None, *, path: s
         raise UserError(
             f"there is no folder {home}", hint="folder:PATH needs a folder of images for each class"
         )
-    train_home = _find_split(home, "train")
-    heldout_homes = [_find_split(home, "validation", "val"), _find_split(home, "test")]
-    if train_home is None and any(heldout_homes):
+    left_out = LeftOut()
+    train_name = _find_split(home, "train")
+    heldout_names = [_find_split(home, "validation", "val"), _find_split(home, "test")]
+    if train_name is None and any(heldout_names):
         raise UserError(
             f"{home} holds validation or test images, but no {home}/train",
             hint="put the training images there",
         )
-    train_home = train_home or home
-    classes = tuple(subfolder.name for subfolder in _subfolders(train_home))
-    if len(classes) < 2:
-        raise UserError(
-            f"{train_home} holds {len(classes)} class folders",
-            hint="put the images of each class into a folder of its own",
-        )
+    train_files = _list_files(home, train_name or "", left_out)
+    classes = tuple(train_files)
     files = [
-        _list_files(train_home, classes),
-        *(_list_files(split, classes) if split else [] for split in heldout_homes),
+        list(train_files.values()),
+        *(_list_heldout(home, name, classes, left_out) for name in heldout_names),
     ]
-    return _make_splits(home, files, classes, image_size)
+    return _make_splits(home, files, classes, image_size, background, left_out)
 
 
 def _make_splits(
     home: Path,
-    labelled_files: list[list[tuple[Path, int]]],
+    files: list[list[list[FileEntry]]],
     classes: tuple[str, ...],
     image_size: int | None,
+    background: str,
+    left_out: LeftOut,
 ) -> Splits:
-    """Return the splits of training, validation and test files with their labels.
+    """Return the splits of training, validation and test files, listed by class.
 
     The last two lists may be empty.
     """
-    files = tuple(file for part in labelled_files for file, _ in part)
-    labels = torch.tensor([label for part in labelled_files for _, label in part])
-    names = tuple(file.relative_to(home).as_posix() for file in files)
-    images = open_images(files, image_size)
-    whole = Split(images, labels, torch.arange(len(files)), classes, names, files)
-    train, validation, test = whole.ids.split([len(part) for part in labelled_files])
+    labels = torch.cat(
+        [
+            torch.full((len(entries),), label)
+            for split in files
+            for label, entries in enumerate(split)
+        ]
+    )
+    sizes = [sum(map(len, split)) for split in files]
+    index = FileIndex(home, [e for split in files for part in split for e in part], background)
+    files.clear()  # of a million entries the index needs a third of the memory
+    rows = np.arange(len(index))
+    names = FileNames(index, rows)
+    images, decode = open_images(index, image_size)
+    note = describe_left_out(left_out)
+    whole = Split(
+        images,
+        labels,
+        torch.arange(len(index)),
+        classes,
+        names,
+        FilePaths(index, rows),
+        decode,
+        (f"{home}: {note}",) if note else (),
+    )
+    train, validation, test = whole.ids.split(sizes)
     count, rarest = torch.bincount(labels[train], minlength=len(classes)).min(0)
     if count < 3 and not (len(validation) and len(test)):
         raise UserError(
@@ -74,8 +107,11 @@ def _make_splits(
             hint=f"at least 3 are needed, or {home}/train, {home}/validation and {home}/test",
         )
     n = max(len(classes), round(HELDOUT_FRACTION * len(train)))
-    sizes = [0 if len(part) else n for part in (validation, test)]
-    train_rows, *heldout = split_rows([names[row] for row in train], labels[train], *sizes)
+    counts = [0 if len(part) else n for part in (validation, test)]
+    train_rows = train
+    heldout = [validation, test]
+    if any(counts):
+        train_rows, *heldout = split_rows([names[row] for row in train], labels[train], *counts)
     parts = [
         part if len(part) else train[rows]
         for part, rows in zip((validation, test), heldout, strict=True)
@@ -83,35 +119,45 @@ def _make_splits(
     return Splits(*map(whole.at, (train[train_rows], *parts)))
 
 
-def _list_files(home: Path, classes: Sequence[str]) -> list[tuple[Path, int]]:
-    """Return the image files below a split's class folders, with their labels."""
-    labelled = []
-    for subfolder in _subfolders(home):
-        if subfolder.name not in classes:
-            raise unknown_name("training class", subfolder.name, classes)
-        files = (
-            Path(parent) / name
-            for parent, _, names in os.walk(subfolder, followlinks=True)
-            for name in names
-        )
-        label = classes.index(subfolder.name)
-        labelled += [(file, label) for file in natural_sort(filter(is_image_file, files))]
-    if not labelled:
+def _list_files(home: Path, split: str, left_out: LeftOut) -> dict[str, list[FileEntry]]:
+    """Return the image files of a split by class. UserError if there are none."""
+    place = home / split
+    names = list_folders(place, left_out)
+    files = {}
+    for name in names:
+        entries = list_images(home, f"{split}/{name}" if split else name, left_out)
+        if entries:
+            files[name] = entries
+        else:
+            left_out["folders without images"] += 1
+    if names and not files:
         raise UserError(
-            f"the class folders in {home} hold no images",
+            f"the class folders in {place} hold no images",
             hint="all formats that Pillow reads are supported",
         )
-    return labelled
+    if len(files) < 2 and (not split or split == "train"):
+        raise UserError(
+            f"{place} holds {len(files)} class folders",
+            hint="put the images of each class into a folder of its own",
+        )
+    return files
 
 
-def _subfolders(home: Path) -> list[Path]:
-    return natural_sort(
-        path for path in home.iterdir() if path.is_dir() and not path.name.startswith(".")
-    )
+def _list_heldout(
+    home: Path, split: str | None, classes: Sequence[str], left_out: LeftOut
+) -> list[list[FileEntry]]:
+    """Return the image files of a held-out split by training class; none if it has no folder."""
+    if split is None:
+        return []
+    files = _list_files(home, split, left_out)
+    for name in files:
+        if name not in classes:
+            raise unknown_name("training class", name, classes)
+    return [files.get(name, []) for name in classes]
 
 
-def _find_split(home: Path, *names: str) -> Path | None:
+def _find_split(home: Path, *names: str) -> str | None:
     """Return the first of these folders that has subfolders; one of images is a class itself."""
     return next(
-        (home / name for name in names if (home / name).is_dir() and _subfolders(home / name)), None
+        (n for n in names if (home / n).is_dir() and list_folders(home / n, LeftOut())), None
     )

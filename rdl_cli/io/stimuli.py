@@ -2,6 +2,7 @@
 
 import csv
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,13 +17,20 @@ CATEGORY_HEADERS = ("category", "categories", "class", "label")
 
 
 class StimulusSet(NamedTuple):
-    """Images uint8 (n, c, h, w), with names, labels (n,) into `classes` and files where known."""
+    """Images uint8 (n, c, h, w), with names, labels (n,) into `classes` and files where known.
+
+    `native_digests` are of the pixels at their own size, where images were resized; `decode` is how
+    files became pixels; `notes` are for the person who reads them.
+    """
 
     images: np.ndarray
     names: tuple[str, ...] | None = None
     labels: np.ndarray | None = None
     classes: tuple[str, ...] = ()
     files: tuple[Path, ...] | None = None
+    native_digests: np.ndarray | None = None
+    decode: Mapping[str, str] = {}
+    notes: tuple[str, ...] = ()
 
 
 class CategoryTable(NamedTuple):

@@ -173,6 +173,8 @@ def _plan_stimuli(stimuli: Stimuli) -> list[PlannedArray]:
         columns["label"] = stimuli.labels.astype(np.int64, copy=False)
     if stimuli.pixel_digests is not None:
         columns["pixel_digest"] = stimuli.pixel_digests.astype("S64", copy=False)
+    if stimuli.image_digests is not None:
+        columns["image_digest"] = stimuli.image_digests.astype("S64", copy=False)
     if stimuli.images is not None:
         kind = stimuli.images.dtype
         assert kind == np.uint8, f"stimuli are uint8 images, not {kind}"

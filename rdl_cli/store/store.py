@@ -1,6 +1,7 @@
 """Open a store: one HDF5 file with stimuli, and the activations, RDMs or kernels of layers.
 
-    /stimuli/      digest [n] · name [n] · label [n] · pixel_digest [n] · images [n,c,h,w]
+    /stimuli/      digest [n] · name [n] · label [n] · pixel_digest [n] · images [n,c,h,w] ·
+                   image_digest [n]
     /layers/NAME/  activations [views,n,...] | kernel [n(n+1)/2] | rdm [k,n(n-1)/2]
     /provenance · /checksums
 
@@ -47,6 +48,7 @@ class Stimuli(NamedTuple):
         digest_kind: `pixels` or `file`, the source of `digests`.
         decode: how image files became pixels: orientation, background, grey.
         preprocessing: the preprocessing of the teacher, as text.
+        image_digests: S64 (n,), of `images`, where these are not of the images' own size.
     """
 
     digests: np.ndarray
@@ -57,6 +59,14 @@ class Stimuli(NamedTuple):
     digest_kind: str = "pixels"
     decode: Mapping[str, str] = {}
     preprocessing: str = ""
+    image_digests: np.ndarray | None = None
+
+    @property
+    def stored_digests(self) -> np.ndarray:
+        """The digests of `images`."""
+        if self.image_digests is not None:
+            return self.image_digests
+        return self.digests if self.pixel_digests is None else self.pixel_digests
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,8 +130,7 @@ class Store:
         stimuli = self.stimuli
         assert stimuli.images is not None, f"{self.path} holds no images"
         images = np.array(stimuli.images[rows])
-        digests = stimuli.digests if stimuli.pixel_digests is None else stimuli.pixel_digests
-        if bad := int((pixel_digests(images) != digests[rows]).sum()):
+        if bad := int((pixel_digests(images) != stimuli.stored_digests[rows]).sum()):
             raise UserError(
                 f"{self.path} is damaged: {bad:,} of {len(images):,} images do not have their"
                 " digests",
@@ -167,9 +176,9 @@ def partial(path: Path) -> Path:
 
 def _read_stimuli(index: StoreIndex) -> Stimuli:
     arrays, attributes = index.stimuli.arrays, index.stimuli.attributes
-    digests, labels, pixels = (
+    digests, labels, pixels, stored = (
         np.array(arrays[name].read()) if name in arrays else None
-        for name in ("digest", "label", "pixel_digest")
+        for name in ("digest", "label", "pixel_digest", "image_digest")
     )
     assert digests is not None, "read_index requires /stimuli/digest"
     return Stimuli(
@@ -181,4 +190,5 @@ def _read_stimuli(index: StoreIndex) -> Stimuli:
         attributes["digest_kind"],
         json.loads(attributes["decode"]),
         attributes["preprocessing"],
+        stored,
     )

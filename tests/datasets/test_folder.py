@@ -126,7 +126,7 @@ def test_open_images_needs_a_size_for_different_sizes(tmp_path: Path):
 def test_find_images_scales_sixteen_bits(tmp_path: Path):
     deep = np.array([[0, 255, 256], [32768, 65280, 65535]], dtype=np.uint16)
     put(tmp_path / "deep.png", deep)
-    assert find_images(tmp_path)[0].tolist() == [[[[0, 0, 1], [128, 255, 255]]]]
+    assert find_images(tmp_path).images.tolist() == [[[[0, 0, 1], [128, 255, 255]]]]
 
 
 def test_find_images_refuses_fractions(tmp_path: Path):
@@ -222,11 +222,12 @@ def test_folder_puts_the_smallest_classes_in_every_split(tmp_path: Path):
 def test_find_images_returns_natural_order_and_names(tmp_path: Path):
     for n in (10, 2, 1):
         put(tmp_path / f"image{n}.png", pixels(n))
-    images, names, paths = find_images(tmp_path)
-    assert [path.name for path in paths] == list(names)
-    assert names == ("image1.png", "image2.png", "image10.png")
+    found = find_images(tmp_path)
+    images, names = found.images, found.names
+    assert [path.name for path in found.files] == list(names)
+    assert tuple(names) == ("image1.png", "image2.png", "image10.png")
     assert np.array_equal(images[2].permute(1, 2, 0).numpy(), pixels(10))
-    assert find_images(tmp_path, image_size=3)[0].shape == (3, 3, 3, 3)
+    assert find_images(tmp_path, image_size=3).images.shape == (3, 3, 3, 3)
     with pytest.raises(UserError, match="no images"):
         (tmp_path / "empty").mkdir()
         find_images(tmp_path / "empty")
@@ -236,7 +237,8 @@ def test_find_images_returns_natural_order_and_names(tmp_path: Path):
 
 @pytest.mark.skipif(not CICHY.is_dir(), reason=f"no {CICHY}")
 def test_find_images_reads_cichys_92():
-    images, names, _ = find_images(CICHY)
+    found = find_images(CICHY)
+    images, names = found.images, found.names
     assert (
         images.shape == (92, 3, 175, 175)
         and names[0] == "image_01.jpg"

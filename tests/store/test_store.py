@@ -44,6 +44,23 @@ def test_store_returns_its_stimuli(path, only):
             np.testing.assert_array_equal(column, written)
 
 
+def test_store_guards_resized_images_beside_native_digests(path):
+    """Native digests match images of another size, so they cannot guard what is stored."""
+    stimuli = make_stimuli(only=("digests", "images"))
+    stimuli = stimuli._replace(
+        digests=np.array([f"{i:064x}" for i in range(7)], "S64"),
+        pixel_digests=np.array([f"{i:063x}f" for i in range(7)], "S64"),
+        image_digests=stimuli.digests,
+        digest_kind="file",
+    )
+    store = write_store(path, stimuli, [rdm_layer()])
+    assert np.array_equal(store.images(), stimuli.images)
+    assert store.stimuli.pixel_digests.tolist() == stimuli.pixel_digests.tolist()
+    wrong = stimuli._replace(image_digests=stimuli.digests)
+    with pytest.raises(UserError, match="7 of 7 images do not have their digests"):
+        write_store(path.with_name("wrong.h5"), wrong, [rdm_layer()]).images()
+
+
 def test_store_returns_how_stimuli_were_made(path):
     """Digests of files need those of pixels to guard the images."""
     stimuli = make_stimuli(only=("digests", "images"))
@@ -56,7 +73,7 @@ def test_store_returns_how_stimuli_were_made(path):
     )
     store = write_store(path, stimuli, [rdm_layer()])
     assert store.stimuli.pixel_digests.tolist() == stimuli.pixel_digests.tolist()
-    assert store.stimuli[5:] == ("file", {"orientation": "exif", "background": "black"}, "scale")
+    assert store.stimuli[5:8] == ("file", {"orientation": "exif", "background": "black"}, "scale")
     np.testing.assert_array_equal(store.images([3, 1]), stimuli.images[[3, 1]])
 
 

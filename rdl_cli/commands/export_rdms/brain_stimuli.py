@@ -86,7 +86,9 @@ def export_over_brain_stimuli(
         for layer in layers
     ]
     key = repr([parent["fingerprint"] for parent in parents])
-    stimuli = brain_store.stimuli._replace(images=None, preprocessing=preprocess.spec)
+    stimuli = brain_store.stimuli._replace(
+        images=None, image_digests=None, preprocessing=preprocess.spec
+    )
     with create_store(out, stimuli, origin, specs, key) as writer:
         for layer in layers:
             reps = torch.cat([block[layer].float().cpu() for block in blocks]).numpy()
