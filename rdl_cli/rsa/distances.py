@@ -163,7 +163,8 @@ def subtract_mean(x: Tensor, mean: Tensor, dim: int | tuple[int, ...]) -> Tensor
     """
     centered = x - mean
     noise = 4 * torch.finfo(x.dtype).eps * x.detach().abs().amax(dim, keepdim=True)
-    return torch.where(centered.detach().abs().amax(dim, keepdim=True) > noise, centered, 0)
+    is_noise = centered.detach().abs().amax(dim, keepdim=True) <= noise  # False for NaN
+    return torch.where(is_noise, 0, centered)
 
 
 def center(x: Tensor, dim: int) -> Tensor:

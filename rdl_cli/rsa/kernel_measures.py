@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from rdl_cli.rsa.kernels import Kernel, center_kernel, u_center
+from rdl_cli.rsa.kernels import Kernel, Kernels, center_kernel, u_center
 from rdl_cli.rsa.measures import MeasureTraits, register_measure
 from rdl_cli.rsa.normalization import normalize
 
@@ -18,13 +18,13 @@ Scalar = Float[Tensor, ""]
 
 
 @register_measure("cka", MeasureTraits(input="kernel", centering="stimuli", bounds=(0.0, 1.0)))
-def cka(a: Kernel, b: Kernel) -> Float[Tensor, ""]:
+def cka(a: Kernels, b: Float[Tensor, "... n n"]) -> Float[Tensor, "..."]:
     """Return linear CKA (Kornblith et al. 2019): the cosine between centered kernels.
 
     Biased: independent noise in 2,000 and 500 units has CKA .96 over 32 stimuli.
 
     Args:
-        a, b: kernels of the same n stimuli.
+        a, b: kernels of the same n stimuli; leading dimensions are compared one by one.
 
     Example:
         >>> from rdl_cli.rsa.kernels import inner_products
@@ -32,23 +32,21 @@ def cka(a: Kernel, b: Kernel) -> Float[Tensor, ""]:
         >>> round(cka(inner_products(x), inner_products(7 * x.flip(1))).item(), 6)
         1.0
     """
-    return (normalize(center_kernel(a).flatten(-2)) * normalize(center_kernel(b).flatten(-2))).sum(
-        -1
-    )
+    return _cosine(center_kernel(a), center_kernel(b))
 
 
 @register_measure(
     "cka-debiased", MeasureTraits(input="kernel", centering="stimuli", bounds=(-1.0, 1.0))
 )
-def cka_debiased(a: Kernel, b: Kernel) -> Float[Tensor, ""]:
+def cka_debiased(a: Kernels, b: Float[Tensor, "... n n"]) -> Float[Tensor, "..."]:
     """Return linear CKA with the unbiased HSIC₁ (Song et al. 2012).
 
     For independent noise it is about 0, and negative half of the time.
 
     Args:
-        a, b: kernels of the same n stimuli, at least 4.
+        a, b: kernels of the same n stimuli, at least 4, as for `cka`.
     """
-    return (normalize(u_center(a).flatten(-2)) * normalize(u_center(b).flatten(-2))).sum(-1)
+    return _cosine(u_center(a), u_center(b))
 
 
 @register_measure("bures", MeasureTraits(input="kernel", centering="stimuli", bounds=(0.0, 1.0)))
@@ -85,6 +83,10 @@ def procrustes(a: Kernel, b: Kernel) -> Scalar:
         a, b: kernels of the same n stimuli.
     """
     return 1 - 2 / math.pi * torch.arccos(bures(a, b))
+
+
+def _cosine(a: Kernels, b: Float[Tensor, "... n n"]) -> Float[Tensor, "..."]:
+    return (normalize(a.flatten(-2)) * normalize(b.flatten(-2))).sum(-1)
 
 
 def _factor(kernel: Kernel) -> Float[Tensor, "n r"]:

@@ -56,7 +56,7 @@ def test_compare_rdms_prints_values_intervals_and_ceilings(path):
         "Pairs",
         "Noise ceilings",
         "Holm",
-        "30 bootstrap resamples",
+        "30 orders of the stimuli",
     ):
         assert part in text
     assert "b or a" not in text

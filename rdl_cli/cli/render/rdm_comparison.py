@@ -76,23 +76,21 @@ def legend(result: RdmComparison) -> str:
     pairs = [pair for table in result.tables for pair in table.pairs]
     if result.n_resamples and pairs:
         lines.append(
-            f"95 %: {result.n_resamples:,} bootstrap resamples of stimuli, and of subjects if"
-            " there are several. p: as many orders of the stimuli, one-sided."
+            "95 %: jackknife over stimuli, and over subjects if there are several."
+            f" p: {result.n_resamples:,} orders of the stimuli, one-sided."
         )
         if any(pair.n_subjects == 2 for pair in pairs):
-            lines.append("With two subjects an interval holds nearly all values: it says little.")
+            lines.append("With two subjects an interval has at most two degrees of freedom.")
         n_tests = max(len(table.pairs) for table in result.tables)
         smallest = n_tests / (result.n_resamples + 1)
         too_few = (
-            f" None of {n_tests:,} pairs can get below {smallest:.2g} with so few resamples:"
+            f" None of {n_tests:,} pairs can get below {smallest:.2g} with so few orders:"
             " increase --n-resamples, or name fewer --layers."
         )
         holm = "Holm corrects p for all pairs of its table."
         lines.append(holm + (too_few if smallest > 0.05 else ""))
     if any(table.differences for table in result.tables):
-        lines.append(
-            "A difference is first minus second, on the same resamples; its p is two-sided."
-        )
+        lines.append("A difference is first minus second, on the same stimuli; its p is two-sided.")
     if any(table.explained for table in result.tables):
         lines.append("R² is that of all others; unique is what one adds to the rest.")
     if any("controls" in table.settings for table in result.tables):

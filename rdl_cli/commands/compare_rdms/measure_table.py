@@ -10,7 +10,7 @@ import torch
 
 from rdl_cli.commands.compare_rdms.representation import Representation
 from rdl_cli.commands.compare_rdms.resampling import (
-    BootstrappedBlocks,
+    JackknifedBlocks,
     ResampledMeasure,
     SubjectBlock,
     permutation_p_values,
@@ -77,6 +77,7 @@ def compute_table(
             np.flatnonzero(owner == i),
             np.flatnonzero(owner == j),
             layers[i].subjects == layers[j].subjects,
+            layers[j].subjects,
         )
         for i in range(len(layers))
         for j in range(len(layers))
@@ -84,13 +85,13 @@ def compute_table(
     }
     between = list(combinations(range(len(layers)), 2))
     _check_pairs(resampled, layers, {pair: blocks[pair] for pair in between})
-    bootstrapped = None
+    jackknifed = None
     if settings.n_resamples and between:
         _warn_if_slow(spec, resampled, settings.n_resamples)
-        bootstrapped = BootstrappedBlocks(blocks, resampled, settings.n_resamples, settings.seed)
+        jackknifed = JackknifedBlocks(blocks, resampled, settings.seed)
     pairs = _pairs(layers, resampled, {pair: blocks[pair] for pair in between})
-    if bootstrapped:
-        pairs = _test_pairs(pairs, between, blocks, resampled, bootstrapped, settings)
+    if jackknifed:
+        pairs = _test_pairs(pairs, between, blocks, resampled, jackknifed, settings)
     values = np.full((len(layers), len(layers)), traits.identity_value)
     for (i, j), pair in zip(between, pairs, strict=True):
         values[i, j] = values[j, i] = pair.value
@@ -103,7 +104,7 @@ def compute_table(
         traits.identity_value,
         tuple(map(tuple, values.tolist())),
         tuple(pairs),
-        tuple(_differences(layers, references, resampled, blocks, bootstrapped)),
+        tuple(_differences(layers, references, resampled, blocks, jackknifed)),
         tuple([] if controls else _ceilings(measure, layers, inputs)),
         tuple([] if controls else _explain(measure, layers, references, inputs)),
     )
@@ -148,7 +149,7 @@ def _test_pairs(
     between: list[tuple[int, int]],
     blocks: dict[tuple[int, int], SubjectBlock],
     resampled: ResampledMeasure,
-    bootstrapped: BootstrappedBlocks,
+    jackknifed: JackknifedBlocks,
     settings: CompareRdmsSettings,
 ) -> list[LayerPair]:
     """Return the pairs with their intervals and p."""
@@ -162,8 +163,8 @@ def _test_pairs(
     )
     tested = []
     for pair, key, own, corrected in zip(pairs, between, p, holm(p).tolist(), strict=True):
-        low, high = bootstrapped.interval(key, traits.bounds)
-        tested.append(replace(pair, low=low, high=high, p=own, p_holm=corrected))
+        interval = jackknifed.interval(key)
+        tested.append(replace(pair, low=interval.low, high=interval.high, p=own, p_holm=corrected))
     return tested
 
 
@@ -172,7 +173,7 @@ def _differences(
     references: Sequence[int],
     resampled: ResampledMeasure,
     blocks: dict[tuple[int, int], SubjectBlock],
-    bootstrapped: BootstrappedBlocks | None,
+    jackknifed: JackknifedBlocks | None,
 ) -> list[SimilarityDifference]:
     """Return the differences of similarities to each reference, of all pairs of other layers."""
     differences = []
@@ -183,12 +184,13 @@ def _differences(
             value = first.mean(resampled.matrix) - second.mean(resampled.matrix)
             names = layers[r].name, layers[i].name, layers[j].name
             difference = SimilarityDifference(*names, value)
-            if bootstrapped:
-                test = bootstrapped.test_difference((r, i), (r, j))
-                low, high = test.low, test.high
-                difference = SimilarityDifference(*names, value, test.n_subjects, low, high, test.p)
+            if jackknifed:
+                test = jackknifed.test_difference((r, i), (r, j))
+                difference = SimilarityDifference(
+                    *names, value, test.subjects, test.low, test.high, test.p
+                )
             differences.append(difference)
-    if bootstrapped and differences:
+    if jackknifed and differences:
         p = holm([difference.p or 0.0 for difference in differences]).tolist()
         differences = [
             replace(difference, p_holm=corrected)

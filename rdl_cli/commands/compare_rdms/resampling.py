@@ -1,31 +1,33 @@
-"""Comparisons over resampled stimuli and subjects: intervals, differences, permutation tests."""
+"""Comparisons over other stimuli and subjects: intervals, differences, permutation tests."""
 
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from math import lcm, sqrt
-from typing import NamedTuple
+from functools import cache
+from math import inf, isinf
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from rdl_cli.commands.console import progress
 from rdl_cli.rsa.condensed import to_square
-from rdl_cli.rsa.measures import Measure
+from rdl_cli.rsa.measures import Measure, measure_traits
 from rdl_cli.rsa.pairwise import feature_products, measure_features, pairwise_measure
 from rdl_cli.rsa.partial import partial_features
-from rdl_cli.statistics.resampling import (
-    Bootstrap,
+from rdl_cli.statistics.jackknife import (
     Rows,
-    bootstrap,
-    interval,
-    permutation,
-    resample,
-    variance,
+    SimilarityDifference,
+    SimilarityInterval,
+    compare_similarities,
+    kept_stimuli,
+    mean_similarity,
+    similarity_interval,
 )
+from rdl_cli.statistics.permutation import permutation_test
+
+MAX_DELETIONS = 100
+"""Stimuli are left out one by one; of more than this, in so many groups."""
 
 Matrix = NDArray[np.float64]
 
@@ -78,21 +80,14 @@ class ResampledMeasure:
         measured = (~self.values.isnan()).double()
         return (measured @ measured.mT).round().long().cpu().numpy()
 
-    def resample(self, stimuli: Rows) -> Matrix:
-        """Return the measure over stimuli drawn with replacement, (m, m).
-
-        A pair of a stimulus with itself is left out of RDMs; a kernel contains it.
-        """
-        if not self.are_rdms:
-            values = torch.from_numpy(self._square[:, stimuli[:, None], stimuli[None]])
-        else:
-            values = torch.from_numpy(resample(self._square, stimuli))
-            if self._features is not None:  # the only gaps are those of stimuli drawn twice
-                values = values[:, ~values[0].isnan()]
-        values = values.to(self.values.device)
+    def select(self, stimuli: Rows) -> Matrix:
+        """Return the measure over some of the stimuli, each at most once, (m, m)."""
+        values = self._square[:, stimuli[:, None], stimuli[None]]
+        if self.are_rdms:
+            values = values[:, *np.triu_indices(len(stimuli), 1)]
+        tensor = torch.from_numpy(values).to(self.values.device)
         m = len(self.values)
-        controls = values[m:] if len(values) > m else None
-        return self._compute(values[:m], controls).cpu().numpy()
+        return self._compute(tensor[:m], tensor[m:] if len(tensor) > m else None).cpu().numpy()
 
     def shuffle(self, order: Rows) -> Matrix:
         """Return the measure between the true order (rows) and another one (columns), (m, m)."""
@@ -102,21 +97,23 @@ class ResampledMeasure:
             products = feature_products(self._features, shuffled)
             # a square RDM holds each pair twice
             return (products / 2 if self.are_rdms else products).cpu().numpy()
+        mixed = self._square[:, order[:, None], order[None]]
         if self.are_rdms:
-            mixed = resample(self._square, order)
-        else:
-            mixed = self._square[:, order[:, None], order[None]]
+            mixed = mixed[:, *np.triu_indices(len(order), 1)]
         assert len(mixed) == len(self.values), "partial correlations have features"
         others = torch.from_numpy(mixed).to(self.values.device)
         return pairwise_measure(self.measure, self.values, others).cpu().numpy()
 
     def estimate_seconds(self, n_resamples: int) -> float:
-        """Return about how long so many resamples and permutations take, from one of them."""
-        rows: Rows = np.random.default_rng(0).integers(self.n_stimuli, size=self.n_stimuli)
-        self.resample(rows)  # warm up
+        """Return about how long the intervals and so many permutations take, from one of each."""
+        rows = np.arange(self.n_stimuli)
+        self.shuffle(rows)  # warm up
         start = time.perf_counter()
-        self.resample(rows)
-        return 2 * n_resamples * (time.perf_counter() - start)
+        self.shuffle(rows)
+        middle = time.perf_counter()
+        self.select(rows[1:])
+        deletions = min(self.n_stimuli, MAX_DELETIONS)
+        return n_resamples * (middle - start) + deletions * (time.perf_counter() - middle)
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,113 +123,96 @@ class SubjectBlock:
     Args:
         first, second: the subjects of each layer.
         shared: whether both are of the same subjects.
+        second_subjects: who the subjects of the second layer are; () for one RDM.
     """
 
     first: Rows
     second: Rows
     shared: bool
+    second_subjects: tuple[tuple[str, str], ...] = ()
 
     @property
     def n_subjects(self) -> int:
         """The smaller number of subjects, of the layers that have several; else 1."""
         return min((len(rows) for rows in (self.first, self.second) if len(rows) > 1), default=1)
 
-    def mean(self, matrix: Matrix, subjects: Rows | None = None) -> float:
-        """Return the mean over all pairs of subjects, or over those drawn.
+    def mean(self, matrix: Matrix) -> float:
+        """Return the mean over all pairs of subjects."""
+        return float(self.select(matrix).mean())
 
-        One draw of numbers serves blocks of any size: each layer takes as many as it has subjects,
-        modulo this number, by which their range is divisible. Layers of the same subjects take the
-        same numbers.
-        """
-        if subjects is None:
-            return float(matrix[np.ix_(self.first, self.second)].mean())
-        a, b = len(self.first), len(self.second)
-        first = subjects[:a] % a
-        second = first if self.shared else subjects[a : a + b] % b
-        return float(matrix[np.ix_(self.first[first], self.second[second])].mean())
+    def select(self, matrix: Matrix) -> Matrix:
+        """Return the rows and columns of the two layers, (..., first, second)."""
+        return matrix[..., self.first[:, None], self.second[None]]
 
     def minimum(self, matrix: NDArray[np.int64]) -> int:
         """Return the minimum over all pairs of subjects."""
         return int(matrix[np.ix_(self.first, self.second)].min())
 
 
-class DifferenceTest(NamedTuple):
-    """The 95 % interval and two-sided p of a difference of similarities (Student's t).
-
-    With several subjects it is over stimuli and subjects, else over stimuli.
-    """
-
-    low: float
-    high: float
-    p: float
-    n_subjects: int
-
-
-class BootstrappedBlocks:
-    """The means of blocks over the same resamples of stimuli, and of subjects if there are several.
+class JackknifedBlocks:
+    """The similarities of pairs of layers, with intervals and tests over stimuli and subjects.
 
     Args:
-        blocks: pairs of layers, by any key.
+        blocks: pairs of layers, by their positions.
         resampled: their measure.
-        n_resamples: how many resamples.
-        seed: of the resamples.
+        seed: draws groups of stimuli to delete, if there are more than MAX_DELETIONS.
     """
 
     def __init__(
         self,
         blocks: Mapping[tuple[int, int], SubjectBlock],
         resampled: ResampledMeasure,
-        n_resamples: int,
         seed: int,
     ):
-        self.blocks, self.n_stimuli = blocks, resampled.n_stimuli
-        self._position = {key: k for k, key in enumerate(blocks)}
-        self._means = _bootstrap(list(blocks.values()), resampled, n_resamples, seed)
-
-    def interval(self, key: tuple[int, int], bounds: tuple[float, float]) -> tuple[float, float]:
-        """Return the 95 % interval of a block's mean, within the bounds of the measure."""
-        means = Bootstrap(*(part[..., self._position[key]] for part in self._means))
-        _, low, high = interval(means, self.blocks[key].n_subjects, self.n_stimuli)
-        return max(low, bounds[0]), min(high, bounds[1])
-
-    def test_difference(self, key: tuple[int, int], other: tuple[int, int]) -> DifferenceTest:
-        """Return the interval and p of one block's mean minus another's."""
-        i, j = self._position[key], self._position[other]
-        differences = Bootstrap(*(part[..., i] - part[..., j] for part in self._means))
-        several = [n for n in (self.blocks[k].n_subjects for k in (key, other)) if n > 1]
-        n_subjects = min(several, default=1)
-        error = sqrt(float(variance(differences, n_subjects, self.n_stimuli)))
-        dof = min(n_subjects, self.n_stimuli) - 1 if several else self.n_stimuli - 1
-        value, half = float(differences.estimate), float(stdtrit(dof, 0.975)) * error
-        p = float(2 * stdtr(dof, -abs(value) / error)) if error else float(value == 0)
-        return DifferenceTest(value - half, value + half, p, n_subjects)
-
-
-def _bootstrap(
-    blocks: Sequence[SubjectBlock], resampled: ResampledMeasure, n_resamples: int, seed: int
-) -> Bootstrap:
-    sizes = {len(rows) for block in blocks for rows in (block.first, block.second)}
-    numbers = 2 * lcm(*sizes) if max(sizes) > 1 else 1
-    factors = "stimuli and subjects" if numbers > 1 else "stimuli"
-    total = 1 + n_resamples * (3 if numbers > 1 else 1)
-    n = resampled.n_stimuli
-    with progress(total, f"resampling {factors}") as bar:
-        # every draw of stimuli is used twice: with all subjects, and with a draw of them
-        @lru_cache(maxsize=1)
-        def resample_stimuli(stimuli: bytes) -> Matrix:
-            return resampled.resample(np.frombuffer(stimuli, np.int64).copy())
-
-        def compute_means(subjects: Rows, stimuli: Rows) -> Matrix:
-            bar.advance()
-            if (stimuli == np.arange(n)).all():
-                matrix = resampled.matrix
-            else:
-                matrix = resample_stimuli(stimuli.astype(np.int64).tobytes())
-            drawn = subjects if numbers > 1 else None
-            return np.array([block.mean(matrix, drawn) for block in blocks])
-
+        self._blocks = blocks
+        self._bounds = measure_traits(resampled.measure).bounds
         rng = np.random.default_rng(seed)
-        return bootstrap(compute_means, numbers, n, n_resamples, rng)
+        kept = kept_stimuli(resampled.n_stimuli, MAX_DELETIONS, rng)
+        deleted = []
+        with progress(len(kept), "leaving stimuli out") as bar:
+            for rows in kept:
+                deleted.append(resampled.select(rows))
+                bar.advance()
+        matrices = np.stack(deleted)
+        self._similarities = {
+            key: mean_similarity(
+                block.select(resampled.matrix), block.select(matrices), block.shared
+            )
+            for key, block in blocks.items()
+        }
+
+    def interval(self, key: tuple[int, int]) -> SimilarityInterval:
+        """Return the 95 % interval of a similarity, within the bounds of the measure."""
+        similarity = self._similarities[key]
+        low, high = self._bounds
+        if isinf(high) and similarity.estimate <= low:  # a distance of 0 has no logarithm
+            return similarity_interval(similarity, (-inf, inf))
+        return similarity_interval(similarity, self._bounds)
+
+    def test_difference(self, key: tuple[int, int], other: tuple[int, int]) -> SimilarityDifference:
+        """Return the similarity of one pair minus that of another with the same first layer.
+
+        Subjects of the first layer are the same in both; so are those of the second layers if
+        these have the same subjects. Other subjects are independent.
+        """
+        minuend, subtrahend = self._similarities[key], self._similarities[other]
+        a, b = list(subtrahend.by_subject), list(minuend.by_subject)
+        one, two = self._blocks[key], self._blocks[other]
+        same_second = (one.second_subjects, len(one.second)) == (
+            two.second_subjects,
+            len(two.second),
+        )
+        n_paired = len(a) if same_second and len(a) == len(b) else int(len(one.first) > 1)
+        rest_a, rest_b = a[n_paired:], b[n_paired:]
+        # a group that is not shared is compared with zeros
+        a = [*a[:n_paired], *rest_a, *map(np.zeros_like, rest_b)]
+        b = [*b[:n_paired], *map(np.zeros_like, rest_a), *rest_b]
+        return compare_similarities(
+            subtrahend._replace(by_subject=tuple(a)),
+            minuend._replace(by_subject=tuple(b)),
+            same_subjects=True,
+            bounds=self._bounds,
+        )
 
 
 def permutation_p_values(
@@ -261,7 +241,7 @@ def permutation_p_values(
             return np.array([sign * block.mean(matrix) for block in blocks])
 
         def test(k: int) -> float:
-            return permutation(
+            return permutation_test(
                 lambda order: compute_means(order.astype(np.int64).tobytes())[k],
                 n,
                 n_resamples,

@@ -53,7 +53,7 @@ class LayerPair:
 
 @dataclass(frozen=True)
 class SimilarityDifference:
-    """The similarity of `first` to a reference, minus that of `second`, on the same resamples.
+    """The similarity of `first` to a reference, minus that of `second`, on the same stimuli.
 
     Args:
         reference, first, second: names of representations.

@@ -1,13 +1,13 @@
-"""Intervals and p against plain loops of the same draws."""
+"""Intervals, differences and p against plain loops."""
 
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.distance import pdist, squareform
-from scipy.stats import spearmanr, t
+from scipy.stats import spearmanr
 
 from rdl_cli.commands.compare_rdms.resampling import (
-    BootstrappedBlocks,
+    JackknifedBlocks,
     ResampledMeasure,
     SubjectBlock,
     permutation_p_values,
@@ -15,6 +15,7 @@ from rdl_cli.commands.compare_rdms.resampling import (
 from rdl_cli.rsa.distances import mse
 from rdl_cli.rsa.measures import MEASURES, measure_input, measure_traits
 from rdl_cli.rsa.partial import partial_correlation
+from rdl_cli.statistics.jackknife import mean_similarity, similarity_interval
 
 torch.set_num_threads(1)
 N = 9
@@ -51,29 +52,24 @@ def compared(name="spearman"):
     )
 
 
-def drawn_by_hand(a, b, stimuli):
-    values = [squareform(x)[np.ix_(stimuli, stimuli)] for x in (a, b)]
-    i, j = np.triu_indices(N, 1)
-    keep = stimuli[i] != stimuli[j]
-    return spearmanr(*(v[i, j][keep] for v in values)).statistic
-
-
-def test_resample_leaves_out_pairs_of_a_stimulus_with_itself():
-    stimuli = np.array([0, 0, 1, 2, 3, 4, 5, 5, 8])
-    drawn, values = compared().resample(stimuli), rdms()
-    for i, j in ((0, 1), (0, 5), (2, 4)):
-        assert drawn[i, j] == pytest.approx(drawn_by_hand(values[i], values[j], stimuli))
+def test_select_takes_some_stimuli_in_any_order():
+    stimuli = np.array([8, 1, 2, 0, 4, 5])
+    selected, values = compared().select(stimuli), rdms()
+    i, j = np.triu_indices(len(stimuli), 1)
+    for a, b in ((0, 1), (0, 5), (2, 4)):
+        parts = [squareform(values[k])[np.ix_(stimuli, stimuli)][i, j] for k in (a, b)]
+        assert selected[a, b] == pytest.approx(spearmanr(*parts).statistic)
 
 
 @pytest.mark.parametrize("name", MEASURED)
-def test_resample_and_shuffle_agree_without_a_change(name):
+def test_select_and_shuffle_agree_without_a_change(name):
     once = compared(name)
     order = np.arange(N)
-    np.testing.assert_allclose(once.resample(order), once.matrix, atol=1e-12)
+    np.testing.assert_allclose(once.select(order), once.matrix, atol=1e-12)
     np.testing.assert_allclose(once.shuffle(order), once.matrix, atol=1e-12)
     mixed = np.random.default_rng(3).permutation(N)
     np.testing.assert_allclose(
-        once.resample(mixed), once.matrix, atol=1e-10
+        once.select(mixed), once.matrix, atol=1e-10
     )  # all in another order is no other comparison
     assert np.abs(once.shuffle(mixed) - once.matrix).max() > 0.05
 
@@ -86,82 +82,75 @@ def test_shuffle_shuffles_one_side():
         assert drawn[i, j] == pytest.approx(spearmanr(values[i], other).statistic)
 
 
-def test_subject_block_draws_subjects_fairly():
+def test_subject_block_means_are_over_all_pairs_of_subjects():
     matrix = np.arange(36.0).reshape(6, 6)
-    _, _, crossed, shared = blocks()
-    every = np.arange(12)
-    assert crossed.mean(matrix, every) == crossed.mean(matrix) == matrix[1:4, 4:].mean()
-    assert shared.mean(matrix, every) == shared.mean(matrix) == matrix[1:4, 1:4].mean()
-    rng = np.random.default_rng(0)
-    draws = rng.integers(12, size=(4000, 12))
-    for block in blocks()[:3]:
-        drawn = np.array([block.mean(matrix, subjects) for subjects in draws])
-        known = sum(
-            side.var() / len(rows)
-            for side, rows in (
-                (6 * np.arange(6)[block.first], block.first),
-                (np.arange(6)[block.second], block.second),
-            )
-        )
-        assert drawn.mean() == pytest.approx(
-            block.mean(matrix), abs=0.3
-        ) and drawn.var() == pytest.approx(known, rel=0.1)
-    both = np.array([shared.mean(matrix, subjects) for subjects in draws])
-    assert both.var() == pytest.approx(
-        (7 * np.arange(3)).var() / 3, rel=0.1
-    )  # the same subjects on both sides
+    one, _, crossed, shared = blocks()
+    assert crossed.mean(matrix) == matrix[1:4, 4:].mean()
+    assert shared.mean(matrix) == matrix[1:4, 1:4].mean()
+    assert (one.n_subjects, crossed.n_subjects, shared.n_subjects) == (3, 2, 3)
 
 
-BOUNDS = (-1.0, 1.0)
+def jackknife(measure="spearman", seed=0):
+    keyed = {(k, k + 1): block for k, block in enumerate(blocks())}
+    return JackknifedBlocks(keyed, compared(measure), seed), keyed
 
 
-def bootstrap_intervals(blocks, resampled, n_resamples, seed):
-    keyed = {(k, k): block for k, block in enumerate(blocks)}
-    means = BootstrappedBlocks(keyed, resampled, n_resamples, seed)
-    return [means.interval(key, (-np.inf, np.inf)) for key in keyed]
+@pytest.mark.parametrize("name", ["spearman", "cka", "skl"])
+def test_jackknifed_blocks_intervals_hold_the_value(name):
+    jackknifed, keyed = jackknife(name)
+    matrix = compared(name).matrix
+    low, high = measure_traits(MEASURES.find(name)).bounds
+    for key, block in keyed.items():
+        interval = jackknifed.interval(key)
+        assert interval.estimate == pytest.approx(block.mean(matrix))
+        assert low <= interval.low < interval.estimate < interval.high <= high
+        assert interval.subjects in (1, 2, 3)
 
 
-def test_bootstrapped_blocks_intervals_have_the_corrected_variance():
-    resampled = compared()
-    intervals = bootstrap_intervals(blocks(), resampled, 200, 0)
-    assert intervals == bootstrap_intervals(blocks(), resampled, 200, 0)
-    assert intervals != bootstrap_intervals(blocks(), resampled, 200, 1)
-    for block, (low, high) in zip(blocks(), intervals, strict=True):
-        assert low < block.mean(resampled.matrix) < high
-    rng = np.random.default_rng(5)
+def test_jackknifed_blocks_are_that_of_plain_deletions():
+    jackknifed, keyed = jackknife()
     values = rdms()
-    sd = np.std(
-        [drawn_by_hand(values[0], values[1], rng.integers(N, size=N)) for _ in range(400)], ddof=1
-    )
-    single = SubjectBlock(np.array([0]), np.array([1]), False)
-    ((low, high),) = bootstrap_intervals([single], resampled, 400, 0)
-    assert (high - low) / 2 == pytest.approx(
-        t.ppf(0.975, N - 1) * sd * (N / (N - 1)) ** 0.5, rel=0.15
-    )
+    i, j = np.triu_indices(N, 1)
+    deleted = [
+        [[spearmanr(a[keep], b[keep]).statistic for b in values] for a in values]
+        for keep in ((i != k) & (j != k) for k in range(N))
+    ]
+    for key, block in keyed.items():
+        full = block.select(compared().matrix)
+        expected = mean_similarity(full, block.select(np.array(deleted)), block.shared)
+        np.testing.assert_allclose(
+            jackknifed.interval(key), similarity_interval(expected), atol=1e-9
+        )
 
 
-def test_bootstrapped_blocks_intervals_stay_within_the_bounds():
-    keyed = {(k, k): block for k, block in enumerate(blocks())}
-    means = BootstrappedBlocks(keyed, compared(), 50, 0)
-    for key in keyed:
-        low, high = means.interval(key, (-np.inf, np.inf))
-        assert means.interval(key, BOUNDS) == (max(low, -1), min(high, 1))
-        assert means.interval(key, (-0.01, 0.01)) == (max(low, -0.01), min(high, 0.01))
-
-
-def test_bootstrapped_blocks_test_differences_on_the_same_resamples():
-    resampled = compared()
-    one, two = blocks()[0], blocks()[1]
-    means = BootstrappedBlocks({(0, 1): one, (0, 2): two}, resampled, 200, 0)
-    same = BootstrappedBlocks({(0, 1): one, (0, 2): one}, resampled, 200, 0)
-    assert same.test_difference((0, 1), (0, 2)) == (0, 0, 1, 3)
-    test = means.test_difference((0, 1), (0, 2))
-    value = one.mean(resampled.matrix) - two.mean(resampled.matrix)
-    assert test.low < value < test.high and test.n_subjects == 2
-    assert (test.low + test.high) / 2 == pytest.approx(value)
+def test_jackknifed_blocks_test_differences_over_stimuli_and_subjects():
+    one, two, *_ = blocks()
+    jackknifed = JackknifedBlocks({(0, 1): one, (0, 2): two, (0, 3): one}, compared(), 0)
+    same = jackknifed.test_difference((0, 1), (0, 3))
+    assert (same.difference, same.low, same.high, same.p) == pytest.approx((0, 0, 0, 1))
+    test = jackknifed.test_difference((0, 1), (0, 2))
+    matrix = compared().matrix
+    assert test.difference == pytest.approx(one.mean(matrix) - two.mean(matrix))
+    assert test.low < test.difference < test.high and test.subjects == 2
     assert (test.p < 0.05) == (test.low > 0 or test.high < 0)
-    back = means.test_difference((0, 2), (0, 1))
+    back = jackknifed.test_difference((0, 2), (0, 1))
     assert (back.low, back.high, back.p) == pytest.approx((-test.high, -test.low, test.p))
+
+
+def test_jackknifed_blocks_pair_the_subjects_that_differences_share():
+    """A difference of two networks' similarities to the same subjects varies less than each."""
+    rng = np.random.default_rng(0)
+    truth = rng.random(36)
+    brains = truth + 0.2 * rng.random((6, 36))
+    models = np.stack([truth + 0.3 * rng.random(36)] * 2) + 1e-3 * rng.random((2, 36))
+    measure = ResampledMeasure(
+        MEASURES.find("pearson"), torch.from_numpy(np.concatenate([brains, models])), True
+    )
+    subjects = np.arange(6)
+    keyed = {(0, k): SubjectBlock(subjects, np.array([5 + k]), False) for k in (1, 2)}
+    jackknifed = JackknifedBlocks(keyed, measure, 0)
+    error = jackknifed.test_difference((0, 1), (0, 2)).standard_error
+    assert error < 0.1 * jackknifed.interval((0, 1)).standard_error
 
 
 def test_resampled_measure_regresses_controls_out():
@@ -170,15 +159,13 @@ def test_resampled_measure_regresses_controls_out():
     expected = partial_correlation(MEASURES.find("spearman"), values[:5], values[:5], values[5:])
     np.testing.assert_allclose(resampled.matrix, expected, atol=1e-12)
     order = np.arange(N)
-    np.testing.assert_allclose(resampled.resample(order), expected, atol=1e-12)
+    np.testing.assert_allclose(resampled.select(order), expected, atol=1e-12)
     np.testing.assert_allclose(resampled.shuffle(order), expected, atol=1e-12)
-    stimuli = np.array([0, 0, 1, 2, 3, 4, 5, 5, 8])
-    i, j = np.triu_indices(N, 1)
-    keep = stimuli[i] != stimuli[j]
-    drawn = np.stack([squareform(v)[np.ix_(stimuli, stimuli)][i, j][keep] for v in rdms()])
-    drawn = torch.from_numpy(drawn)
-    expected = partial_correlation(MEASURES.find("spearman"), drawn[:5], drawn[:5], drawn[5:])
-    np.testing.assert_allclose(resampled.resample(stimuli), expected, atol=1e-12)
+    stimuli = np.array([0, 1, 2, 3, 5, 8])
+    part = np.stack([squareform(squareform(v)[np.ix_(stimuli, stimuli)]) for v in rdms()])
+    part = torch.from_numpy(part)
+    expected = partial_correlation(MEASURES.find("spearman"), part[:5], part[:5], part[5:])
+    np.testing.assert_allclose(resampled.select(stimuli), expected, atol=1e-12)
 
 
 def test_count_pairs_counts_common_measurements():

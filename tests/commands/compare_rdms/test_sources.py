@@ -29,10 +29,9 @@ def test_sources_keep_a_layer_called_pixels(teacher):
         OrderedDict(pixels=nn.Conv2d(1, 2, 3), flat=nn.Flatten(), out=nn.Linear(72, 10))
     ).eval()
     (opened_source,) = open_sources([teacher], SETTINGS)
-    source = sources._run_source(
-        "run",
-        replace(reader, network=network, shapes=dict.fromkeys(["pixels", "flat", "out"], (1,))),
-    )
+    shapes = type(reader.shapes)()
+    shapes |= dict.fromkeys(["pixels", "flat", "out"], (1,))
+    source = sources._run_source("run", replace(reader, network=network, shapes=shapes))
     (layer,) = source.read(["pixels"], np.arange(4))
     assert source.layers.count("pixels") == opened_source.layers.count("pixels") == 1
     assert (
