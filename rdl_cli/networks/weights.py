@@ -1,10 +1,12 @@
 """Weights on disk: safetensors with the network's description, and files of other programs."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -86,10 +88,18 @@ def _weights_file(path: Path) -> Path:
     return path / "model.safetensors" if path.is_dir() else path
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Return the tensors of a run, a .safetensors file, or a .pt/.pth state dict.
+class StateDict(NamedTuple):
+    """Tensors by name, and how they were taken out of their file, "" if they were bare."""
 
-    Nothing but tensors is unpickled.
+    tensors: dict[str, Tensor]
+    unwrapped: str = ""
+
+
+def read_state_dict(path: Path) -> StateDict:
+    """Return the tensors of a run, a .safetensors file, or a .pt/.pth/.ckpt file of a state dict.
+
+    The state dict may be an entry (`state_dict`, `model`, ...) among others, and its names may have
+    the prefixes of wrappers (`module.`, ...). Nothing but tensors and numbers is unpickled.
     """
     file = _weights_file(path)
     if not file.is_file():
@@ -100,22 +110,72 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     if file.suffix == ".safetensors":
         try:
             verify_file(file, RECOPY_HINT)
-            return load_file(file)
+            return _strip_prefixes(load_file(file))
         except (SafetensorError, OSError) as error:
             raise UserError(f"the weights {file} cannot be read: {error}") from error
     verify_zip(file, "copy it again, or save it again")
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
+        # NumPy numbers are harmless; checkpoints hold accuracies (torchvision's example script)
+        with torch.serialization.safe_globals(_list_numpy_numbers()):
+            state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its unpickler met
         raise UserError(
-            f"the weights {file} cannot be read as a plain state dict: {first_line(error)}",
+            f"the weights {file} cannot be read as a plain state dict: {_describe(error)}",
             hint="save them with torch.save(model.state_dict(), PATH) or as safetensors;"
             " nothing else is unpickled",
         ) from error
-    state = state.get("state_dict", state) if isinstance(state, Mapping) else state
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise UserError(f"{file} holds no state dict", hint="save model.state_dict()")
-    return dict(state)
+    entry = ""
+    if not _is_state_dict(state) and isinstance(state, Mapping):
+        entry = next((key for key in STATE_DICT_ENTRIES if _is_state_dict(state.get(key))), "")
+        state = state.get(entry)
+    if not _is_state_dict(state):
+        raise UserError(
+            f"{file} holds no state dict, bare or as {', '.join(STATE_DICT_ENTRIES)}",
+            hint="save model.state_dict()",
+        )
+    stripped = _strip_prefixes(state)
+    texts = [f"its entry `{entry}`" if entry else "", stripped.unwrapped]
+    return StateDict(stripped.tensors, ", ".join(text for text in texts if text))
+
+
+STATE_DICT_ENTRIES = ("state_dict", "model", "net", "model_state_dict", "ema", "state_dict_ema")
+"""Where training scripts keep a state dict: Lightning and torchvision, timm, pytorch-cifar, ..."""
+
+PREFIXES = ("module.", "_orig_mod.", "model.")
+"""Of data parallelism, torch.compile and Lightning."""
+
+
+def _is_state_dict(state: object) -> bool:
+    return (
+        isinstance(state, Mapping)
+        and bool(state)
+        and all(isinstance(value, Tensor) for value in state.values())
+    )
+
+
+def _strip_prefixes(tensors: Mapping[str, Tensor]) -> StateDict:
+    """Return the tensors without the prefixes that all names share."""
+    removed: list[str] = []
+    tensors = dict(tensors)
+    while prefix := next((p for p in PREFIXES if all(n.startswith(p) for n in tensors)), ""):
+        tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+        removed.append(prefix)
+    return StateDict(tensors, f"names without `{''.join(removed)}`" if removed else "")
+
+
+def _list_numpy_numbers() -> list[Any]:
+    """Return the types that NumPy's pickled numbers consist of."""
+    scalar = np.float64(0).__reduce__()[0]
+    old = (scalar, "numpy.core.multiarray.scalar")  # files of NumPy 1
+    kinds = (np.float64, np.float32, np.int64, np.int32, np.bool_)
+    return [scalar, old, np.dtype, *{type(np.dtype(kind)) for kind in kinds}]
+
+
+def _describe(error: Exception) -> str:
+    """Return the object that torch refused to unpickle, else its error without terminal codes."""
+    if refused := re.search(r"GLOBAL (\S+)", str(error)):
+        return f"they hold a pickled {refused[1]}"
+    return re.sub(r"\x1b\[[0-9;]*m", "", first_line(error))
 
 
 def load_matching(network: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[list[str], list[str]]:

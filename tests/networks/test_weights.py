@@ -2,6 +2,7 @@
 
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -52,7 +53,42 @@ def test_read_state_dict_reads_every_form(network, form, tmp_path):
         save_file(state, path)
     else:
         torch.save(state if form == "pt" else {"state_dict": state, "epoch": 3}, path)
-    assert equal(weights.read_state_dict(path), state)
+    assert equal(weights.read_state_dict(path).tensors, state)
+
+
+def prefixed(state, prefix):
+    return {f"{prefix}{name}": tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize(
+    ("wrap", "words"),
+    [
+        (lambda s: {"epoch": 240, "model": s, "best_acc": 99.1}, "its entry `model`"),
+        (lambda s: {"net": s, "acc": 99.1, "epoch": 200}, "its entry `net`"),
+        (lambda s: {"state_dict": s, "best_acc1": np.float64(99.1)}, "its entry `state_dict`"),
+        (lambda s: {"model_state_dict": s, "optimizer_state_dict": {}}, "its entry `model_state"),
+        (lambda s: {"ema": s, "step": np.int64(3)}, "its entry `ema`"),
+        (lambda s: prefixed(s, "module."), "names without `module.`"),
+        (lambda s: prefixed(s, "_orig_mod."), "names without `_orig_mod.`"),
+        (
+            lambda s: {"state_dict": prefixed(s, "model."), "epoch": 3},
+            "its entry `state_dict`, names without `model.`",
+        ),
+        (lambda s: {"model": prefixed(s, "module._orig_mod.")}, "without `module._orig_mod.`"),
+    ],
+)
+def test_read_state_dict_unwraps_what_training_scripts_save(network, wrap, words, tmp_path):
+    path, state = tmp_path / "w.ckpt", network.state_dict()
+    torch.save(wrap(state), path)
+    tensors, unwrapped = weights.read_state_dict(path)
+    assert equal(tensors, state) and words in unwrapped
+
+
+def test_read_state_dict_refuses_a_whole_module_without_codes_of_a_terminal(tmp_path):
+    torch.save(nn.Linear(2, 2), tmp_path / "whole.pth")
+    with pytest.raises(UserError, match="hold a pickled torch.nn.modules.linear.Linear") as raised:
+        weights.read_state_dict(tmp_path / "whole.pth")
+    assert "\x1b" not in str(raised.value)
 
 
 class Evil:

@@ -245,7 +245,7 @@ def build_student(
     seeds.seed_global("initialisation")
     student = build_network(settings.network, shape, classes)
     if settings.init:
-        tensors = weights.read_state_dict(Path(settings.init))
+        tensors, unwrapped = weights.read_state_dict(Path(settings.init))
         copied, new = weights.load_matching(student, tensors)
         if not copied:
             raise UserError(
@@ -253,7 +253,10 @@ def build_student(
                 hint="names and shapes must be the same",
             )
         rest = f"; new: {', '.join(new)}" if new else ""
-        log(f"{len(copied)} tensors start as in {settings.init}{rest}")
+        log(
+            f"{len(copied)} tensors start as in {settings.init}"
+            f"{f' ({unwrapped})' if unwrapped else ''}{rest}"
+        )
     elif settings.epochs == 0:
         raise UserError(
             "--epochs 0 evaluates existing weights, but there are none",
