@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rdl_cli.cli.options import Report, check_report_path, typed_command
 from rdl_cli.core.errors import UserError
 
 
@@ -45,6 +46,11 @@ def compare(
     latex: Annotated[
         bool, typer.Option("--latex", help="print LaTeX: tables like the paper's")
     ] = False,
+    report: Report = None,
+    layers: Annotated[
+        list[str] | None,
+        typer.Option(help="with --report: layers to show [default: those that follow a teacher]"),
+    ] = None,
 ) -> None:
     """Print test errors with 95 % intervals, McNemar's tests of runs, crossed tests of methods."""
     if json + csv + latex > 1:
@@ -54,12 +60,17 @@ def compare(
     from rdl_cli.cli.render.tables import console
     from rdl_cli.commands.compare.compare import compare as compare_runs
 
+    check_report_path(report)
     comparison = compare_runs(runs, epoch.value, baseline, parse_primary(primary))
     if json or csv or latex:
         render = to_json if json else to_csv if csv else to_latex
         sys.stdout.write(render(comparison))
     else:
         console().print(to_rich(comparison))
+    if report:
+        from rdl_cli.commands.report.report import write_comparison_report
+
+        write_comparison_report(report, comparison, runs, typed_command(), layers=layers or ())
 
 
 def parse_primary(text: str) -> tuple[str, str] | None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import inspect
+import shlex
+import sys
 import tomllib
 import typing
 from collections.abc import Callable
@@ -26,6 +28,11 @@ DryRun = Annotated[
     typer.Option("--dry-run", help="check everything, print what would be done, write nothing"),
 ]
 
+Report = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE.html", help="write a page with tables and figures"),
+]
+
 Workers = Annotated[
     int | None,
     typer.Option(
@@ -41,6 +48,21 @@ Cluster = Annotated[
         show_default=False,
     ),
 ]
+
+
+def check_report_path(path: Path | None) -> None:
+    """Raise UserError if a report could not be written, before anything is computed."""
+    if path is None:
+        return
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"--report is {path}; it is written as HTML", hint="name a file.html")
+    if not path.parent.is_dir():
+        raise UserError(f"there is no folder {path.parent}", hint="make it first")
+
+
+def typed_command() -> str:
+    """Return the command as it was typed, with the name of the program alone."""
+    return shlex.join(["rdl", *sys.argv[1:]])
 
 
 def make_command(settings: type, command: Callable[..., Any]) -> Callable[..., None]:

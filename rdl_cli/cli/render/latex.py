@@ -1,17 +1,17 @@
 """A comparison as LaTeX: the paper's Tables 3 (errors) and 2 (pairs), with booktabs."""
 
-from rdl_cli.cli.render.comparison import (
+from rdl_cli.commands.compare.compare import Comparison
+from rdl_cli.commands.compare.method_pairs import format_p
+from rdl_cli.commands.compare.words import (
     arrow,
     find_pair,
     format_difference,
     format_mean,
+    format_percent,
     legend,
     matrix_rows,
     title,
 )
-from rdl_cli.cli.render.tables import format_percent
-from rdl_cli.commands.compare.compare import Comparison
-from rdl_cli.commands.compare.method_pairs import format_p
 
 ESCAPES = {sign: "\\" + sign for sign in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",

@@ -8,11 +8,11 @@ from typing import Any
 
 from rdl_cli.cli.render.comparison import (
     brain_similarity_to_markdown,
-    legend,
     to_list,
     to_markdown,
 )
-from rdl_cli.cli.render.tables import format_percent, markdown
+from rdl_cli.cli.render.tables import markdown
+from rdl_cli.commands.compare.words import format_percent, legend
 from rdl_cli.commands.reproduce.reproduce import ExperimentResult
 from rdl_cli.commands.reproduce.tuning import Trial
 

@@ -9,7 +9,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from rdl_cli.cli.render.tables import add_row, empty_table, format_percent
+from rdl_cli.cli.render.tables import add_row, empty_table
+from rdl_cli.commands.compare.words import format_percent
 from rdl_cli.commands.reproduce.status import ExperimentSummary
 from rdl_cli.commands.show import (
     ErrorRates,

@@ -33,11 +33,6 @@ def add_row(table: Table, *cells: str) -> None:
     )
 
 
-def format_percent(rate: float) -> str:
-    """Return a rate in %, without the sign."""
-    return f"{100 * rate:.2f}"
-
-
 def markdown(rows: Sequence[Sequence[str]]) -> str:
     """Return a Markdown table whose header is the first row; a bar in a cell is escaped."""
     ruled = [rows[0], ["---"] * len(rows[0]), *rows[1:]]
