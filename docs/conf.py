@@ -1,5 +1,6 @@
 """Sphinx settings: `make docs` builds the site in docs/_build, with warnings as errors."""
 
+import os
 import sys
 from importlib.metadata import version as installed_version
 from pathlib import Path
@@ -28,8 +29,10 @@ html_css_files = ["tables.css"]
 myst_enable_extensions = ["deflist", "dollarmath"]
 myst_heading_anchors = 3  # links to headings are checked, as those to files are
 nb_execution_mode = "auto"
+nb_execution_in_temp = True
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 600
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # two busy processes with two threads wait
 nb_merge_streams = True
 
 smartquotes = False  # `--out` is no dash
