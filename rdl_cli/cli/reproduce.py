@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rdl_cli.cli.options import Cluster, Workers
+from rdl_cli.cli.options import Cluster, Workers, typed_command
 
 if TYPE_CHECKING:
     from rdl_cli.commands.reproduce.reproduce import ExperimentOptions
@@ -73,9 +73,11 @@ def reproduce(
 
 def _run_all(options: "ExperimentOptions", workers: int | None, cluster: str) -> None:
     from rdl_cli.cli.render.comparison import to_csv, to_json, to_rich
+    from rdl_cli.cli.render.latex import to_latex
     from rdl_cli.cli.render.report import render_results, render_trials
     from rdl_cli.cli.render.tables import console
     from rdl_cli.commands.console import log
+    from rdl_cli.commands.report.experiment_report import write_experiment_report
     from rdl_cli.commands.reproduce.engines import make_executor
     from rdl_cli.commands.reproduce.figures import draw_figures
     from rdl_cli.commands.reproduce.predictions import write_predictions
@@ -88,6 +90,7 @@ def _run_all(options: "ExperimentOptions", workers: int | None, cluster: str) ->
     make_folder(results)
     texts = {
         "results.md": render_results(result),
+        "results.tex": to_latex(result.final),
         "compare.csv": to_csv(result.final),
         "compare.json": to_json(result.final),
         "compare-best.csv": to_csv(result.best),
@@ -98,6 +101,7 @@ def _run_all(options: "ExperimentOptions", workers: int | None, cluster: str) ->
         write_text(results / name, text)
     figures = draw_figures(result.recipe, options.out, results)
     predictions = write_predictions(result.recipe, options.out)
+    write_experiment_report(results / "report.html", result, options.out, typed_command())
     console().print(to_rich(result.final))
-    names = [*texts, *(figure.name for figure in figures), predictions.name]
+    names = ["report.html", *texts, *(figure.name for figure in figures), predictions.name]
     log(f"written: {results}/{', '.join(names)}")
