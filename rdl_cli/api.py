@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from rdl_cli.commands.compare.compare import Comparison
-    from rdl_cli.commands.compare_rdms.compare_rdms import RdmComparison
+    from rdl_cli.commands.compare_rdms.results import RdmComparison
     from rdl_cli.commands.settings import TrainingSettings
     from rdl_cli.runs.run import Run
     from rdl_cli.store.store import Store

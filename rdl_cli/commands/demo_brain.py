@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rdl_cli.commands.compare.compare import Comparison, compare
-from rdl_cli.commands.compare_rdms.compare_rdms import RdmComparison, compare_rdms
+from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
+from rdl_cli.commands.compare_rdms.results import RdmComparison
 from rdl_cli.commands.console import log
 from rdl_cli.commands.export_rdms.brain_stimuli import export_over_brain_stimuli
 from rdl_cli.commands.image_data import data_root

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from rdl_cli.core.errors import UserError, first_line
-from rdl_cli.runs.run import EPOCHS
+from rdl_cli.runs.predictions import EPOCHS
 
 SUFFIX = ".npz"
 

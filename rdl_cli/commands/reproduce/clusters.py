@@ -72,7 +72,7 @@ class DaskExecutor(Executor):
             ) from error
         self._executor = self._client.get_executor(pure=False)
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return self._executor.submit(function, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -112,18 +112,18 @@ class SlurmExecutor(Executor):
             ) from error
         self._executor.update_parameters(job_name="rdl", **parameters)
         _ask_slurm(["sinfo", "--noheader"])
-        self._waiting: list[tuple[Future, ResumableCall]] = []
-        self._jobs: dict[Future, Any] = {}
-        self._lost_since: dict[Future, float] = {}
+        self._waiting: list[tuple[Future[Any], ResumableCall]] = []
+        self._jobs: dict[Future[Any], Any] = {}
+        self._lost_since: dict[Future[Any], float] = {}
         self._has_failed = False
         self._lock = threading.Lock()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         assert not kwargs, "runs are submitted by position"
-        future: Future = Future()
+        future: Future[Any] = Future()
         with self._lock:
             self._waiting.append((future, ResumableCall(function, args)))
         return future
@@ -184,7 +184,7 @@ class SlurmExecutor(Executor):
             ):
                 self._end(future, job)
 
-    def _end(self, future: Future, job: Any) -> None:
+    def _end(self, future: Future[Any], job: Any) -> None:
         del self._jobs[future]
         if not job.paths.result_pickle.exists():
             self._has_failed = True

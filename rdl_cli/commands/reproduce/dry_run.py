@@ -110,7 +110,7 @@ def dry_run(recipe: Recipe, out: Path) -> None:
 
 def _build_networks(recipe: Recipe) -> dict[str, DryNetwork]:
     """Return the networks of methods and teachers by name."""
-    splits: dict[tuple, Split] = {}
+    splits: dict[tuple[object, ...], Split] = {}
 
     def load(data: DataSettings) -> Split:
         key = data.dataset, data.data_root, data.image_size

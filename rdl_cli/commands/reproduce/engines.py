@@ -40,8 +40,8 @@ def make_executor(workers: int | None, cluster: str, out: Path = Path()) -> Exec
 class SerialExecutor(Executor):
     """Runs every call at once in this process."""
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
-        future: Future = Future()
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
         try:
             future.set_result(function(*args, **kwargs))
         except Exception as error:
@@ -61,7 +61,7 @@ class WorkerPool(Executor):
         self._pools: set[ProcessPoolExecutor] = set()
         self._queue = ThreadPoolExecutor(workers, thread_name_prefix="rdl-worker")
 
-    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future:
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         return self._queue.submit(self._call, function, *args, **kwargs)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:

@@ -12,7 +12,8 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import atomic_write, make_folder
 from rdl_cli.runs.grouping import find_teacher, seed_draws_data
 from rdl_cli.runs.prediction_table import PredictionTable, format_tables
-from rdl_cli.runs.run import EPOCHS, Predictions, Run
+from rdl_cli.runs.predictions import EPOCHS, Predictions
+from rdl_cli.runs.run import Run
 
 FILE_NAME = "predictions.npz"
 

@@ -68,7 +68,7 @@ class _Scheduler:
     ):
         self.jobs, self.executor, self.complete, self.board = jobs, executor, complete, board
         self.outcomes: dict[str, Outcome] = {}
-        self.running: dict[Future, str] = {}
+        self.running: dict[Future[Any], str] = {}
         self.attempts: Counter[str] = Counter()
         self.paused_until: dict[str, float] = {}
 
@@ -119,7 +119,7 @@ class _Scheduler:
     def _is_lost(self, name: str) -> bool:
         return name in self.outcomes and self.outcomes[name].state == "failed"
 
-    def _take(self, future: Future) -> None:
+    def _take(self, future: Future[Any]) -> None:
         """Take the outcome of a job that has ended; submit it again where that is promising."""
         name = self.running.pop(future)
         try:

@@ -5,7 +5,7 @@ from torch import Tensor
 from rdl_cli.core.tensor_types import Reps, Scalar
 from rdl_cli.rsa.distances import flatten_rows
 from rdl_cli.rsa.kernels import inner_products
-from rdl_cli.rsa.measures import normalize
+from rdl_cli.rsa.normalization import normalize
 from rdl_cli.training.layer_objectives import ActivationObjective
 from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext
 

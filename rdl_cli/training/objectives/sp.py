@@ -2,7 +2,7 @@
 
 from rdl_cli.core.tensor_types import Scalar
 from rdl_cli.rsa.kernels import Kernel
-from rdl_cli.rsa.measures import normalize
+from rdl_cli.rsa.normalization import normalize
 from rdl_cli.training.layer_objectives import KernelObjective
 from rdl_cli.training.objective import OBJECTIVES, ObjectiveContext
 
