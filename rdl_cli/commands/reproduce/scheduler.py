@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from pathlib import Path
+from typing import Any
 
 from rdl_cli.commands.reproduce.claims import remove_stale_claims
 from rdl_cli.commands.reproduce.engines import SerialExecutor
