@@ -77,6 +77,14 @@ class Writer:
         first = (view * n + start) * int(np.prod(shape, dtype=int))
         self._put(extent, first, self._narrow(layer, block, extent.dtype))
 
+    def read(self, layer: str, stop: int) -> np.ndarray:
+        """Return the first view's rows up to `stop` as they were written: (stop, ...)."""
+        extent = self._extent(layer, "activations")
+        if not stop:
+            return np.empty((0, *extent.shape[2:]), extent.dtype)
+        shape = (stop, *extent.shape[2:])
+        return np.memmap(self._partial, extent.dtype, "r", extent.offset, shape)
+
     def write_rdm(self, layer: str, index: int, start: int, values: np.ndarray) -> None:
         """Write condensed distances of the `index`-th RDM, from position `start` on."""
         extent = self._extent(layer, "rdm")

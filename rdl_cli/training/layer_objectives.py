@@ -11,7 +11,17 @@ from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.kernels import Centering, Kernel, inner_products
 from rdl_cli.training.objective import LayerMatch, Objective, ObjectiveContext, StepContext, Term
-from rdl_cli.training.targets import Target, TeacherDistances
+from rdl_cli.training.targets import (
+    Target,
+    TeacherDistances,
+    check_activations,
+    check_distances,
+    check_kernel,
+    check_varying,
+)
+
+SAMPLE_SIZE = 64
+"""Images on which a teacher is checked before training."""
 
 
 def require_target(context: ObjectiveContext, family: str) -> Target:
@@ -60,9 +70,15 @@ class LayerObjective(Objective):
         check_weight(family, weight=weight)
         super().__init__(tuple(match.student for match in matches), target)
         self.family, self.teacher, self.matches, self.weight = family, target, matches, weight
-        # with one image the target is asked here for all that it will be asked for in a step,
+        # with a few images the target is asked here for all that it will be asked for in a step,
         # so that a refusal comes before training
-        self.sample_image = Batch(*(part[:1] for part in context.calibration))
+        self.sample = Batch(*(part[:SAMPLE_SIZE] for part in context.calibration))
+        for match in matches:
+            try:
+                reps = target.representations(match.teacher, self.sample)
+            except UserError:  # only RDMs or kernels are known; they are checked below
+                continue
+            check_activations(match.teacher, reps)
 
     @classmethod
     def select_matches(cls, matches: tuple[LayerMatch, ...]) -> tuple[LayerMatch, ...]:
@@ -103,7 +119,7 @@ class LayerObjective(Objective):
                     hint=f"choose the student's distance=: {', '.join(DISTANCES.names())}",
                 )
             self.student_distances[match] = distance or teacher.distance
-            teacher(self.sample_image)
+            check_distances(teacher, self.sample)
         return fixed
 
     def compare(self, match: LayerMatch, student: Reps, comparison_batch: Batch) -> dict[str, Term]:
@@ -145,7 +161,7 @@ class KernelObjective(LayerObjective):
         super().__init__(family, context, weight)
         self.center: Centering = center
         for match in self.matches:
-            self.teacher.kernel(match.teacher, self.sample_image, center)
+            check_kernel(match.teacher, self.teacher.kernel(match.teacher, self.sample, center))
 
     def compare(self, match: LayerMatch, student: Reps, comparison_batch: Batch) -> dict[str, Term]:
         kernel = self.teacher.kernel(match.teacher, comparison_batch, self.center)
@@ -166,6 +182,8 @@ class RdmObjective(LayerObjective):
     def __init__(self, family: str, context: ObjectiveContext, weight: float, distance: str | None):
         super().__init__(family, context, weight)
         self.teacher_distances = self.fix_distances(distance)
+        for teacher in self.teacher_distances.values():
+            check_varying(teacher, self.sample)
 
     def compare(self, match: LayerMatch, student: Reps, comparison_batch: Batch) -> dict[str, Term]:
         rdms = self.measure_rdms(match, student, comparison_batch)

@@ -34,6 +34,11 @@ def write_rdm(
         above = np.triu(np.ones(block.shape, bool), 1)
         _update_range(smallest, largest, block, above, top)
         writer.write_rdm(layer, 0, _row_start(top, n), block[above])
+    if n > 1 and not (np.isfinite(smallest).all() and np.isfinite(largest).all()):
+        raise UserError(
+            f"the RDM of `{layer}` has distances that are not finite",
+            hint="its activations overflow or are NaN; leave the layer out",
+        )
     flat = largest - smallest <= ROUNDING * largest
     constant = np.flatnonzero(flat) if n > 3 else np.array([], int)
     if len(constant):
@@ -63,6 +68,11 @@ def write_kernel(writer: Writer, layer: str, reps: np.ndarray, device: torch.dev
         own = float(block.trace())
         trace, total = trace + own, total + 2 * float(values.sum(dtype=np.float64)) - own
         writer.write_kernel(layer, _row_start(top, n + 1), values)
+    if not (np.isfinite(trace) and np.isfinite(total)):
+        raise UserError(
+            f"the kernel of `{layer}` has products that are not finite",
+            hint="its activations overflow or are NaN; leave the layer out",
+        )
     centered = trace - total / n
     if not centered > OFFSET * trace:
         raise UserError(

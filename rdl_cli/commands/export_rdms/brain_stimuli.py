@@ -6,6 +6,7 @@ import torch
 
 from rdl_cli.commands.console import log
 from rdl_cli.commands.device import resolve_device
+from rdl_cli.commands.export_rdms.finite_check import check_finite
 from rdl_cli.commands.options import reject_options, to_config
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.commands.stimulus_images import resize_to_network
@@ -92,6 +93,7 @@ def export_over_brain_stimuli(
     with create_store(out, stimuli, origin, specs, key) as writer:
         for layer in layers:
             reps = torch.cat([block[layer].float().cpu() for block in blocks]).numpy()
+            check_finite(layer, reps)
             writer.write(layer, 0, reps, 0)
     return Store.open(out)
 

@@ -19,6 +19,7 @@ from rdl_cli.commands.export_rdms.existing_layers import (
     list_exports,
     open_existing,
 )
+from rdl_cli.commands.export_rdms.finite_check import FiniteCheck
 from rdl_cli.commands.image_data import resolve_dataset
 from rdl_cli.commands.options import to_config
 from rdl_cli.commands.settings import ExportSettings
@@ -224,8 +225,26 @@ def _holds_activations(scratch: Path, reader: ActivationReader, layers: Sequence
 def _write_activations(writer: Writer, reader: ActivationReader, layers: Sequence[str]) -> None:
     """Write all layers in one pass over the images, from the first row that is missing."""
     n, start = len(reader.split), writer.rows
-    if start == n:
-        return
+    checks = {layer: FiniteCheck(layer) for layer in layers}
+    for layer, check in checks.items():  # what a killed export wrote
+        check.add(writer.read(layer, start))
+    if start < n:
+        _write_batches(writer, reader, layers, checks)
+    try:
+        for check in checks.values():
+            check.finish()
+    except UserError:
+        writer.discard()
+        raise
+
+
+def _write_batches(
+    writer: Writer,
+    reader: ActivationReader,
+    layers: Sequence[str],
+    checks: dict[str, FiniteCheck],
+) -> None:
+    n, start = len(reader.split), writer.rows
     batches = reader.batches_from(start)
     with progress(n, writer.path.name) as bar:
         bar.advance(start)
@@ -234,7 +253,9 @@ def _write_activations(writer: Writer, reader: ActivationReader, layers: Sequenc
             stop = start + len(batch_of_view[0].ids)
             for view, batch in enumerate(batch_of_view):
                 for layer, reps in read_layers(reader.network, batch.images, layers).items():
-                    writer.write(layer, start, reps.float().cpu().numpy(), view)
+                    values = reps.float().cpu().numpy()
+                    writer.write(layer, start, values, view)
+                    checks[layer].add(values)
             bar.advance(stop - start)
             start = stop
             if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:

@@ -40,7 +40,7 @@ class Rsa(RdmObjective):
                 )
             self.brain = self.teacher
             for match in self.matches:  # raises UserError now, not in the first step
-                self.brain.reliability_weights(match.teacher, self.sample_image)
+                self.brain.reliability_weights(match.teacher, self.sample)
 
     def compare(self, match: LayerMatch, student: Reps, comparison_batch: Batch) -> dict[str, Term]:
         if self.brain is None:

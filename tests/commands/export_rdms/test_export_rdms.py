@@ -456,7 +456,7 @@ class TestRefused:
         others = {".store.h5.notes", ".store.h5.big.rdl-partial"}  # a user's, another export's
         for name in others:
             (tmp_path / name).write_text("")
-        with pytest.raises(UserError, match="the RDM of `fc` has 1,000 constant rows"):
+        with pytest.raises(UserError, match="`fc` has no geometry: its activations are the same for all 1,000"):
             tiny.export(
                 mute, tmp_path / "store.h5", layers=["fc"], as_="rdm", distance="correlation"
             )
@@ -464,7 +464,7 @@ class TestRefused:
 
 
 def test_complete_settings_takes_the_image_size_of_the_training():
-    trained = SimpleNamespace(config={"dataset": "folder:a", "image_size": 32})
+    trained = SimpleNamespace(path="r", config={"dataset": "folder:a", "image_size": 32})
 
     def size(**changes):
         return activation_reader.complete_settings(trained, ExportSettings(**changes)).image_size

@@ -209,7 +209,7 @@ class TestRefused:
             return network, metadata
 
         constant = copy_teacher(teacher, tmp_path / "constant", zero)
-        fact = "distances at `pool1` are all 0: its RDM is constant"
+        fact = "the patterns of `pool1` are the same for 64 images"
         refuse(fact, targets=str(constant))
         refuse(fact, targets=str(tiny.export(constant, tmp_path / "constant.h5")))
 
