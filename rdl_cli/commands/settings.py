@@ -221,8 +221,8 @@ class CompareRdmsSettings:
     ] = field(default_factory=list)
     align: Annotated[Align, "match stimuli by digest, name or position"] = "digest"
     max_stimuli: Annotated[int, "use at most this many stimuli, as many of each class"] = 200
-    n_resamples: Annotated[int, "resamples for intervals and for p; 0: values alone"] = 1000
-    seed: Annotated[int, "seed of the resamples"] = 0
+    n_resamples: Annotated[int, "orders of the stimuli for p; 0: no intervals and no p"] = 1000
+    seed: Annotated[int, "seed of the orders"] = 0
     split: Annotated[Literal["train", "validation", "test", "all"], "images for runs"] = "test"
     dataset: Annotated[str, "data set for runs [default: their own]"] = ""
     data_root: DataRoot = ""

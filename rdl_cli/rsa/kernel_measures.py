@@ -92,5 +92,5 @@ def _cosine(a: Kernels, b: Float[Tensor, "... n n"]) -> Float[Tensor, "..."]:
 def _factor(kernel: Kernel) -> Float[Tensor, "n r"]:
     """Return X with XXᵀ = the centered kernel, in float64, without axes that are rounding."""
     values, vectors = torch.linalg.eigh(center_kernel(kernel.detach().double()))
-    kept = values > len(values) * torch.finfo(values.dtype).eps * values.abs().amax()
-    return vectors[:, kept] * values[kept].sqrt()
+    is_axis = values > len(values) * torch.finfo(values.dtype).eps * values.abs().amax()
+    return vectors[:, is_axis] * values[is_axis].sqrt()

@@ -39,7 +39,8 @@ def correlation(responses: Responses, noise: Covariance | None = None) -> RDM:
         noise: ignored.
 
     Raises:
-        UserError: some responses are not measured, or a stimulus has the same in all channels.
+        UserError: some responses are not measured, a stimulus has the same in all channels, or
+            all stimuli have collinear responses.
     """
     mean = _check(responses, min_runs=1).mean(0)
     flat = (mean.amax(1) == mean.amin(1)).nonzero().flatten()
@@ -49,7 +50,14 @@ def correlation(responses: Responses, noise: Covariance | None = None) -> RDM:
             " channels",
             hint=f"their correlation is not defined; the first is stimulus {int(flat[0]) + 1}",
         )
-    return distances.correlation(mean, mean)[condensed_pairs(len(mean))]
+    rdm = distances.correlation(mean, mean)[condensed_pairs(len(mean))]
+    if len(rdm) > 1 and (rdm == 0).all():
+        raise UserError(
+            f"the responses to all {len(mean)} stimuli are equal up to scale and offset; their"
+            " correlation distances are rounding errors",
+            hint="check the file and --axes, or use --responses mahalanobis",
+        )
+    return rdm
 
 
 @RESPONSE_DISTANCES.register("mahalanobis")

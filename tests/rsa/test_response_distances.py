@@ -148,6 +148,11 @@ def test_response_distances_ignore_the_order_of_runs_and_a_common_pattern(distan
             "1 of 6 stimuli have the same response",
         ),
         (
+            "correlation",
+            lambda r: torch.arange(1.0, 7)[:, None] * r[:, :1] + torch.arange(6.0)[:, None],
+            "all 6 stimuli are equal up to scale and offset",
+        ),
+        (
             "mahalanobis",
             lambda r: r.index_fill(1, torch.tensor([2]), float("nan")),
             "36 responses are not measured, the first in run 1, stimulus 3",

@@ -167,10 +167,10 @@ class JackknifedBlocks:
         self._blocks = blocks
         self._bounds = measure_traits(resampled.measure).bounds
         rng = np.random.default_rng(seed)
-        kept = kept_stimuli(resampled.n_stimuli, MAX_DELETIONS, rng)
+        selections = kept_stimuli(resampled.n_stimuli, MAX_DELETIONS, rng)
         deleted = []
-        with progress(len(kept), "leaving stimuli out") as bar:
-            for rows in kept:
+        with progress(len(selections), "leaving stimuli out") as bar:
+            for rows in selections:
                 deleted.append(resampled.select(rows))
                 bar.advance()
         matrices = np.stack(deleted)
