@@ -310,7 +310,8 @@ def round_ticks(low: float, high: float, whole: bool = False) -> list[float]:
 
 def log_ticks(low: float, high: float) -> list[float]:
     """Return round numbers between two bounds for a logarithmic axis, at least three."""
-    for factors in ((1,), (1, 3), (1, 2, 5), tuple(range(1, 10)), np.arange(1, 10, 0.5)):
+    steps = [np.arange(1, 10, step) for step in (1.0, 0.5, 0.25, 0.1)]
+    for factors in ((1,), (1, 3), (1, 2, 5), *steps):
         powers = range(floor(log10(low)), floor(log10(high)) + 1)
         ticks = [float(f * 10.0**p) for p in powers for f in factors]
         ticks = [tick for tick in ticks if low <= tick <= high]

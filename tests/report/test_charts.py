@@ -1,0 +1,73 @@
+"""Geometry of charts: ticks, positions and names."""
+
+import numpy as np
+import pytest
+
+from rdl_cli.report.charts import (
+    Path,
+    Row,
+    Series,
+    Value,
+    draw_curves,
+    draw_map,
+    draw_rows,
+    group_ends,
+    log_ticks,
+    round_ticks,
+    shorten,
+)
+
+
+@pytest.mark.parametrize("low,high", [(0, 1), (0.17, 0.93), (3, 3.001), (0, 12345), (-2, 7)])
+def test_round_ticks_are_two_to_six_numbers_within_the_bounds(low, high):
+    ticks = round_ticks(low, high)
+    assert 2 <= len(ticks) <= 6
+    assert low - 1e-9 <= min(ticks) and max(ticks) <= high + 1e-9
+
+
+@pytest.mark.parametrize("low,high", [(0.3, 40), (20, 90), (8.1, 9.4), (0.011, 0.013), (1, 1e6)])
+def test_log_ticks_are_at_least_three(low, high):
+    ticks = log_ticks(low, high)
+    assert len(ticks) >= 3 and all(low <= tick <= high for tick in ticks)
+
+
+def test_draw_rows_places_a_larger_value_further_right():
+    chart = draw_rows("", [Row("a", Value(1, "a")), Row("b", Value(2, "b"))], "x")
+    first, second = chart.marks
+    assert first.x < second.x and first.y < second.y
+
+
+def test_draw_rows_bars_begin_at_zero_for_both_signs():
+    rows = [Row("a", Value(-1, "a")), Row("b", Value(2, "b"))]
+    negative, positive = draw_rows("", rows, "x", bars=True).marks
+    assert negative.x + negative.width == pytest.approx(positive.x)
+    assert positive.width == pytest.approx(2 * negative.width)
+
+
+def test_draw_curves_with_a_logarithmic_axis_draws_zero_at_the_lower_edge():
+    x = np.arange(1, 4)
+    mean = np.array([10.0, 1.0, 0.0])
+    chart = draw_curves("", [Series("m", x, mean, mean, mean, 0)], "epoch", "%", logarithmic=True)
+    heights = [mark.y for mark in chart.marks]
+    assert heights == sorted(heights) and np.isfinite(heights).all()
+
+
+@pytest.mark.parametrize("points", [np.zeros((3, 2)), np.array([[0, 0], [1, 0], [2, 0.0]])])
+def test_draw_map_draws_coinciding_and_collinear_points_within_the_chart(points):
+    chart = draw_map("", [Path(list("abc"), points, 0, list("abc"))])
+    assert all(0 <= m.x <= chart.width and 0 <= m.y <= chart.height for m in chart.marks)
+
+
+def test_draw_map_keeps_proportions():
+    points = np.array([[0.0, 0], [2, 0], [0, 1]])
+    a, b, c = draw_map("", [Path((), points, 0, list("abc"))]).marks
+    assert b.x - a.x == pytest.approx(2 * (a.y - c.y))
+
+
+def test_group_ends_are_runs_of_equal_names():
+    assert group_ends(["a", "a", "b", "a"]) == [("a", 0, 2), ("b", 2, 3), ("a", 3, 4)]
+
+
+def test_shorten_keeps_short_texts():
+    assert shorten("rdl", 100) == "rdl"
+    assert shorten("x" * 100, 64) == "x" * 9 + "…"
