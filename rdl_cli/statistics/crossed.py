@@ -139,7 +139,7 @@ def compare_methods(
         parts = [unit_part(x.means, x.within, slack_a), unit_part(y.means, y.within, slack_b)]
     by_image = y.means.mean(0) - x.means.mean(0)
     difference, image = float(by_image.mean()), image_part(by_image, slack_a + slack_b)
-    variance = crossed_variance(image, parts)
+    variance = crossed_variance(image, parts, alike=bool(x.labels) == bool(y.labels))
     se, dof = sqrt(variance.image + variance.unit), variance.dof
     half = float(stdtrit(dof, (1 + LEVEL) / 2)) * se
     low, high, p, test = difference - half, difference + half, t_test_p(difference / se, dof), None

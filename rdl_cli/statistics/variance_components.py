@@ -87,7 +87,9 @@ def image_part(by_image: NDArray[np.float64], slack: float = 0.0) -> ImagePart:
     return ImagePart(variance, min(n - 1, 2 * (effective + 1)))
 
 
-def crossed_variance(image: ImagePart, parts: Sequence[UnitPart | None]) -> CrossedVariance:
+def crossed_variance(
+    image: ImagePart, parts: Sequence[UnitPart | None], *, alike: bool = True
+) -> CrossedVariance:
     """Return the variance of a mean over units × images with its degrees of freedom.
 
     They are Welch and Satterthwaite's, made safe for few units (docs/statistics.md): a small
@@ -96,6 +98,7 @@ def crossed_variance(image: ImagePart, parts: Sequence[UnitPart | None]) -> Cros
     Args:
         image: the images' part.
         parts: one for each independent group of units; None for a group of one unit.
+        alike: whether all units are of one kind (seeds and teachers are two).
     """
     known = [part for part in parts if part is not None]
     floor = sum(part.floor for part in known)
@@ -107,7 +110,7 @@ def crossed_variance(image: ImagePart, parts: Sequence[UnitPart | None]) -> Cros
         return CrossedVariance(0.0, 0.0, image.dof)
     spread = sum(w**2 / part.dof for w, part in zip(weights, known, strict=True))
     dof = total**2 / (spread + image.variance**2 / image.dof)
-    dof = min(dof, _most_dof(known, of_images + of_units))
+    dof = min(dof, _most_dof(known, of_images + of_units, alike))
     return CrossedVariance(of_images, of_units, dof)
 
 
@@ -116,17 +119,17 @@ def _excess(part: UnitPart) -> float:
     return max(0.0, part.variance - part.floor)
 
 
-def _most_dof(parts: Sequence[UnitPart], total: float) -> float:
+def _most_dof(parts: Sequence[UnitPart], total: float, alike: bool) -> float:
     """Return the most degrees of freedom if exactly one variance comes from two units.
 
-    2 if it is the only one. Otherwise 2 over the share of seed variance in the total, with the
-    two units counted as varying at least as much as the others.
+    2 if no other units of their kind are known. Otherwise 2 over the share of the units in the
+    total variance, where the two units count as varying at least as much as the others.
     """
     two = [part for part in parts if part.dof == 1]
     others = [part for part in parts if part.dof > 1]
     if len(two) != 1:
         return inf
-    if not others:
+    if not others or not alike:
         return 2.0
     guess = max(_excess(part) * (part.dof + 1) / 2 for part in others)
     varying = sum(map(_excess, others)) + max(_excess(two[0]), guess)

@@ -1,5 +1,10 @@
 """SciPy, statsmodels, laws and a simulation as the references of the comparison of methods."""
 
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -216,3 +221,18 @@ def test_compare_methods_needs_runs_on_the_same_images(shapes):
 def test_compare_methods_needs_errors_from_0_to_1():
     with pytest.raises(AssertionError, match="0 to 1"):
         compare_methods(np.full((2, 3), 2.0), np.zeros((2, 3)))
+
+
+@pytest.mark.slow
+def test_compare_methods_is_calibrated(tmp_path):
+    """The quick mode of the benchmark: no test or interval is liberal beyond its sampling error."""
+    script = Path(__file__).parents[2] / "benchmarks" / "calibration.py"
+    table = tmp_path / "quick.csv"
+    subprocess.run([sys.executable, str(script), "--quick", "--out", str(table)], check=True)
+    with table.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["nominal"] and row["test"] != "Wilson"]
+    assert {"crossed", "crossed, paired", "jackknife"} < {row["test"] for row in rows}
+    for row in rows:
+        below = 1 if row["quantity"] == "coverage" else -1
+        gap = below * (float(row["nominal"]) - float(row["measured"]))
+        assert gap <= 0.015 + 3 * float(row["error"]), row

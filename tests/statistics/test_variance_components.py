@@ -110,6 +110,7 @@ def test_crossed_variance_of_two_units_beside_more_depends_on_how_much_those_var
     images, two = ImagePart(1.0, 99.0), UnitPart(0.01, 1, 0.01, 0.01)
     still, moving = UnitPart(0.01, 9, 0.01, 0.01), UnitPart(10.0, 9, 0.01, 0.01)
     assert crossed_variance(images, [two, still]).dof > 50
+    assert crossed_variance(images, [two, still], alike=False).dof == 2
     assert 2 < crossed_variance(images, [two, moving]).dof < 2.5 < 9
 
 
