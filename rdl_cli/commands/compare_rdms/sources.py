@@ -42,6 +42,8 @@ class Source:
         read: returns some layers over some rows of the stimuli.
         read_default: returns the layers that are compared if none is named.
         explain: raises UserError for a module that is no layer, with the reason.
+        classes: the names of the labels; empty if unknown.
+        read_images: returns the images of some rows, None if they are unknown.
     """
 
     name: str
@@ -51,6 +53,8 @@ class Source:
     read: Read
     read_default: Callable[[np.ndarray], list[Representation]]
     explain: Callable[[str], None] = lambda name: None
+    classes: tuple[str, ...] = ()
+    read_images: Callable[[np.ndarray], np.ndarray | None] = lambda rows: None
 
 
 def open_sources(paths: Sequence[Path], settings: CompareRdmsSettings) -> list[Source]:
@@ -145,6 +149,8 @@ def _store_source(name: str, store: Store) -> Source:
         (*store.layers, *pixels),
         read,
         lambda rows: read(store.layers, rows),
+        classes=tuple(store.provenance.get("classes") or ()),
+        read_images=lambda rows: None if store.stimuli.images is None else store.images(rows),
     )
 
 
@@ -197,12 +203,14 @@ def _run_source(name: str, reader: ActivationReader) -> Source:
 
     return Source(
         name,
-        list_images(reader.split, str(reader.run.path)),
+        list_images(reader.split, reader.name),
         reader.split.labels.numpy(),
         (*reader.shapes, *pixels),
         read,
         read_default,
         reader.shapes.explain,
+        tuple(reader.split.classes),
+        lambda rows: reader.split.read(torch.from_numpy(rows)).numpy(),
     )
 
 
