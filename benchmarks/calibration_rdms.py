@@ -69,11 +69,11 @@ class Compared:
         twice = (at[:, i] == at[:, j])[:, None]  # no pair of a stimulus with itself in an RDM
         return squared.masked_fill(twice, nan) if twice.any() else squared
 
-    def jackknife(self) -> Matrix:
-        return self.compute(np.stack(kept_stimuli(self.n, self.n, np.random.default_rng(0))))
+    def jackknife(self, groups: int = 1000) -> Matrix:
+        return self.compute(np.stack(kept_stimuli(self.n, groups, np.random.default_rng(0))))
 
-    def similarity(self, same_subjects: bool = False) -> Similarity:
-        return mean_similarity(self.full, self.jackknife(), same_subjects)
+    def similarity(self, same_subjects: bool = False, groups: int = 1000) -> Similarity:
+        return mean_similarity(self.full, self.jackknife(groups), same_subjects)
 
     def bootstrap(self, rng: np.random.Generator, draws: int) -> float:
         """Return the standard error for a network × subjects, in rsatoolbox's form."""
@@ -92,7 +92,13 @@ class Compared:
 
 
 def coverage_rows(
-    spec: str, n: int, subjects: int, worlds: int, seed: int, draws: int = 0
+    spec: str,
+    n: int,
+    subjects: int,
+    worlds: int,
+    seed: int,
+    draws: int = 0,
+    groups: int = 1000,
 ) -> Iterator[Row]:
     """Yield the coverage of a network's similarity to a second network, or to several subjects."""
     rng = np.random.default_rng([seed, n, subjects])
@@ -102,11 +108,12 @@ def coverage_rows(
         others = [subject(rng, z) for _ in range(subjects)] if subjects > 1 else []
         others = others or [network(rng, z, slice(2, 6))]
         compared = Compared(spec, [network(rng, z, slice(0, 4))], others)
-        found.append(similarity_interval(compared.similarity(), compared.bounds))
+        found.append(similarity_interval(compared.similarity(groups=groups), compared.bounds))
         errors.append(compared.bootstrap(rng, draws) if draws else nan)
     values, ses = (np.array([getattr(x, f) for x in found]) for f in ("estimate", "standard_error"))
     truth, spread = float(values.mean()), float(values.std(ddof=1))
     design = f"{n} stimuli" + (f", {subjects} subjects" if subjects > 1 else "")
+    design += f", {groups} groups" if groups < n else ""
     covered = [each.low <= truth <= each.high for each in found]
     width = float(np.mean([each.high - each.low for each in found]))
 
@@ -183,12 +190,14 @@ def permutation_rows(spec: str, n: int, worlds: int, seed: int) -> Iterator[Row]
 def rdm_rows(seed: int, scale: float) -> Iterator[Row]:
     """Yield all rows of this file; `scale` multiplies the numbers of worlds."""
     torch.set_num_threads(1)
-    many, some = (max(20, int(scale * n)) for n in (1000, 400))
+    many, some = (max(20, int(scale * n)) for n in (600, 300))
     for spec in ("pearson", "spearman", "whitened-cosine", "cka", "cka-debiased"):
         for n in (15, 30, 60):
             yield from coverage_rows(spec, n, 1, many if n < 60 else some, seed, 60)
     for spec in ("tau-a", "hellinger", "procrustes", "jsd:samples=500"):
         yield from coverage_rows(spec, 30, 1, some, seed, 0 if "jsd" in spec else 60)
+    for spec in ("spearman", "cka-debiased"):
+        yield from coverage_rows(spec, 60, 1, some, seed, groups=20)
     for subjects in (2, 3, 4, 8, 15):
         for spec in ("pearson", "spearman", "cka-debiased"):
             yield from coverage_rows(spec, 25, subjects, some, seed, 60)
