@@ -16,6 +16,7 @@ Device = Annotated[str, "auto, cpu, cuda"]
 DataRoot = Annotated[str, "folder of the data sets [default: $RDL_DATA or data, or the run's]"]
 ImageSize = Annotated[int | None, "resize the images of folder:PATH to this side, in pixels"]
 Background = Annotated[str, "colour behind transparent pixels of image files [default: white]"]
+NumWorkers = Annotated[int | None, "processes that read image files [default: one a core]"]
 Trust = Annotated[bool, "import code (module:function) that files name"]
 Layers = Annotated[
     list[str], "layers, globs allowed (rdl layers NETWORK); repeat or separate by commas"
@@ -31,7 +32,8 @@ class DataSettings:
     download: Annotated[bool, "download the data set if it is missing"] = False
     image_size: ImageSize = None
     background: Background = ""
-    views: Annotated[str, "augmentation: none, hflip, shift:1 (rdl list views)"] = "none"
+    views: Annotated[str, "none, hflip, shift:1, hflip+shift:4, ... (rdl list views)"] = "none"
+    num_workers: NumWorkers = None
     trust: Trust = False
 
 
@@ -39,6 +41,12 @@ class DataSettings:
 class TrainingSettings(DataSettings):
     """Settings that teachers and students share."""
 
+    augment: Annotated[
+        list[str], "random transforms of torchvision's v2, ColorJitter:hue=0.1; repeat for more"
+    ] = field(default_factory=list)
+    image_memory: Annotated[
+        float | None, "GB of images on the GPU at most [default: a quarter of what is free]"
+    ] = None
     preprocessing: Annotated[str, "unit, standard, gcn (rdl list preprocessing)"] = "unit"
     network: Annotated[
         str, "mnist-cnn, nin, torchvision:NAME, module:factory, ... (rdl list networks)"
@@ -66,6 +74,7 @@ class TrainingSettings(DataSettings):
         require_at_least(
             self, epochs=0, max_steps=1, batch_size=1, train_size=1, image_size=1, seed=0
         )
+        require_at_least(self, num_workers=0, image_memory=0)
         for name in ("lr", "momentum", "weight_decay", "task_weight"):
             if not 0 <= (value := getattr(self, name, 0)) < float("inf"):
                 raise UserError(f"{to_flag(name)} is {value}; it cannot be negative or infinite")

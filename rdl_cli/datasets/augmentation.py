@@ -2,17 +2,33 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from itertools import product
+from typing import Any
 
 import torch
 from torch.nn.functional import pad
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.registry import Registry
+from rdl_cli.core.registry import TYPED, NameSource, Registry
 from rdl_cli.core.tensor_types import Ids, Images
 
-VIEWS = Registry("set of views", home="rdl_cli.datasets.augmentation", external=False)
+
+class ViewsRegistry(Registry):
+    """Sets of views by name. Specs joined by + are all combinations: `hflip+shift:4`."""
+
+    def find(self, spec: str, source: NameSource = TYPED) -> Callable[..., Any]:
+        first, plus, rest = spec.partition("+")
+        if not plus:
+            return super().find(spec, source)
+        return partial(combine, super().find(first, source), self.find(rest, source))
+
+
+VIEWS = ViewsRegistry("set of views", home="rdl_cli.datasets.augmentation")
 """A member is `function(*, options) -> Views`."""
+
+IDENTITY = "identity"
+"""The name of view 0, the image itself."""
 
 MAX_SHIFT = 100
 """Pixels; every view has a name, and these are 40,401."""
@@ -38,10 +54,29 @@ class Views:
         return self.transform(images, views)
 
 
+def combine(make_first: Callable[[], Views], make_second: Callable[[], Views]) -> Views:
+    """Return all combinations of two sets of views, the second applied to the first's images.
+
+    View f·n + s is view f of the first set and s of the second, which has n.
+    """
+    first, second = make_first(), make_second()
+    n = len(second)
+    names = tuple(
+        ", ".join(name for name in pair if name != IDENTITY) or IDENTITY
+        for pair in product(first.names, second.names)
+    )
+
+    def transform(images: Images, views: Ids) -> Images:
+        return second.apply(first.apply(images, views // n), views % n)
+
+    spec = f"{first.spec}+{second.spec}"
+    return Views(spec, names, transform, first.max_shift + second.max_shift)
+
+
 @VIEWS.register("none")
 def none() -> Views:
     """One view, the image itself: no augmentation."""
-    return Views("none", ("identity",), lambda images, views: images)
+    return Views("none", (IDENTITY,), lambda images, views: images)
 
 
 @VIEWS.register("hflip")
@@ -51,7 +86,7 @@ def hflip() -> Views:
     def transform(images: Images, views: Ids) -> Images:
         return torch.where((views == 1).view(-1, 1, 1, 1), images.flip(3), images)
 
-    return Views("hflip", ("identity", "hflip"), transform)
+    return Views("hflip", (IDENTITY, "hflip"), transform)
 
 
 @VIEWS.register("shift", rest="pixels")
@@ -71,7 +106,7 @@ def shift(*, pixels: str) -> Views:
     steps = range(-largest, largest + 1)
     shifts = [(down, right) for down in steps for right in steps]
     shifts.sort(key=lambda by: by != (0, 0))  # stable: the image itself comes first
-    names = ("identity", *(f"down {down:+d} right {right:+d}" for down, right in shifts[1:]))
+    names = (IDENTITY, *(f"down {down:+d} right {right:+d}" for down, right in shifts[1:]))
 
     @cache
     def corners(device: torch.device) -> torch.Tensor:

@@ -82,11 +82,6 @@ def find_shared_images(split: "Split", other: "Split") -> SharedImages:
     return SharedImages(int(shared.sum()), "bytes of the files, and pixels")
 
 
-def count_shared_images(split: "Split", other: "Split") -> int:
-    """Return how many images of a split are also in another split of the same data set."""
-    return find_shared_images(split, other).number
-
-
 def dataset_fingerprint(splits: "Splits") -> str:
     """Return the SHA-256 over the digests, labels and ids of the three splits, in their order."""
     fingerprint = hashlib.sha256()

@@ -110,7 +110,7 @@ class FileIndex:
     def _load(self) -> np.ndarray:
         """Take over an earlier index, and return the rows that it does not know."""
         try:
-            with np.load(self.path, allow_pickle=False) as stored:
+            with self.path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 if (
                     int(stored["version"]) != VERSION
                     or str(stored["background"]) != self.background

@@ -114,7 +114,7 @@ def _identify(folder: Path) -> Identity:
 def natural_sort(names: Iterable[str]) -> list[str]:
     """Return names in alphabetical order, but numbers by value: 2.png before 10.png."""
 
-    def key(name: str) -> tuple:
+    def key(name: str) -> tuple[list[int | str], str]:
         parts = re.split(r"(\d+)", name)
         return [int(part) if part.isdecimal() else part.casefold() for part in parts], name
 

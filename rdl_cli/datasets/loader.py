@@ -1,7 +1,9 @@
 """The stream of batches that training reads."""
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -11,9 +13,12 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import UNLABELLED, Batch, Ids, Images
 from rdl_cli.datasets.augmentation import Views
 from rdl_cli.datasets.base import Split
+from rdl_cli.datasets.random_augmentation import RandomAugmentation
 
 EVALUATION_BATCH = 250
-MAX_WORKERS = 4
+MAX_WORKERS = 16
+AHEAD = 2
+"""Batches that are gathered while the device computes."""
 
 
 class Batches:
@@ -26,8 +31,9 @@ class Batches:
     baseline without unlabelled images draws the same ones, and a resumed run equals an
     uninterrupted one.
 
-    Images stay as uint8 on the device if they fit. Files, and images that need more than a quarter
-    of a GPU's free memory, are streamed through a DataLoader.
+    Images stay as uint8 on the device if they fit. Others are streamed: files are decoded and
+    resized by other processes, rows of a large array are gathered ahead by a thread, both into
+    pinned memory for a GPU. Samples do not depend on the number of workers.
     """
 
     def __init__(
@@ -40,6 +46,9 @@ class Batches:
         device: torch.device | str = "cpu",
         steps: int | None = None,
         total: int | None = None,
+        augmentation: RandomAugmentation | None = None,
+        workers: int | None = None,
+        device_bytes: int | None = None,
     ):
         if batch_size < 1:
             raise UserError(f"the batch size is {batch_size}; at least 1 is needed")
@@ -60,21 +69,37 @@ class Batches:
                 f"`{views.spec}` can shift all pixels out of images of {height} × {width}",
                 hint="use shift:1 for 28 × 28 pixels",
             )
-        self.total = total
+        self.total, self.augmentation, self.workers = total, augmentation, workers
+        if augmentation is not None:
+            augmentation.check(tuple(labelled.images.shape[1:]))
         self.steps = steps or max(
             len(split) // size for split, size in zip(self.splits, self.sizes, strict=True)
         )
         unknown = [torch.full_like(split.labels, UNLABELLED) for split in self.splits[1:]]
         self.labels = torch.cat([labelled.labels, *unknown]).to(self.device)
         self.ids = torch.cat([split.ids for split in self.splits]).to(self.device)
-        self.images = _copy_to_device(self.device, self.splits)
+        self.images = _copy_to_device(self.device, self.splits, device_bytes)
 
     def __len__(self) -> int:
         """Return the steps in an epoch."""
         return self.steps
 
-    def epoch(self, seeds: Seeds, epoch: int, rank: int = 0, world: int = 1) -> Iterator[Batch]:
-        """Yield the batches of an epoch; process `rank` of `world` gets every `world`-th row."""
+    @property
+    def placement(self) -> str:
+        """Where the images are, in words."""
+        if self.images is not None:
+            return f"on {self.device}, {self.images.nbytes / 1e6:,.1f} MB"
+        if any(isinstance(split.images, torch.Tensor) for split in self.splits):
+            return f"in memory, copied to {self.device} batch by batch"
+        return f"read from files by {_count_workers(self.workers)} processes"
+
+    def epoch(
+        self, seeds: Seeds, epoch: int, rank: int = 0, world: int = 1, first: int = 0
+    ) -> Iterator[Batch]:
+        """Yield the batches of an epoch from step `first` on.
+
+        Process `rank` of `world` gets every `world`-th row.
+        """
         if min(self.sizes) < world:
             raise UserError(
                 f"a batch of {min(self.sizes)} can't be shared among {world} processes",
@@ -87,8 +112,19 @@ class Batches:
             views.append(self._random_views(rows[1], seeds("views of the unlabelled", epoch)))
             rows[1] += len(self.splits[0])
         steps = self.steps if self.total is None else self.total - epoch * self.steps
-        own = torch.stack([torch.cat(rows, 1), torch.cat(views, 1)])[:, :steps, rank::world]
-        return self._batches(own[0].flatten(), own[1].flatten(), size=own.shape[2])
+        own = torch.stack([torch.cat(rows, 1), torch.cat(views, 1)])[:, first:steps, rank::world]
+        columns = range(rank, sum(self.sizes), world)
+
+        def augment(images: Images, step: int) -> Images:
+            assert self.augmentation is not None
+            return self.augmentation.apply(images, seeds, epoch, first + step, columns)
+
+        return self._batches(
+            own[0].flatten(),
+            own[1].flatten(),
+            size=own.shape[2],
+            augment=augment if self.augmentation else None,
+        )
 
     def in_order(self, view: int = 0, batch_size: int = EVALUATION_BATCH) -> Iterator[Batch]:
         """Yield the labelled split once, in order, all images in one view."""
@@ -109,50 +145,94 @@ class Batches:
     def _random_views(self, rows: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         return torch.randint(len(self.views), rows.shape, generator=generator)
 
-    def _batches(self, rows: Ids, views: Ids, size: int) -> Iterator[Batch]:
-        stream = _stream_images(self.splits, rows.split(size))
+    def _batches(
+        self,
+        rows: Ids,
+        views: Ids,
+        size: int,
+        augment: Callable[[Images, int], Images] | None = None,
+    ) -> Iterator[Batch]:
+        stream = self._stream(rows.split(size)) if self.images is None else iter(())
         rows, views = rows.to(self.device), views.to(self.device)  # once; a step waits for no copy
-        for own, view in zip(rows.split(size), views.split(size), strict=True):
+        for step, (own, view) in enumerate(zip(rows.split(size), views.split(size), strict=True)):
             images = (
                 next(stream).to(self.device, non_blocking=True)
                 if self.images is None
                 else self.images[own]
             )
-            images = self.preprocess(self.views.apply(images, view))
-            yield Batch(images, self.labels[own], self.ids[own], view)
+            images = self.views.apply(images, view)
+            images = augment(images, step) if augment else images
+            yield Batch(self.preprocess(images), self.labels[own], self.ids[own], view)
+
+    def _stream(self, rows: Sequence[torch.Tensor]) -> Iterator[Images]:
+        """Yield the uint8 images of each batch, in pinned memory for a GPU."""
+        batches, pin = _ImageBatches(self.splits, rows), self.device.type == "cuda"
+        if all(isinstance(split.images, torch.Tensor) for split in self.splits):
+            return _gather_ahead(batches, pin)
+        return _load_with_workers(batches, _count_workers(self.workers), pin)
 
 
-def _copy_to_device(device: torch.device, splits: list[Split]) -> Images | None:
-    """Return all images on the device, or None if they are files or need too much memory."""
+def _copy_to_device(
+    device: torch.device, splits: list[Split], limit: int | None = None
+) -> Images | None:
+    """Return all images on the device, or None if they are files or need too much memory.
+
+    The limit is in bytes; by default a quarter of the free memory of a GPU.
+    """
     images = [split.images for split in splits if isinstance(split.images, torch.Tensor)]
     if len(images) < len(splits):
         return None
-    if device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(device)
-        if sum(part.nbytes for part in images) > free // 4:
-            return None
+    if limit is None and device.type == "cuda":
+        limit = torch.cuda.mem_get_info(device)[0] // 4
+    if limit is not None and sum(part.nbytes for part in images) > limit:
+        return None
     return torch.cat(images).to(device) if len(images) > 1 else images[0].to(device)
 
 
-def _stream_images(splits: list[Split], rows: Iterable[torch.Tensor]) -> Iterator[Images]:
-    """Yield the uint8 images of each batch; files are read by other processes."""
-    workers = 0
-    if not all(isinstance(split.images, torch.Tensor) for split in splits):
-        has_affinity = hasattr(os, "sched_getaffinity")
-        cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-        workers = min(MAX_WORKERS, cores)
-    batches = _ImageBatches(splits, list(rows))
+def _count_workers(workers: int | None) -> int:
+    """Return the number of processes that read files: by default one for each core."""
+    if workers is not None:
+        return workers
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return min(MAX_WORKERS, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+
+
+def _load_with_workers(batches: "_ImageBatches", workers: int, pin: bool) -> Iterator[Images]:
+    """Yield the images of each batch; other processes decode and resize the next ones."""
     own = torch.Generator()  # a DataLoader without one draws from the global generator
-    for images in DataLoader(batches, batch_size=None, num_workers=workers, generator=own):
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # more than cores
+        loader = DataLoader(
+            batches, batch_size=None, num_workers=workers, generator=own, pin_memory=pin
+        )
+        stream = iter(loader)
+    for images in stream:
         if isinstance(images, UserError):
             raise images
         yield images
 
 
-class _ImageBatches(Dataset):
+def _gather_ahead(batches: "_ImageBatches", pin: bool) -> Iterator[Images]:
+    """Yield the images of each batch; a thread gathers the next ones."""
+
+    def gather(batch: int) -> Images:
+        images = batches[batch]
+        assert isinstance(images, torch.Tensor), "arrays in memory are read without errors"
+        return images.pin_memory() if pin else images
+
+    with ThreadPoolExecutor(1) as thread:
+        ahead = [thread.submit(gather, batch) for batch in range(min(AHEAD, len(batches)))]
+        for batch in range(len(batches)):
+            images = ahead.pop(0).result()
+            if batch + AHEAD < len(batches):
+                ahead.append(thread.submit(gather, batch + AHEAD))
+            yield images
+
+
+class _ImageBatches(Dataset[Images | UserError]):
     """The images of each batch; rows of a second split continue the first's."""
 
-    def __init__(self, splits: list[Split], rows: list[torch.Tensor]):
+    def __init__(self, splits: list[Split], rows: Sequence[torch.Tensor]):
         self.splits, self.rows = splits, rows
 
     def __len__(self) -> int:

@@ -6,6 +6,7 @@ import sys
 import zlib
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from rdl_cli.core.errors import UserError
@@ -13,6 +14,10 @@ from rdl_cli.datasets.base import DATASETS, Split, Splits
 
 VALIDATION_FROM = 50_000
 """First row of the training file for validation, as in FitNets and the RDL paper."""
+
+BYTES, INTEGERS = np.dtype("u1"), np.dtype(">i4")
+IDX_TYPES = {BYTES: 8, INTEGERS: 12}
+"""The third byte of an idx file, by the type of its numbers."""
 
 CLOTHES = (
     "T-shirt/top",
@@ -58,16 +63,21 @@ def read_idx_split(
     folder: Path, name: str, which: str, classes: tuple[str, ...], count: int
 ) -> Split:
     """Return `count` images with labels from a pair of idx files. Raise UserError if damaged."""
-    images = _read_idx(folder / f"{which}-images-idx3-ubyte", name, (count, 28, 28))
+    images = read_idx(folder / f"{which}-images-idx3-ubyte", name, (count, 28, 28))
     labels_file = folder / f"{which}-labels-idx1-ubyte"
-    labels = _read_idx(labels_file, name, (count,)).long()
+    labels = read_idx(labels_file, name, (count,)).long()
     if (largest := int(labels.max())) >= len(classes):
         raise damaged_file(labels_file, name, f"it holds the label {largest}")
     return Split(images[:, None], labels, torch.arange(count), classes)
 
 
-def _read_idx(path: Path, name: str, shape: tuple[int, ...]) -> torch.Tensor:
-    """Return the uint8 tensor of an idx file, or of its .gz if there is only that."""
+def read_idx(
+    path: Path, name: str, shape: tuple[int, ...], dtype: np.dtype = BYTES
+) -> torch.Tensor:
+    """Return the tensor of an idx file, or of its .gz if there is only that: uint8, or int32.
+
+    Raise UserError if the file is missing, or is not of this shape and type.
+    """
     packed = path.with_name(path.name + ".gz")
     file = path if path.is_file() else packed
     try:
@@ -77,26 +87,31 @@ def _read_idx(path: Path, name: str, shape: tuple[int, ...]) -> torch.Tensor:
         raise missing_file(name, path) from None
     except (OSError, EOFError, zlib.error) as error:
         raise damaged_file(file, name, str(error)) from error
-    unsigned_bytes = 8
-    header = bytes([0, 0, unsigned_bytes, len(shape)])
+    header = bytes([0, 0, IDX_TYPES[dtype], len(shape)])
     header += b"".join(side.to_bytes(4, "big") for side in shape)
-    if data[: len(header)] != header or len(data) != len(header) + torch.Size(shape).numel():
+    size = len(header) + torch.Size(shape).numel() * dtype.itemsize
+    if data[: len(header)] != header or len(data) != size:
         expected = " × ".join(f"{side:,}" for side in shape)
+        unit = "bytes" if dtype == BYTES else "numbers of 4 bytes"
         raise damaged_file(
-            file, name, f"it has {len(data):,} bytes, not an idx header and {expected} bytes"
+            file, name, f"it has {len(data):,} bytes, not an idx header and {expected} {unit}"
         )
-    return torch.frombuffer(data, dtype=torch.uint8, offset=len(header)).view(shape)
+    values = np.frombuffer(data, dtype, offset=len(header)).reshape(shape)
+    return torch.from_numpy(values.astype(dtype.newbyteorder("="), copy=False))
 
 
-def download_files(reader: str, name: str, root: Path) -> None:
-    """Download missing files with torchvision's reader of that name, which checks their md5s."""
+def download_files(reader: str, name: str, root: Path, **attributes: str) -> None:
+    """Download missing files with torchvision's reader of that name, which checks their md5s.
+
+    The reader gets some attributes that its `download` needs.
+    """
     from torchvision import datasets  # takes a second to import
 
     kind = getattr(datasets, reader)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # stdout is for data
             bare = kind.__new__(kind)  # __init__ would also read, and asserts on damaged files
-            bare.root = root
+            vars(bare).update(attributes, root=root)
             bare.download()
     except (RuntimeError, OSError) as error:  # URLError is an OSError
         raise UserError(

@@ -16,7 +16,7 @@ from rdl_cli.rsa.distances import sqeuclidean
 from rdl_cli.rsa.kernels import kernel_from_rdm
 from rdl_cli.rsa.rdms import n_from_pairs
 
-CONTROLS = Registry("control", home="rdl_cli.rsa.control_rdms", external=False)
+CONTROLS = Registry("control", home="rdl_cli.rsa.control_rdms")
 """Members are `function(values, labels, rng) -> RDM`: the RDM in condensed order, the stimuli's
 categories or None, and the source of randomness."""
 

@@ -52,7 +52,10 @@ FILES = (
     "predictions.h5",
 )
 
-SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"}
+SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"} | {
+    "num_workers",
+    "image_memory",
+}
 """Settings that may differ between runs of one method."""
 
 TIMINGS = ("seconds", "images_per_second")

@@ -71,3 +71,41 @@ def test_shift_moves_and_pads_with_zeros(pixels: int, images: torch.Tensor):
 def test_views_refuse_wrong_specs(spec: str):
     with pytest.raises(UserError):
         VIEWS.make(spec)
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"), [("hflip+shift:4", 162), ("shift:1+hflip", 18), ("none+hflip+shift:1", 18)]
+)
+def test_views_joined_by_plus_are_all_combinations(spec: str, count: int):
+    views = VIEWS.make(spec)
+    assert (len(views), len(set(views.names)), views.spec) == (count, count, spec)
+    assert views.names[0] == "identity"
+    images = torch.randint(0, 256, (count, 2, 9, 9), dtype=torch.uint8)
+    shown = views.apply(images, torch.arange(count))
+    assert torch.equal(shown[0], images[0])
+    for view, name in enumerate(views.names):
+        expected = images[view : view + 1]
+        for part in name.split(", "):
+            single = next(v for v in map(VIEWS.make, ("hflip", "shift:4")) if part in v.names)
+            expected = single.apply(expected, torch.tensor([single.names.index(part)]))
+        assert torch.equal(shown[view], expected[0])
+
+
+def test_views_of_a_combination_shift_by_the_sum():
+    assert VIEWS.make("shift:1+shift:2").max_shift == 3
+    with pytest.raises(UserError, match="no set of views `hflop`"):
+        VIEWS.make("shift:1+hflop")
+
+
+def test_views_accept_plug_ins(tmp_path, monkeypatch):
+    (tmp_path / "turned_views.py").write_text(
+        "from rdl_cli.datasets.augmentation import Views\n"
+        "def turned(*, quarters: int = 1):\n"
+        "    turn = lambda images, views: images.rot90(quarters, (2, 3))\n"
+        "    return Views('turned', ('turned',), turn)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    images = torch.randint(0, 256, (3, 1, 4, 4), dtype=torch.uint8)
+    views = VIEWS.make("turned_views:turned:quarters=2+hflip")
+    shown = views.apply(images, torch.tensor([1, 1, 1]))
+    assert torch.equal(shown, images.rot90(2, (2, 3)).flip(3))

@@ -13,9 +13,9 @@ from rdl_cli.core.checksum import pixel_digests
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.base import Split, Splits, load_dataset
 from rdl_cli.datasets.digests import (
-    count_shared_images,
     dataset_fingerprint,
     file_digests,
+    find_shared_images,
     image_digests,
     number_occurrences,
 )
@@ -116,12 +116,12 @@ def test_number_occurrences_counts_equal_digests():
     assert number_occurrences(letters[:0]).tolist() == []
 
 
-def test_count_shared_images_counts_those_of_the_first_split():
+def test_find_shared_images_counts_those_of_the_first_split():
     split, other = split_of(20), split_of(30, 15)
-    assert count_shared_images(split, other) == 5
+    assert find_shared_images(split, other).number == 5
     repeated = split.at(torch.tensor([17, 17, 3]))
-    assert count_shared_images(repeated, other) == 2
-    assert count_shared_images(other, repeated) == 1
+    assert find_shared_images(repeated, other).number == 2
+    assert find_shared_images(other, repeated).number == 1
 
 
 def test_dataset_fingerprint_depends_on_pixels_labels_and_order():
@@ -145,7 +145,7 @@ OVERLAP = {1100: 24083, 1357: 32205}
 """Two of CIFAR-100's ten test images in the training file, with rows; each is in a mosaic."""
 
 
-def test_count_shared_images_finds_test_images_in_cifar100s_training_file(unpack):
+def test_find_shared_images_finds_test_images_in_cifar100s_training_file(unpack):
     def mosaic(split: str, number: int) -> Split:
         pixels = unpack.np.asarray(unpack._dec(unpack.rd(f"cifar100/{split}_{number:02d}.jxl")))
         pixels = pixels.reshape(40, 32, 50, 32, 3).transpose(0, 2, 4, 1, 3).reshape(2000, 3, 32, 32)
@@ -154,6 +154,6 @@ def test_count_shared_images_finds_test_images_in_cifar100s_training_file(unpack
 
     test = mosaic("test", 0)
     train = [mosaic("train", row // 2000) for row in OVERLAP.values()]
-    assert [count_shared_images(test, split) for split in train] == [1, 1]
+    assert [find_shared_images(test, split).number for split in train] == [1, 1]
     shared = np.isin(test.digests, np.concatenate([split.digests for split in train]))
     assert test.ids[torch.from_numpy(shared)].tolist() == list(OVERLAP)

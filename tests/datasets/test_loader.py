@@ -204,6 +204,34 @@ def test_batches_images_from_disk_come_in_the_same_batches():
     assert torch.equal(torch.get_rng_state(), before), "the stream drew from the global generator"
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_batches_do_not_depend_on_the_number_of_workers(workers: int):
+    few, many = split_of(12), split_of(40, 100)
+    hflip, unit = VIEWS.make("hflip"), PREPROCESSING.make("unit", many)
+    streamed = Batches(on_disk(few), on_disk(many), 10, hflip, unit, workers=workers)
+    assert streamed.placement == f"read from files by {workers} processes"
+    assert same(epoch(streamed, 2), epoch(batches(few, many, views="hflip"), 2))
+
+
+def test_batches_beyond_the_limit_are_gathered_ahead_in_the_same_order():
+    few, many = split_of(12), split_of(40, 100)
+    hflip, unit = VIEWS.make("hflip"), PREPROCESSING.make("unit", many)
+    gathered = Batches(few, many, 10, hflip, unit, device_bytes=207)
+    placed = Batches(few, many, 10, hflip, unit, device_bytes=208)
+    assert gathered.images is None and placed.images is not None
+    assert gathered.placement.startswith("in memory") and placed.placement == "on cpu, 0.0 MB"
+    assert same(epoch(gathered), epoch(placed))
+    assert same(list(gathered.in_order()), list(placed.in_order()))
+
+
+@pytest.mark.parametrize("first", [0, 2, 4])
+def test_batches_continue_within_an_epoch(first: int):
+    stream = batches(split_of(60), split_of(50, 100), views="shift:1")
+    resumed = list(stream.epoch(Seeds(0), 1, first=first))
+    assert same(resumed, epoch(stream, 1)[first:])
+
+
 @pytest.mark.parametrize(
     ("n", "size", "steps", "world"),
     [(0, 10, None, 1), (5, 0, None, 1), (5, 1, 0, 1), (1, 10, None, 2)],

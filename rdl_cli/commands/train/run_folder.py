@@ -15,7 +15,7 @@ from rdl_cli.commands.train.targets import teacher_provenance
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import is_free
 from rdl_cli.core.provenance import Parent, collect_provenance
-from rdl_cli.datasets.digests import dataset_fingerprint
+from rdl_cli.datasets.digests import SharedImages, dataset_fingerprint
 from rdl_cli.networks import weights
 from rdl_cli.runs.run import SAME_METHOD, Run
 
@@ -51,10 +51,10 @@ def check_folder(path: Path, settings: TrainingSettings, resume: bool) -> None:
         )
 
 
-def begin_run(run: Run, setup: TrainingSetup, overlap: int) -> None:
+def begin_run(run: Run, setup: TrainingSetup, overlap: SharedImages) -> None:
     """Write configuration and provenance, or check those of a run that is resumed.
 
-    `overlap` is the number of test images among the training images. UserError if a parent has
+    `overlap` are the test images that are also training images. UserError if a parent has
     changed since the run was begun.
     """
     config = to_config(setup.settings)
@@ -64,7 +64,13 @@ def begin_run(run: Run, setup: TrainingSetup, overlap: int) -> None:
         return
     fabric, threads = setup.fabric, torch.get_num_threads()
     record = collect_provenance(config, parents, str(fabric.device), threads, fabric.world_size)
-    run.write_provenance(record | {"test_images_seen_in_training": overlap})
+    run.write_provenance(
+        record
+        | {
+            "test_images_seen_in_training": overlap.number,
+            "test_images_compared_by": overlap.compared,
+        }
+    )
     run.write_config(config)
 
 

@@ -4,7 +4,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from lightning_fabric import Fabric
@@ -33,6 +33,7 @@ from rdl_cli.datasets.augmentation import VIEWS, Views
 from rdl_cli.datasets.base import Split, Splits
 from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
+from rdl_cli.datasets.random_augmentation import make_augmentation
 from rdl_cli.datasets.subsets import labelled_subset
 from rdl_cli.networks import weights
 from rdl_cli.networks.factory import InputShape, build_network
@@ -124,6 +125,10 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
             f"the network `{settings.network}` has no weights to train",
             hint="--epochs 0 evaluates it as it is",
         )
+    loading: dict[str, Any] = {
+        "workers": settings.num_workers,
+        "device_bytes": None if settings.image_memory is None else int(1e9 * settings.image_memory),
+    }
     train = Batches(
         plan.labelled,
         plan.unlabelled if objectives else None,
@@ -133,9 +138,19 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
         fabric.device,
         plan.steps,
         plan.total,
+        make_augmentation(settings.augment),
+        **loading,
     )
     validation, test = (
-        Batches(split, None, settings.batch_size, VIEWS.make("none"), preprocess, fabric.device)
+        Batches(
+            split,
+            None,
+            settings.batch_size,
+            VIEWS.make("none"),
+            preprocess,
+            fabric.device,
+            **loading,
+        )
         for split in (splits.validation, splits.test)
     )
     setup = TrainingSetup(
@@ -222,7 +237,7 @@ def _launch_fabric(settings: TrainingSettings) -> Fabric:
 
     The environment is named, because Lightning would guess Slurm wherever it is installed.
     """
-    world, local = int(os.environ.get("WORLD_SIZE", 1)), int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    world, local = read_count("WORLD_SIZE"), read_count("LOCAL_WORLD_SIZE")
     fabric = Fabric(
         accelerator=resolve_device(settings.device),
         devices=local,
@@ -236,6 +251,17 @@ def _launch_fabric(settings: TrainingSettings) -> Fabric:
     fabric.launch()
     configure_backend(fabric.device)
     return fabric
+
+
+def read_count(variable: str) -> int:
+    """Return the number of processes that torchrun set, 1 without it. UserError for other texts."""
+    text = os.environ.get(variable, "1")
+    if not text.isdecimal() or not int(text):
+        raise UserError(
+            f"the environment variable {variable} is `{text}`, not a number of processes",
+            hint=f"unset {variable}, or start with torchrun",
+        )
+    return int(text)
 
 
 def build_student(

@@ -116,6 +116,12 @@ def open_target(
             store, layers, settings, input_shape, images.preprocess, images.device, seeds
         )
     _refuse_stimulus_options(settings, f"{path} is of the training images")
+    if settings.augment:
+        raise UserError(
+            f"--augment {settings.augment[0]} draws images without number, and {path} holds the"
+            " targets of numbered views",
+            hint="pass --views, which the store must hold as well; or a run as a live teacher",
+        )
     for layer in layers:
         split_layer(store, layer)  # UserError if there is no such layer
     if (error := store.provenance.get("teacher_error")) is not None:

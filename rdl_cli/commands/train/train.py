@@ -25,7 +25,7 @@ from rdl_cli.core.files import locked_folder
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch, Labels, Logits
 from rdl_cli.datasets.base import Splits
-from rdl_cli.datasets.digests import count_shared_images
+from rdl_cli.datasets.digests import SharedImages, find_shared_images
 from rdl_cli.datasets.loader import Batches
 from rdl_cli.networks import weights
 from rdl_cli.networks.factory import InputShape, build_network
@@ -68,7 +68,7 @@ def _train_run(
     run: Run, settings: TrainingSettings, splits: Splits, resume: bool, dry_run: bool
 ) -> None:
     setup = build_setup(settings, splits)
-    overlap = count_shared_images(splits.train, splits.test)
+    overlap = find_shared_images(splits.test, splits.train)
     _log_setup(run.path, setup, overlap)
     if dry_run:
         return
@@ -151,7 +151,7 @@ def _join_timings(
     return [by_epoch.get(row["epoch"], {}) | row for row in rows]
 
 
-def _log_setup(path: Path, setup: TrainingSetup, overlap: int) -> None:
+def _log_setup(path: Path, setup: TrainingSetup, overlap: SharedImages) -> None:
     """Log the objectives' warnings, network, images and duration."""
     settings, plan = setup.settings, setup.plan
     for objective in setup.module.objectives:
@@ -170,8 +170,15 @@ def _log_setup(path: Path, setup: TrainingSetup, overlap: int) -> None:
         f"{path}: {settings.network} ({count:,} weights) on {settings.dataset}, {images},"
         f" {duration}, seed {settings.seed}"
     )
-    if overlap:
-        log(f"note: {overlap:,} test images are also training images, pixel by pixel")
+    if setup.train.images is None or setup.fabric.device.type != "cpu":
+        log(f"{path}: images {setup.train.placement}")
+    if overlap.number:
+        log(
+            f"note: {overlap.number:,} test images are also training images, compared by"
+            f" {overlap.compared}"
+        )
+    elif "not" in overlap.compared:
+        log(f"note: training and test images were compared by {overlap.compared}")
 
 
 def _log_epoch(row: dict[str, float], epochs: int, bar: ProgressBar) -> None:
