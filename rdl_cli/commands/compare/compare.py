@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,10 +26,14 @@ from rdl_cli.commands.compare.tested_runs import (
     load_table,
 )
 from rdl_cli.core.errors import UserError, unknown_name
+from rdl_cli.core.frames import make_frame
 from rdl_cli.runs.prediction_table import SUFFIX
 from rdl_cli.statistics.intervals import newcombe, wilson
 from rdl_cli.statistics.mcnemar import mcnemar
 from rdl_cli.statistics.multiplicity import holm
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA = "rdl-compare/2"
 ALPHA = 0.05
@@ -118,6 +122,22 @@ class Comparison:
             for fields, pair in zip(record["method_pairs"], self.method_pairs, strict=True)
         ]
         return {"schema": SCHEMA, "alpha": ALPHA} | record
+
+    def to_frame(self, table: str = "runs") -> "DataFrame":
+        """Return one table: `runs`, `pairs`, `methods`, `method_pairs` or `brain_similarities`.
+
+        Rates are fractions, not percent. UserError if pandas is not installed.
+        """
+        names = ("runs", "pairs", "methods", "method_pairs", "brain_similarities")
+        return make_frame({name: getattr(self, name) for name in names}, table)
+
+    def _repr_html_(self) -> str:
+        """Return the tables of methods, runs and pairs, for a notebook."""
+        from rdl_cli.commands.compare.words import legend
+        from rdl_cli.commands.report.comparison_sections import comparison_tables
+        from rdl_cli.report.html import render_tables
+
+        return render_tables(comparison_tables(self), legend(self) if self.method_pairs else "")
 
 
 def compare(

@@ -1,9 +1,15 @@
 """The results of a comparison of representations, as data."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from rdl_cli.core.frames import make_frame
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
 
 SCHEMA = "rdl-compare-rdms/2"
+TABLES = ("pairs", "differences", "ceilings", "explained")
 
 
 @dataclass(frozen=True)
@@ -138,3 +144,27 @@ class RdmComparison:
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison for JSON."""
         return {"schema": SCHEMA} | asdict(self)
+
+    def to_frame(self, table: str = "pairs") -> "DataFrame":
+        """Return `pairs`, `differences`, `ceilings` or `explained`, with a column `measure`.
+
+        `representations` are those compared. UserError if pandas is not installed.
+        """
+        if table == "representations":
+            return make_frame({table: self.representations}, table)
+        frames = [
+            make_frame({name: getattr(measure, name) for name in TABLES}, table)
+            for measure in self.tables
+        ]
+        for frame, measure in zip(frames, self.tables, strict=True):
+            frame.insert(0, "measure", measure.measure)
+        import pandas as pd
+
+        return pd.concat(frames, ignore_index=True)
+
+    def _repr_html_(self) -> str:
+        """Return the tables of every measure, for a notebook."""
+        from rdl_cli.commands.report.rdm_tables import rdm_comparison_tables
+        from rdl_cli.report.html import render_tables
+
+        return render_tables(rdm_comparison_tables(self))
