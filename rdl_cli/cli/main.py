@@ -1,6 +1,8 @@
 """`rdl`: parse the command line, call one command, show its result. No torch until one runs."""
 
+import io
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +25,7 @@ from rdl_cli.commands.settings import (
     TrainingSettings,
 )
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.safe_text import escape_controls
 
 app = typer.Typer(
     name="rdl",
@@ -44,9 +47,9 @@ RESUMABLE = dict.fromkeys(
 """Hint after an interruption, by command; other commands start again."""
 
 
-def print_version(wanted: bool) -> None:
+def print_version(asked: bool) -> None:
     """Print the versions that matter for a bug report, and exit."""
-    if wanted:
+    if asked:
         from rdl_cli.core.provenance import versions
 
         print("\n".join(f"{name} {version}" for name, version in versions().items()))
@@ -84,8 +87,13 @@ def main() -> None:
 
     A user's mistake is one line and a hint on stderr.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # LC_ALL=C, and names that are not UTF-8
+            stream.reconfigure(errors="backslashreplace")
     try:
+        refuse_undecodable(sys.argv[1:])
         status = app(prog_name="rdl", standalone_mode=False)
+        sys.stdout.flush()  # a full disk shows here
         if status == INTERRUPTED:  # later typers return it in place of raising
             raise KeyboardInterrupt
     except UserError as error:
@@ -97,6 +105,14 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         status = 0
+    except OSError as error:  # an unreadable file, a name too long, a full disk
+        if error.errno is None:
+            raise
+        place = f"{error.filename}: " if error.filename else ""
+        print_error(f"{place}{error.strerror}", None)
+        status = 2
+        with suppress(OSError):
+            sys.stdout.close()
     except Exception as error:
         if not isinstance(error, USAGE_ERRORS):
             raise
@@ -105,11 +121,23 @@ def main() -> None:
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def refuse_undecodable(words: list[str]) -> None:
+    """Raise UserError if a word is not in the system's encoding: no file of ours can hold it."""
+    for word in words:
+        try:
+            word.encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError(
+                f"the name {word.encode('utf-8', 'backslashreplace').decode()} is not UTF-8",
+                hint="rename the file or folder",
+            ) from None
+
+
 def print_error(fact: str, hint: str | None) -> None:
     """Print an error and its hint on stderr."""
-    print(f"error: {fact}", file=sys.stderr)
+    print(f"error: {escape_controls(fact)}", file=sys.stderr)
     if hint:
-        print(f"hint: {hint}", file=sys.stderr)
+        print(f"hint: {escape_controls(hint)}", file=sys.stderr)
 
 
 def describe_usage_error(error: typer.BadParameter) -> str:

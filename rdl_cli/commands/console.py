@@ -4,10 +4,27 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 
-console = Console(stderr=True, highlight=False, soft_wrap=True)
+from rdl_cli.core.safe_text import CONTROLS, escape_controls
+
+
+class SafeConsole(Console):
+    """A console on which names and labels of files cannot send escape sequences."""
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        for segment in super().render(renderable, options):
+            if segment.control or not CONTROLS.search(segment.text):
+                yield segment
+            else:
+                yield Segment(escape_controls(segment.text), segment.style)
+
+
+console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def log(text: str) -> None:

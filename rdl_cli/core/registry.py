@@ -214,7 +214,7 @@ def _without_current_folder() -> Iterator[None]:
     """Take the current folder off sys.path for a block, unless PYTHONPATH names it."""
     here = str(Path.cwd())
     chosen = [
-        os.path.abspath(folder)
+        str(Path(folder).absolute())
         for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep)
         if folder
     ]

@@ -18,6 +18,7 @@ LETTER, LINE = 0.062, 0.13  # inches of a name beside a curve
 TEXT, GREY, MISSING = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 
 STYLE: dict[Any, Any] = {
+    "text.parse_math": False,  # a `$` in a name of a stimulus is a `$`
     "font.family": "DejaVu Sans",  # comes with matplotlib: the same figure on every machine
     "font.size": 7.5,
     "axes.labelsize": 7.5,

@@ -1,7 +1,5 @@
 """A comparison for a terminal, as CSV, as JSON and as Markdown."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -23,6 +21,7 @@ from rdl_cli.commands.compare.words import (
     matrix_rows,
     title,
 )
+from rdl_cli.core.safe_text import format_csv
 
 COLUMNS = (
     *("table", "first", "second", "first_path", "second_path", "seed", "runs"),
@@ -31,6 +30,7 @@ COLUMNS = (
     *("smallest_detectable", "smallest_detectable_limit", "primary"),
     *("p", "p_holm", "winner", "significant_after_holm"),
 )
+
 BRAIN_SIMILARITY = [
     *("layer ~ region", "stimuli", "method", "runs", "mean ± sd"),
     *("with each subject", "noise ceiling"),
@@ -89,11 +89,7 @@ def to_csv(comparison: Comparison) -> str:
         texts = {name: "; ".join(getattr(pair, name)) for name in ("conditional_on", "dropped")}
         runs = {"runs": f"{pair.runs_first}:{pair.runs_second}"}
         rows.append(_fields(pair) | texts | runs | {"table": "method_pair"})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return format_csv(COLUMNS, rows)
 
 
 def to_markdown(final: Comparison, best: Comparison, published: dict[str, float]) -> str:

@@ -1,7 +1,5 @@
 """A comparison of representations, or a self-check, for a terminal and as CSV."""
 
-import csv
-import io
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -16,11 +14,13 @@ from rdl_cli.commands.compare_rdms.results import (
     SimilarityDifference,
 )
 from rdl_cli.commands.compare_rdms.self_check import SelfCheck
+from rdl_cli.core.safe_text import format_csv
 
 COLUMNS = (
     *("table", "measure", "reference", "first", "second", "value", "low", "high", "p", "p_holm"),
     *("n_subjects", "n_stimuli", "n_pairs", "settings"),
 )
+
 CHECK_COLUMNS = ("layer", "measure", "copy", "value", "expected", "deviation", "passed")
 DECIMALS = 3
 
@@ -45,14 +45,9 @@ def to_csv(result: RdmComparison | SelfCheck) -> str:
     The kinds are `pair`, `difference` (the value is that of first minus second), `ceiling` (low and
     high are its bounds) and `explained` (the value is R²: of all, or what `first` adds).
     """
-    text = io.StringIO()
     if isinstance(result, SelfCheck):
-        checks = csv.DictWriter(text, CHECK_COLUMNS, lineterminator="\n")
-        checks.writeheader()
-        checks.writerows(result.as_dict()["checks"])
-        return text.getvalue()
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    writer.writeheader()
+        return format_csv(CHECK_COLUMNS, result.as_dict()["checks"])
+    rows: list[dict[str, Any]] = []
     for table in result.tables:
         settings = _format_settings(table)
         common = {
@@ -60,8 +55,8 @@ def to_csv(result: RdmComparison | SelfCheck) -> str:
             "n_stimuli": result.n_stimuli,
             "settings": settings,
         }
-        writer.writerows(common | row for row in _rows(table))
-    return text.getvalue()
+        rows += [common | row for row in _rows(table)]
+    return format_csv(COLUMNS, rows)
 
 
 def legend(result: RdmComparison) -> str:

@@ -1,7 +1,5 @@
 """Render the results of `rdl reproduce`: a Markdown page and the CSV of the tuning runs."""
 
-import csv
-import io
 from collections.abc import Sequence
 from math import isfinite
 from typing import Any
@@ -15,6 +13,7 @@ from rdl_cli.cli.render.tables import markdown
 from rdl_cli.commands.compare.words import format_percent, legend
 from rdl_cli.commands.reproduce.reproduce import ExperimentResult
 from rdl_cli.commands.reproduce.tuning import Trial
+from rdl_cli.core.safe_text import format_csv
 
 
 def render_results(result: ExperimentResult) -> str:
@@ -50,15 +49,13 @@ def render_trials(trials: Sequence[Trial]) -> str:
     `validation_error` is a fraction, not percent.
     """
     options = list(dict.fromkeys(name for trial in trials for name in trial.settings))
-    text = io.StringIO()
+    rows: list[dict[str, Any]] = []
     columns = ["method", *options, "validation_error", "chosen"]
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
     for trial in trials:
         row: dict[str, Any] = {k: _format_value(value) for k, value in trial.settings.items()}
         row |= {"method": trial.method, "validation_error": trial.error, "chosen": trial.chosen}
-        writer.writerow(row)
-    return text.getvalue()
+        rows.append(row)
+    return format_csv(columns, rows)
 
 
 def _tuning_note(tuning: dict[str, Any]) -> str:

@@ -8,13 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rdl_cli.commands.console import SafeConsole
+
 
 def console() -> Console:
     """Return standard output as a console; in a pipe or file as wide as its tables.
 
     rich would cut them at 80 characters there.
     """
-    return Console() if sys.stdout.isatty() else Console(width=10_000)
+    return SafeConsole() if sys.stdout.isatty() else SafeConsole(width=10_000)
 
 
 def empty_table(title: str, first: str, *others: str) -> Table:
