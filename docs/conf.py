@@ -16,11 +16,12 @@ version = release = installed_version("rdl")
 extensions = [
     "myst_nb",
     "sphinx.ext.autodoc",
-    "sphinx.ext.mathjax",
     "sphinx.ext.napoleon",
     "generated_text",
+    "mathml",
 ]
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"rdl {release}"
 html_static_path = ["_static"]

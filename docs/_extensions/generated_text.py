@@ -4,7 +4,7 @@ A page holds a marker, which the text replaces:
 
     <!-- generated: commands -->            every option of every command, from the typer app
     <!-- generated: names objectives -->    the members of a registry, as `rdl list objectives`
-    <!-- generated: file CONTRIBUTING.md --> a Markdown file outside docs/
+    <!-- generated: file CONTRIBUTING.md --> the whole page is a Markdown file outside docs/
 
 Links between Markdown files of the repository become links between pages of the site.
 """
@@ -42,18 +42,18 @@ def read_source(app: Sphinx, name: str, source: list[str]) -> None:
     page = f"docs/{name}.md"
     if not (ROOT / page).is_file():
         return
+    if match := re.search(r"<!-- generated: file (\S+) -->", source[0]):
+        text = (ROOT / match[1]).read_text(encoding="utf-8")
+        source[0] = rewrite_links(text, match[1], page)
+        return
     text = rewrite_links(source[0], page, page)
-    source[0] = MARKER.sub(lambda match: generate(match["kind"], match["argument"], page), text)
+    source[0] = MARKER.sub(lambda match: generate(match["kind"], match["argument"]), text)
 
 
-def generate(kind: str, argument: str, page: str) -> str:
+def generate(kind: str, argument: str) -> str:
     """Return the Markdown that replaces a marker."""
-    if kind == "commands":
-        return describe_commands()
-    if kind == "names":
-        return describe_names(argument)
-    assert kind == "file", f"{page} has a marker of an unknown kind: {kind}"
-    return rewrite_links((ROOT / argument).read_text(encoding="utf-8"), argument, page)
+    assert kind in ("commands", "names"), f"`generated: {kind}` is no marker"
+    return describe_commands() if kind == "commands" else describe_names(argument)
 
 
 def describe_commands() -> str:
