@@ -12,7 +12,7 @@ from torch import nn
 
 from rdl_cli.commands.console import log
 from rdl_cli.commands.device import configure_backend, resolve_device
-from rdl_cli.commands.image_data import join_splits, load_splits
+from rdl_cli.commands.image_data import join_splits, load_splits, locate_dataset
 from rdl_cli.commands.settings import CompareRdmsSettings, DrawingSettings, ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import NameSource
@@ -149,16 +149,21 @@ def complete_settings(run: Run, settings: ExportSettings) -> ExportSettings:
     def default(key: str) -> Any:
         return getattr(settings, key) or run.config.get(key)
 
-    # another data set has images of its own size
-    other = settings.dataset not in ("", run.config.get("dataset"))
+    dataset, root = settings.dataset, settings.data_root
+    if not dataset:
+        dataset, root = locate_dataset(run, settings.data_root)
+    # an array data set has images of its own size
+    other = dataset.partition(":")[0] != str(run.config.get("dataset")).partition(":")[0]
     size = settings.image_size if other else default("image_size")
+    background = settings.background if other else default("background") or ""
     if not settings.dataset and run.config.get("dataset"):
         DATASETS.find(run.config["dataset"], NameSource(str(run.path), settings.trust))
     return replace(
         settings,
-        dataset=default("dataset") or "",
-        data_root=default("data_root") or "",
+        dataset=dataset,
+        data_root=root or run.config.get("data_root") or "",
         image_size=size,
+        background=background,
     )
 
 

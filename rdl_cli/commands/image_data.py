@@ -15,6 +15,7 @@ from rdl_cli.core.tensor_types import Images, Reps
 from rdl_cli.datasets.base import LazyImages, Split, Splits, load_dataset
 from rdl_cli.datasets.file_index import IndexColumn
 from rdl_cli.datasets.image_files import ImageFiles
+from rdl_cli.runs.run import Run
 
 
 def data_root(settings: DataSettings) -> Path:
@@ -26,6 +27,33 @@ def resolve_dataset(settings: DataSettings) -> str:
     """Return the absolute path of a data set's files, for provenance."""
     name, _, path = settings.dataset.partition(":")
     return str(Path(path if name == "folder" else data_root(settings)).absolute())
+
+
+def locate_dataset(run: Run, root: str = "") -> tuple[str, str]:
+    """Return a run's data set and data root as they can be opened from the current folder.
+
+    A relative path is looked up where the run was trained: its provenance has the absolute one.
+    UserError if the run's folder of images is gone.
+
+    Args:
+        run: a finished run.
+        root: the data root to use in place of the run's.
+    """
+    dataset, root = run.config.get("dataset") or "", root or run.config.get("data_root") or ""
+    parents = run.provenance.get("parents", ())
+    recorded = next((p["path"] for p in parents if p["kind"] == "dataset"), "")
+    name, _, path = dataset.partition(":")
+    if name == "folder" and recorded:
+        for folder in (recorded, path):
+            if Path(folder).expanduser().is_dir():
+                return f"folder:{folder}", root
+        raise UserError(
+            f"the images of {run.path} are gone: there is no folder {recorded}",
+            hint="pass --dataset folder:PATH with their new place",
+        )
+    if not data_root(DataSettings(data_root=root)).is_dir() and Path(recorded).is_dir():
+        root = recorded or root
+    return dataset, root
 
 
 def load_splits(settings: DataSettings) -> Splits:

@@ -47,13 +47,13 @@ def test_open_reader_refuses_images_of_another_shape(teacher, monkeypatch):
 
 
 def test_complete_settings_takes_the_data_set_of_the_run_and_its_size():
-    run = SimpleNamespace(
-        path="r", config={"dataset": "folder:a", "data_root": "there", "image_size": 32}
-    )
+    config = {"dataset": "folder:a", "data_root": "there", "image_size": 32}
+    run = SimpleNamespace(path="r", config=config, provenance={})
     settings = complete_settings(run, ExportSettings())
     assert (settings.dataset, settings.data_root, settings.image_size) == ("folder:a", "there", 32)
     assert complete_settings(run, ExportSettings(image_size=16)).image_size == 16
-    assert complete_settings(run, ExportSettings(dataset="folder:b")).image_size is None
+    assert complete_settings(run, ExportSettings(dataset="folder:b")).image_size == 32
+    assert complete_settings(run, ExportSettings(dataset="digits")).image_size is None
 
 
 @pytest.mark.parametrize("settings", [HeatmapSettings(), CompareRdmsSettings()])
