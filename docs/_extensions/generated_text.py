@@ -11,10 +11,12 @@ Links between Markdown files of the repository become links between pages of the
 
 import re
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
-from sphinx.application import Sphinx
+
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
@@ -32,12 +34,12 @@ LINK = re.compile(r"\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 DEFAULT = re.compile(r"\s*\[(?P<text>default: [^]]*|required)\]$")
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     app.connect("source-read", read_source)
     return {"parallel_read_safe": True}
 
 
-def read_source(app: Sphinx, name: str, source: list[str]) -> None:
+def read_source(app: "Sphinx", name: str, source: list[str]) -> None:
     """Fill the markers of a Markdown page, and rewrite its links."""
     page = f"docs/{name}.md"
     if not (ROOT / page).is_file():

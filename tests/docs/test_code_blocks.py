@@ -103,7 +103,7 @@ def run_shell(block: Block, where: str) -> None:
     if Path(os.environ["SESSION"]).exists():  # a reader exports variables once
         script = f'. "$SESSION"\n{script}'
     command = ["bash", "-euo", "pipefail", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
     output = f"{where}\n{block.text}\n{done.stdout}\n{done.stderr}"
     if block.mark == "fails":
         assert done.returncode == 2 and block.argument in done.stderr, output
