@@ -89,11 +89,15 @@ class Command:
         )
 
     def results(self) -> dict[str, bytes]:
-        """Return all that must not depend on the engine: results, weights and predictions."""
+        """Return all that must not depend on the engine: results, weights and predictions.
+
+        The HTML report names the command and times.
+        """
         files = [
             path
             for path in self.out.rglob("*")
             if path.is_file()
+            and path.suffix != ".html"
             and (
                 path.name in ("model.safetensors", "predictions.h5")
                 or path.parent.name == "results"

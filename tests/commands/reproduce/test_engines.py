@@ -91,12 +91,14 @@ def test_worker_pool_death_of_one_worker_leaves_the_others():
         assert pool.submit(abs, -3).result(60) == 3, "a new worker takes its place"
 
 
+@pytest.mark.slow
 def test_reproduce_two_workers_give_the_same_bytes(whole, folder, recipes, elsewhere):
     assert elsewhere(recipes.run, here=str(folder), options=TWO_WORKERS) == 0
     assert_same_experiment(recipes, folder, whole)
     assert {state.state for state in list_job_states(folder / "out")} == {"done"}
 
 
+@pytest.mark.slow
 def test_reproduce_a_killed_worker_is_replaced(whole, folder, recipes, elsewhere):
     process = elsewhere(recipes.run, wait=False, here=str(folder), options=TWO_WORKERS)
     killed = 0
@@ -113,6 +115,7 @@ def test_reproduce_a_killed_worker_is_replaced(whole, folder, recipes, elsewhere
     assert_same_experiment(recipes, folder, whole)
 
 
+@pytest.mark.slow
 def test_reproduce_a_killed_command_ends_its_workers_and_resumes(whole, folder, recipes, elsewhere):
     process = elsewhere(recipes.run, wait=False, here=str(folder), options=TWO_WORKERS)
     while "running" not in [state.state for state in _states(folder)]:
@@ -129,6 +132,7 @@ def test_reproduce_a_killed_command_ends_its_workers_and_resumes(whole, folder, 
     assert_same_experiment(recipes, folder, whole)
 
 
+@pytest.mark.slow
 def test_reproduce_two_commands_on_one_folder_share_the_runs(whole, folder, recipes, elsewhere):
     processes = [
         elsewhere(recipes.run, wait=False, here=str(folder), options=options)

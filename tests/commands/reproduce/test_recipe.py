@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from rdl_cli.commands.reproduce.jobs import recipe_jobs
 from rdl_cli.commands.reproduce.recipe import list_recipes, read_recipe, recipe_text
 from rdl_cli.core.errors import UserError
 
@@ -107,6 +108,21 @@ def test_read_recipe_several_teachers_have_folders_of_their_own(recipe):
     }
     assert read.methods["a"].targets == "out/stores/wide.h5"
     assert read.methods["b"].init == "out/teachers/wide"
+
+
+def test_recipe_jobs_tuning_over_teachers_waits_for_all_of_them(recipe):
+    text = STUDENTS + (
+        '[teachers.a]\ndataset = "digits"\n[teachers.b]\ndataset = "digits"\n'
+        '[stores.a]\nlayers = ["fc"]\n[stores.b]\nlayers = ["fc"]\n'
+        '[methods.m]\nmatch = ["fc"]\nseeds = "0..1"\n'
+        'tune.targets = ["stores.a", "stores.b"]\n'
+    )
+    jobs = recipe_jobs(read_recipe(recipe(text), Path("out")), Path("out"))
+    trials = [job for job in jobs.values() if job.may_diverge]
+    assert [job.settings.targets for job in trials] == ["out/stores/a.h5", "out/stores/b.h5"]
+    assert [job.needs for job in trials] == [("stores/a.h5",), ("stores/b.h5",)]
+    assert set(jobs["m/seed1"].needs) == {"stores/a.h5", "stores/b.h5", *(t.name for t in trials)}
+    assert jobs["stores/b.h5"].needs == ("teachers/b",)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_reproduce_writes_tables_figures_and_predictions(whole):
     assert sorted(path.name for path in results.iterdir()) == sorted(
         [f"{name}.{suffix}" for name in figures for suffix in ("svg", "png")]
         + texts
-        + ["predictions.npz"]
+        + ["predictions.npz", "report.html", "results.tex"]
     )
     page = (results / "results.md").read_text()
     for words in (
@@ -136,6 +136,7 @@ PARTS = (
 )
 
 
+@pytest.mark.slow
 def test_reproduce_killed_before_many_files_ends_with_the_same_tables(
     whole, recipes, elsewhere, tmp_path
 ):
