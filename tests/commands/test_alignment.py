@@ -13,6 +13,8 @@ from rdl_cli.commands.alignment import (
     list_stimuli,
     match_keys,
 )
+from rdl_cli.commands.import_rdms import import_rdms
+from rdl_cli.commands.settings import ImportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.base import Split, load_dataset
 from rdl_cli.datasets.image_files import find_images, native_digests
@@ -129,3 +131,57 @@ def test_match_keys_are_equal_for_equal_stimuli_of_three_lists(folder, pixel_sto
     lists = [list_images(split, "run"), list_stimuli(stored), list_stimuli(pixel_store)]
     keys = match_keys(lists, "digest")
     assert keys[0] == keys[1] and set(keys[0]) <= set(keys[2])
+
+
+def test_align_images_matches_names_by_the_rule_of_stimulus_names(folder, tmp_path):
+    split = load(folder)
+    order = torch.arange(len(split)).flip(0)
+    stems = [split.names[row].replace("/", "_").removesuffix(".png") for row in order]
+    named = replace(split, names=tuple(name.replace("/", "_") for name in split.names))
+    store = save(tmp_path / "store.h5", Stimuli(np.zeros(len(split), "S64"), np.array(stems)))
+    rows = align_images(store, named, named.ids, "name")[named.ids]
+    assert torch.equal(rows, order)
+
+
+def test_match_keys_by_name_refuses_two_stimuli_of_one_name(folder, tmp_path):
+    first = save(tmp_path / "a.h5", Stimuli(np.zeros(2, "S64"), np.array(["x.png", "y"])))
+    second = save(tmp_path / "b.h5", Stimuli(np.zeros(2, "S64"), np.array(["x", "x.jpg"])))
+    with pytest.raises(UserError, match=r"b\.h5 has several stimuli of one name"):
+        match_keys([list_stimuli(first), list_stimuli(second)], "name")
+
+
+def test_match_keys_by_name_matches_lists_that_only_later_ones_share(folder, tmp_path):
+    names = (["a"], ["b.png", "c"], ["c.jpg", "b"])
+    stores = [
+        save(tmp_path / f"{k}.h5", Stimuli(np.zeros(len(n), "S64"), np.array(n)))
+        for k, n in enumerate(names)
+    ]
+    keys = match_keys([list_stimuli(store) for store in stores], "name")
+    assert keys[1] == keys[2][::-1] and not set(keys[0]) & set(keys[1])
+
+
+@pytest.mark.parametrize(("background", "notes"), [("", 0), ("black", 1)])
+def test_align_images_reports_other_decode_settings(background, notes, folder, tmp_path, capfd):
+    split = load(folder)
+    stimuli = of_split(split)._replace(decode=split.decode.describe())
+    store = save(tmp_path / "store.h5", stimuli)
+    other = load_dataset(f"folder:{folder}", folder, background=background).train
+    align_images(store, other, other.ids, "digest")
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == notes
+    for line in lines:
+        assert line.startswith("note: the same files were decoded differently: background white in")
+        assert line.endswith("black in the training split")
+
+
+def test_import_with_an_image_size_keeps_native_pixel_digests(folder, pixel_store, tmp_path):
+    """A folder imported with --image-size meets arrays of the same images at their own size."""
+    names = [f"{kind}/{n}.png" for kind in ("cat", "dog") for n in range(5)]
+    np.savez(tmp_path / "it.npz", IT=np.abs(np.subtract.outer(range(10), range(10))))
+    settings = ImportSettings(stimuli=str(folder), image_size=4, distance="euclidean")
+    resized = import_rdms([tmp_path / "it.npz"], tmp_path / "resized.h5", settings)
+    assert resized.images().shape == (10, 3, 4, 4) and list(resized.stimuli.names) == names
+    assert np.array_equal(resized.stimuli.pixel_digests, pixel_store.stimuli.digests)
+    keys = match_keys([list_stimuli(resized), list_stimuli(pixel_store)], "digest")
+    assert keys[0] == keys[1]
+    assert contains_images(resized, load(folder, 8))

@@ -11,6 +11,7 @@ from PIL import Image
 
 from rdl_cli.core.checksum import pixel_digests
 from rdl_cli.core.errors import UserError
+from rdl_cli.datasets import image_files
 from rdl_cli.datasets.base import Split, Splits, load_dataset
 from rdl_cli.datasets.digests import (
     dataset_fingerprint,
@@ -157,3 +158,25 @@ def test_find_shared_images_finds_test_images_in_cifar100s_training_file(unpack)
     assert [find_shared_images(test, split).number for split in train] == [1, 1]
     shared = np.isin(test.digests, np.concatenate([split.digests for split in train]))
     assert test.ids[torch.from_numpy(shared)].tolist() == list(OVERLAP)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_find_shared_images_finds_copies_in_another_format(streamed, tmp_path, monkeypatch):
+    for split in ("train", "validation", "test"):
+        for kind in ("a", "b"):
+            (tmp_path / split / kind).mkdir(parents=True)
+            for n in range(3):
+                seed = ord(kind) + 10 * n + 100 * len(split)
+                pixels = np.random.default_rng(seed).integers(0, 256, (6, 6, 3)).astype(np.uint8)
+                Image.fromarray(pixels).save(tmp_path / split / kind / f"{n}.png")
+    leaked = Image.open(tmp_path / "train" / "a" / "0.png")
+    leaked.save(tmp_path / "test" / "b" / "copy.tif")
+    leaked.close()
+    if streamed:
+        monkeypatch.setattr(image_files, "_free_memory", lambda: 0)
+    splits = load_dataset(f"folder:{tmp_path}", tmp_path)
+    shared = find_shared_images(splits.test, splits.train)
+    if streamed:
+        assert shared == (0, "bytes of the files, not pixels")
+    else:
+        assert shared == (1, "bytes of the files, and pixels")
