@@ -168,7 +168,8 @@ def _describe_conditions(
     """Name what has one draw; a teacher that both methods share is named once."""
     conditions = list(result.conditional_on)
     texts: list[str] = []
-    if set(conditions) >= ONE_TEACHER and _teachers(first) == _teachers(second):
+    shared = set(_teachers(first) or ()) == set(_teachers(second) or ())
+    if set(conditions) >= ONE_TEACHER and shared:
         conditions = [name for name in conditions if name not in ONE_TEACHER]
         texts = [f"one teacher ({Path(first[0].teacher).name})"]
     names = {"first": first[0].method, "second": second[0].method}

@@ -291,10 +291,13 @@ def test_compare_a_single_run_with_every_run(make: Make) -> None:
     assert pair.conditional_on == ("one network of c",)
 
 
-def test_compare_names_the_one_teacher_that_methods_share(make: Make) -> None:
+def test_compare_names_the_one_teacher_that_methods_share(make: Make, tmp_path: Path) -> None:
     errors = ([0], [1]), ([1], [2]), ([2], [3])
     (pair,) = compare(over_seeds(make, *errors, teacher="out/store.h5")).method_pairs
     assert pair.conditional_on == ("one teacher (store.h5)",)
+    fewer = [path for path in sorted(tmp_path.rglob("seed*")) if path.parts[-2:] != ("b", "seed2")]
+    (pair,) = compare(fewer).method_pairs
+    assert pair.conditional_on == ("one teacher (store.h5)",) and pair.runs_second == 2
 
 
 def test_compare_takes_several_teachers_as_a_factor(make: Make) -> None:
