@@ -74,7 +74,7 @@ def export_rdms(
     Raises:
         UserError: an option, a layer or a file is wrong.
     """
-    from rdl_cli.commands.export_rdms.brain_stimuli import export_over_brain_stimuli
+    from rdl_cli.commands.export_rdms.brain_stimuli import export_over_stimuli
     from rdl_cli.commands.export_rdms.export_rdms import export_rdms as export
     from rdl_cli.commands.settings import ExportSettings
     from rdl_cli.store.store import Store
@@ -83,7 +83,7 @@ def export_rdms(
     if stimuli is None:
         export(Path(source), Path(out), settings)
     else:
-        export_over_brain_stimuli(Path(source), Path(stimuli), Path(out), settings)
+        export_over_stimuli(Path(source), Path(stimuli), Path(out), settings)
     return Store.open(Path(out))
 
 

@@ -12,9 +12,10 @@ from rdl_cli.core.errors import UserError
 
 def export_rdms(
     source: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="the teacher's run; or a store, whose RDMs another program is to read",
+            help="the teacher's run; a network (torchvision:NAME) with --weights; or a store,"
+            " whose RDMs another program is to read",
             show_default=False,
         ),
     ],
@@ -34,12 +35,12 @@ def export_rdms(
     ] = "",
     stimuli: Annotated[
         Path | None,
-        typer.Option(help="a brain's store: export over its stimuli in place of a data set"),
+        typer.Option(help="a folder of images or a brain's store, in place of a data set"),
     ] = None,
     dry_run: DryRun = False,
 ) -> None:
     """Store a teacher's activations, RDMs or kernels; or write a store's RDMs to a file."""
-    if source.is_file():
+    if Path(source).is_file():
         if stimuli:
             raise UserError(
                 f"--stimuli is for a run; {source} is a file",
@@ -47,7 +48,7 @@ def export_rdms(
             )
         from rdl_cli.commands.import_rdms import export_to_file
 
-        export_to_file(source, out, settings, format, dry_run)
+        export_to_file(Path(source), out, settings, format, dry_run)
         return
     if format:
         raise UserError(
@@ -55,10 +56,15 @@ def export_rdms(
             hint="name a store, or leave out --format",
         )
     if stimuli:
-        from rdl_cli.commands.export_rdms.brain_stimuli import export_over_brain_stimuli
+        from rdl_cli.commands.export_rdms.brain_stimuli import export_over_stimuli
 
-        export_over_brain_stimuli(source, stimuli, out, settings, dry_run)
+        export_over_stimuli(source, stimuli, out, settings, dry_run)
         return
+    if settings.like:
+        raise UserError(
+            f"--like {settings.like} is for --stimuli; a data set has its own order",
+            hint="leave it out",
+        )
     from rdl_cli.commands.export_rdms.export_rdms import export_rdms as export
 
     export(source, out, settings, dry_run)

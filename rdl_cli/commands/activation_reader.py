@@ -13,6 +13,7 @@ from torch import nn
 from rdl_cli.commands.console import log
 from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.commands.image_data import join_splits, load_splits, locate_dataset
+from rdl_cli.commands.network_source import NetworkSource, open_network
 from rdl_cli.commands.settings import CompareRdmsSettings, DrawingSettings, ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import NameSource
@@ -24,8 +25,7 @@ from rdl_cli.datasets.loader import Batches
 from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.subsets import Rows
 from rdl_cli.networks.factory import InputShape
-from rdl_cli.networks.hooks import LayerShapes, find_unstable_layers, layer_shapes, read_layers
-from rdl_cli.networks.weights import load_network
+from rdl_cli.networks.hooks import LayerShapes, find_unstable_layers, read_layers
 from rdl_cli.runs.run import Run
 from rdl_cli.store.store import Stimuli
 
@@ -34,7 +34,7 @@ from rdl_cli.store.store import Stimuli
 class ActivationReader:
     """A trained network and the split of images that it is read on."""
 
-    run: Run
+    origin: NetworkSource
     network: nn.Module
     shapes: LayerShapes
     splits: Splits
@@ -45,11 +45,16 @@ class ActivationReader:
     device: torch.device
     batch_size: int
 
+    @property
+    def name(self) -> str:
+        """The path of the run, or the spec of the network."""
+        return self.origin.name
+
     @cached_property
     def source(self) -> dict[str, Any]:
         """Everything that is equal in two stores of the same teacher over the same images."""
         return {
-            "teacher": self.run.fingerprint(),
+            "teacher": self.origin.parent["fingerprint"],
             "preprocessing": self.preprocess.spec,
             "images": dataset_fingerprint(self.splits),
             "split": self.split_name,
@@ -73,7 +78,7 @@ class ActivationReader:
         if not layers:
             return {}
         shape = InputShape(*self.split.images.shape[1:])
-        log_unstable_layers(self.network, shape, layers, str(self.run.path))
+        log_unstable_layers(self.network, shape, layers, self.name)
         blocks = [
             read_layers(self.network, batch.images, layers)
             for batch in self._batches(self.split.at(rows)).in_order(0, self.batch_size)
@@ -98,49 +103,57 @@ class ActivationReader:
 
 
 def open_reader(
-    run: Path, settings: ExportSettings, splits: Splits | None = None
+    source: str | Path, settings: ExportSettings, splits: Splits | None = None
 ) -> ActivationReader:
-    """Open a finished run's network on the settings' split, preprocessed as in training.
+    """Open a network on the settings' split, preprocessed as in its training.
 
     Args:
-        run: folder of the run.
+        source: folder of a finished run, or the spec of a network.
         settings: data set, split, views, batch size and device.
         splits: the splits of the settings' data set, if they are loaded already.
 
     Raises:
         UserError: the run is unfinished, or its network takes images of another shape.
     """
-    trained = Run.open_finished(run)
-    network, metadata = load_network(trained.weights, settings.trust)
+    origin = open_network(str(source), settings)
     device = torch.device(resolve_device(settings.device))
     configure_backend(device)
     splits = splits or load_splits(settings)
-    split = join_splits(splits) if settings.split == "all" else getattr(splits, settings.split)
-    shape = InputShape.parse(metadata.input_shape)
+    split = (
+        _sort_by_id(join_splits(splits))
+        if settings.split == "all"
+        else getattr(splits, settings.split)
+    )
+    shape = origin.shape
     image_shape = InputShape(*split.images.shape[1:])
     if shape != image_shape:
         raise UserError(
-            f"the teacher {run} takes {shape} images, those of `{settings.dataset}` are"
+            f"the teacher {source} takes {shape} images, those of `{settings.dataset}` are"
             f" {image_shape}",
             hint="choose another --dataset or --image-size",
         )
-    shapes = layer_shapes(network, shape)
     return ActivationReader(
-        trained,
-        network.to(device),
-        shapes,
+        origin,
+        origin.network.to(device),
+        origin.shapes,
         splits,
         settings.split,
         split,
         PREPROCESSING.make(
-            metadata.preprocessing,
+            origin.preprocessing,
             splits.train,
-            source=NameSource(str(trained.weights), settings.trust),
+            source=NameSource(origin.name, settings.trust),
         ),
         VIEWS.make(settings.views),
         device,
         settings.batch_size,
     )
+
+
+def _sort_by_id(split: Split) -> Split:
+    """Return all images in the order of their files, if no two have one id."""
+    unique = len(split.ids.unique()) == len(split.ids)  # training and test files count from 0
+    return split.at(split.ids.argsort()) if unique else split
 
 
 def complete_settings(run: Run, settings: ExportSettings) -> ExportSettings:

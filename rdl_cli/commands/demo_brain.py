@@ -8,7 +8,7 @@ from rdl_cli.commands.compare.compare import Comparison, compare
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
 from rdl_cli.commands.compare_rdms.results import RdmComparison
 from rdl_cli.commands.console import log
-from rdl_cli.commands.export_rdms.brain_stimuli import export_over_brain_stimuli
+from rdl_cli.commands.export_rdms.brain_stimuli import export_over_stimuli
 from rdl_cli.commands.image_data import data_root
 from rdl_cli.commands.import_rdms import import_rdms
 from rdl_cli.commands.plot.plot import plot_mds, plot_rdms
@@ -100,7 +100,7 @@ def demo_brain(out: Path, root: str = "") -> BrainDemo:
     stores = {name: out / f"{name}.h5" for name in METHODS}
     export_settings = ExportSettings(layers=LAYERS, distance="correlation")
     for name, store in stores.items():
-        export_over_brain_stimuli(out / name / "seed0", brain, store, export_settings)
+        export_over_stimuli(out / name / "seed0", brain, store, export_settings)
     log("\n4. results: rdl plot rdm, rdl plot mds, rdl compare, rdl compare-rdms\n")
     plot_rdms(
         [brain, *stores.values()],

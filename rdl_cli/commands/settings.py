@@ -4,7 +4,9 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from rdl_cli.commands.network_settings import SourceSettings
 from rdl_cli.commands.options import parse_seeds, require_at_least, split_commas, to_flag
+from rdl_cli.commands.style_settings import StyleSettings
 from rdl_cli.core.errors import UserError
 
 FORMATS = {".h5": "rsatoolbox", ".hdf5": "rsatoolbox", ".mat": "mat", ".npz": "npz"}
@@ -158,7 +160,7 @@ class StudentSettings(TrainingSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportSettings(DataSettings):
+class ExportSettings(DataSettings, SourceSettings):
     """Layers of a teacher, the images that it is run on, and the form in which they are stored."""
 
     dataset: Annotated[str, "data set [default: the teacher's own]"] = ""
@@ -176,6 +178,7 @@ class ExportSettings(DataSettings):
     def check(self) -> None:
         """Raise UserError if a value is out of range."""
         require_at_least(self, batch_size=1, image_size=1)
+        self.check_source()
 
     def layer_names(self) -> list[str]:
         """Return the names and globs of --layers."""
@@ -250,7 +253,7 @@ class CompareRdmsSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrawingSettings:
+class DrawingSettings(StyleSettings):
     """Layers to plot and their images."""
 
     layers: Layers = field(default_factory=list)

@@ -36,6 +36,33 @@ def unit(train: Split) -> Preprocess:
     return Preprocess("unit", lambda images: images.float().div_(255))
 
 
+@PREPROCESSING.register("imagenet")
+def imagenet(
+    train: Split,
+    *,
+    resize: int | None = None,
+    crop: int | None = None,
+    interpolation: Literal["bilinear", "bicubic", "nearest"] = "bilinear",
+    mean: str = "0.485/0.456/0.406",
+    sd: str = "0.229/0.224/0.225",
+) -> Preprocess:
+    """Standardize color images by the moments of ImageNet, as pretrained networks expect.
+
+    With `crop` the images must have this side. `resize` is the side before cropping.
+    """
+    size = tuple(train.images.shape[2:])
+    if crop is not None and size != (crop, crop):
+        raise UserError(
+            f"the images are {size[0]} x {size[1]}; the weights are for {crop} x {crop}",
+            hint=f"pass --image-size {crop}, or --preprocessing imagenet to use any size",
+        )
+    function = standard(train, mean=mean, sd=sd).function
+    if resize is None or crop is None:
+        return Preprocess(f"imagenet:mean={mean},sd={sd}", function)
+    size_text = f"resize={resize},crop={crop},interpolation={interpolation}"
+    return Preprocess(f"imagenet:{size_text},mean={mean},sd={sd}", function)
+
+
 @PREPROCESSING.register("gcn")
 def gcn(
     train: Split, *, by: Literal["sd", "norm"] = "sd", scale: float = 1.0, bias: float = 0.0

@@ -1,4 +1,10 @@
-"""Networks of torchvision and, if installed, timm. Weights are never downloaded."""
+"""Networks of torchvision and, if installed, timm, with random weights.
+
+Published weights are in rdl_cli.networks.pretrained.
+"""
+
+import ast
+from typing import Any
 
 from torch import nn
 
@@ -18,15 +24,43 @@ def torchvision(shape: InputShape, classes: int, *, name: str) -> nn.Module:
 
 @NETWORKS.register("timm", rest="name")
 def timm(shape: InputShape, classes: int, *, name: str) -> nn.Module:
-    """A network of timm, `timm:resnet18`, for any number of channels; needs `pip install timm`."""
+    """A network of timm, `timm:resnet18` or `timm:NAME,key=value`; needs `pip install timm`.
+
+    The options are those of timm.create_model.
+    """
+    library = import_timm()
+    name, _, options = name.partition(",")
+    if name not in library.list_models():
+        raise unknown_name("timm network", name, library.list_models())
+    return library.create_model(
+        name,
+        pretrained=False,
+        num_classes=classes,
+        in_chans=shape.channels,
+        **_parse_keywords(options),
+    )
+
+
+def import_timm() -> Any:
+    """Return the package timm. UserError if it is not installed."""
     try:
         import timm as library
     except ImportError:
         raise UserError(
-            f"`timm:{name}` needs the package timm, which is not installed", hint="pip install timm"
+            "`timm:NAME` needs the package timm, which is not installed", hint="pip install timm"
         ) from None
-    if name not in library.list_models():
-        raise unknown_name("timm network", name, library.list_models())
-    return library.create_model(
-        name, pretrained=False, num_classes=classes, in_chans=shape.channels
-    )
+    return library
+
+
+def _parse_keywords(text: str) -> dict[str, Any]:
+    """Return `key=value,key=value` as keywords: numbers, True and False, else texts."""
+    keywords: dict[str, Any] = {}
+    for item in filter(None, text.split(",")):
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise UserError(f"`{item}` is no option", hint="write timm:NAME,key=value")
+        try:
+            keywords[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            keywords[key] = value
+    return keywords

@@ -107,7 +107,7 @@ def _check_logits(spec: str, network: nn.Module, shape: InputShape, classes: int
         )
 
 
-def _take_first_tensor(_network: nn.Module, _args: tuple, output: Any) -> torch.Tensor | None:
+def _take_first_tensor(_network: nn.Module, _args: Any, output: Any) -> torch.Tensor | None:
     return first_tensor(output)
 
 

@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from rdl_cli.commands.activation_reader import ActivationReader, complete_settings, open_reader
+from rdl_cli.commands.activation_reader import (
+    ActivationReader,
+    complete_settings,
+    log_unstable_layers,
+    open_reader,
+)
 from rdl_cli.commands.console import log, progress
 from rdl_cli.commands.export_rdms.blockwise import write_kernel, write_rdm
 from rdl_cli.commands.export_rdms.existing_layers import (
@@ -20,7 +25,9 @@ from rdl_cli.commands.export_rdms.existing_layers import (
     open_existing,
 )
 from rdl_cli.commands.export_rdms.finite_check import FiniteCheck
+from rdl_cli.commands.export_rdms.reduction import SAMPLE, Reduction
 from rdl_cli.commands.image_data import resolve_dataset
+from rdl_cli.commands.network_source import is_run
 from rdl_cli.commands.options import to_config
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
@@ -39,12 +46,12 @@ CHECKPOINT_EVERY = 20  # batches; each checkpoint is an fdatasync
 
 
 def export_rdms(
-    run: Path, out: Path, settings: ExportSettings, dry_run: bool = False
+    source: str | Path, out: Path, settings: ExportSettings, dry_run: bool = False
 ) -> Store | None:
     """Write a store of a teacher's layers and return it; return None after a dry run.
 
     Args:
-        run: folder of the teacher's finished run.
+        source: folder of the teacher's finished run, or the spec of a network.
         out: path of the store. Layers are added to one of the same teacher and images.
         settings: layers, images, and the form in which the layers are stored.
         dry_run: check everything, write nothing.
@@ -55,43 +62,74 @@ def export_rdms(
     Layers that the store already holds are not computed again. After a kill, the same call resumes.
     """
     check_export(settings)
-    settings = complete_settings(Run.open_finished(run), settings)
-    reader = open_reader(run, settings)
+    if is_run(source):
+        settings = complete_settings(Run.open_finished(Path(source)), settings)
+    elif not settings.dataset:
+        raise UserError(
+            f"no images are named for `{source}`",
+            hint="pass --stimuli FOLDER, or --dataset folder:PATH and --image-size",
+        )
+    reader = open_reader(source, settings)
     if not settings.layers:
         raise UserError(
             "no layers are named",
             hint=f"pass --layers NAME,NAME; this network has: {', '.join(reader.shapes)}",
         )
     layers = select_layers(settings.layer_names(), reader.shapes)
-    existing = open_existing(out, reader.source)
+    reduction = Reduction(settings.pool, settings.project)
+    identity = reader.source | reduction.settings()
+    existing = open_existing(out, identity)
     if existing:
         layers = [name for name in layers if not has_layer(existing, name, settings, reader.views)]
         if not layers:
             log(f"{out} holds {', '.join(settings.layer_names())} of this teacher already")
             return existing
-    error = _measure_error(run, reader, settings)
-    specs = [plan_layer(layer, reader.shapes[layer], reader.views, settings) for layer in layers]
+    untrained = reader.origin.list_untrained(layers)
+    log_unstable_layers(reader.network, reader.origin.shape, layers, reader.name)
+    shapes = {layer: reduction.shape(layer, reader.shapes[layer]) for layer in layers}
+    projections = {} if dry_run else _measure_projections(reader, layers, reduction)
+    specs = [
+        plan_layer(
+            layer,
+            shapes[layer],
+            reader.views,
+            settings,
+            layer in untrained,
+            projections.get(layer, ""),
+        )
+        for layer in layers
+    ]
     existing_specs = layer_specs(existing, without=layers) if existing else []
     activation_specs = [
-        ActivationSpec(layer, reader.shapes[layer], "float32", reader.views.names)
+        ActivationSpec(
+            layer,
+            shapes[layer],
+            "float32",
+            reader.views.names,
+            pool=settings.pool,
+            project=projections.get(layer, ""),
+        )
         for layer in layers
     ]
     pairwise = settings.as_ != "activations"
     stimuli = reader.stimuli()
     size = store_size(stimuli, [*existing_specs, *specs])
     size += store_size(stimuli, activation_specs) if pairwise else 0
-    _check_space(out, size, len(reader.split), layers, settings)
+    check_space(out, size, len(reader.split), layers, settings)
     if dry_run:
         return None
-    origin = _collect_provenance(run, reader, layers, existing, settings)
+    error = _measure_error(reader, settings)
+    origin = _collect_provenance(reader, layers, existing, settings) | {"source": identity}
+    if any(projections.values()) or settings.pool != "none":
+        origin["reduction"] = {"pool": settings.pool, "project": projections}
     origin["teacher_error"] = error
-    key = repr(sorted(reader.source.items()))
+    key = repr(sorted(identity.items()))
     scratch = out.with_name(f".{out.name}.activations{PARTIAL}")
-    if pairwise and not _holds_activations(scratch, reader, layers):
+    if pairwise and not _holds_activations(scratch, identity, layers):
         with create_store(
             scratch, stimuli, origin, activation_specs, key, overwrite=True
         ) as writer:
-            _write_activations(writer, reader, layers)
+            _write_activations(writer, reader, layers, reduction)
     with create_store(
         out, stimuli, origin, [*existing_specs, *specs], key, overwrite=existing is not None
     ) as writer:
@@ -107,7 +145,7 @@ def export_rdms(
                 scratch.unlink(missing_ok=True)
                 raise
         else:
-            _write_activations(writer, reader, layers)
+            _write_activations(writer, reader, layers, reduction)
             copy_layers(writer, existing, existing_specs)
     if pairwise:
         scratch.unlink()
@@ -136,13 +174,41 @@ def check_export(settings: ExportSettings) -> None:
             )
 
 
-def plan_layer(layer: str, shape: tuple[int, ...], views: Views, settings: ExportSettings) -> Spec:
+def plan_layer(
+    layer: str,
+    shape: tuple[int, ...],
+    views: Views,
+    settings: ExportSettings,
+    untrained: bool = False,
+    project: str = "",
+) -> Spec:
     """Return the spec of a layer in the form of the settings; `shape` is one image's."""
+    width, distance = settings.dtype, settings.distance
     if settings.as_ == "kernel":
-        return KernelSpec(layer, settings.dtype, settings.distance, math.prod(shape))
+        return KernelSpec(layer, width, distance, math.prod(shape), untrained)
     if settings.as_ == "rdm":
-        return RdmSpec(layer, 1, settings.dtype, settings.distance)
-    return ActivationSpec(layer, shape, settings.dtype, views.names, settings.distance)
+        return RdmSpec(layer, 1, width, distance, untrained=untrained)
+    pool = "" if settings.pool == "none" else settings.pool
+    return ActivationSpec(
+        layer, shape, width, views.names, distance, untrained, pool=pool, project=project
+    )
+
+
+@torch.no_grad()
+def _measure_projections(
+    reader: ActivationReader, layers: Sequence[str], reduction: Reduction
+) -> dict[str, str]:
+    """Log and return the distortion of each projected layer, over some of the images."""
+    if reduction.units is None:
+        return {}
+    reps = reader.read(layers, torch.arange(min(SAMPLE, len(reader.split))))
+    texts = {
+        layer: reduction.describe(reader.shapes[layer], reps[layer].numpy()) for layer in layers
+    }
+    for layer, text in texts.items():
+        if text:
+            log(f"{layer}: projected, {text}")
+    return texts
 
 
 def write_pairwise(
@@ -156,12 +222,12 @@ def write_pairwise(
 
 
 @torch.no_grad()
-def _measure_error(run: Path, reader: ActivationReader, settings: ExportSettings) -> float | None:
+def _measure_error(reader: ActivationReader, settings: ExportSettings) -> float | None:
     """Log and return the teacher's error on the images; None if they have other classes."""
     classes = len(reader.split.classes)
     if reader.shapes[LOGITS] != (classes,):
         log(
-            f"teacher {run}: no error on these images; they have {classes} classes,"
+            f"teacher {reader.name}: no error on these images; they have {classes} classes,"
             f" its logits have shape {reader.shapes[LOGITS]}"
         )
         return None
@@ -171,12 +237,13 @@ def _measure_error(run: Path, reader: ActivationReader, settings: ExportSettings
     n = len(reader.split)
     percent = 100 * errors / n
     log(
-        f"teacher {run}: error {percent:.2f} % on the {settings.split} images ({errors:,} of {n:,})"
+        f"teacher {reader.name}: error {percent:.2f} % on the {settings.split} images"
+        f" ({errors:,} of {n:,})"
     )
     return errors / n
 
 
-def _check_space(
+def check_space(
     out: Path, size: int, stimuli: int, layers: Sequence[str], settings: ExportSettings
 ) -> None:
     """Log the size of the store. Raise UserError if the disk is too small."""
@@ -194,7 +261,6 @@ def _check_space(
 
 
 def _collect_provenance(
-    run: Path,
     reader: ActivationReader,
     layers: Sequence[str],
     existing: Store | None,
@@ -202,7 +268,7 @@ def _collect_provenance(
 ) -> dict[str, Any]:
     """Return the store's provenance: of this export, its parents, and earlier exports."""
     parents = [
-        Parent(kind="run", path=str(run), fingerprint=reader.source["teacher"]),
+        reader.origin.parent,
         Parent(kind="dataset", path=resolve_dataset(settings), fingerprint=reader.source["images"]),
     ]
     origin = collect_provenance(
@@ -213,23 +279,25 @@ def _collect_provenance(
     return origin | {"source": reader.source, "exports": [*earlier, export]}
 
 
-def _holds_activations(scratch: Path, reader: ActivationReader, layers: Sequence[str]) -> bool:
+def _holds_activations(scratch: Path, identity: dict[str, Any], layers: Sequence[str]) -> bool:
     """Return True if an interrupted export left the activations of these layers."""
     if not scratch.exists():
         return False
     store = Store.open(scratch)
-    return store.provenance.get("source") == reader.source and set(layers) <= set(store.layers)
+    return store.provenance.get("source") == identity and set(layers) <= set(store.layers)
 
 
 @torch.no_grad()
-def _write_activations(writer: Writer, reader: ActivationReader, layers: Sequence[str]) -> None:
+def _write_activations(
+    writer: Writer, reader: ActivationReader, layers: Sequence[str], reduction: Reduction
+) -> None:
     """Write all layers in one pass over the images, from the first row that is missing."""
     n, start = len(reader.split), writer.rows
     checks = {layer: FiniteCheck(layer) for layer in layers}
     for layer, check in checks.items():  # what a killed export wrote
         check.add(writer.read(layer, start))
     if start < n:
-        _write_batches(writer, reader, layers, checks)
+        _write_batches(writer, reader, layers, reduction, checks)
     try:
         for check in checks.values():
             check.finish()
@@ -242,6 +310,7 @@ def _write_batches(
     writer: Writer,
     reader: ActivationReader,
     layers: Sequence[str],
+    reduction: Reduction,
     checks: dict[str, FiniteCheck],
 ) -> None:
     n, start = len(reader.split), writer.rows
@@ -253,7 +322,7 @@ def _write_batches(
             stop = start + len(batch_of_view[0].ids)
             for view, batch in enumerate(batch_of_view):
                 for layer, reps in read_layers(reader.network, batch.images, layers).items():
-                    values = reps.float().cpu().numpy()
+                    values = reduction(reps.float().cpu().numpy())
                     writer.write(layer, start, values, view)
                     checks[layer].add(values)
             bar.advance(stop - start)

@@ -82,7 +82,7 @@ def read_run_rdms(
     rows = choose_exemplars(
         split.labels, settings.per_class or PER_CLASS, Seeds(settings.seed)("exemplars")
     )
-    reps = reader.read(selection.select(reader.shapes, reader.run.path), rows)
+    reps = reader.read(selection.select(reader.shapes, Path(reader.name)), rows)
     classes = tuple(split.classes[label] for label in split.labels[rows].tolist())
     return SourceRdms(
         name,

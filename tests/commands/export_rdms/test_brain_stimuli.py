@@ -6,7 +6,7 @@ from scipy.spatial.distance import pdist, squareform
 from scipy.stats import spearmanr
 
 from rdl_cli.commands.export_rdms import brain_stimuli
-from rdl_cli.commands.export_rdms.brain_stimuli import export_over_brain_stimuli
+from rdl_cli.commands.export_rdms.brain_stimuli import export_over_stimuli
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.networks.hooks import read_layers
@@ -14,11 +14,9 @@ from rdl_cli.runs.run import Run
 from rdl_cli.store.store import Store
 
 
-def test_export_over_brain_stimuli_has_the_runs_brain_similarity(
-    brain_student, brain_store, tmp_path
-):
+def test_export_over_stimuli_has_the_runs_brain_similarity(brain_student, brain_store, tmp_path):
     settings = ExportSettings(layers=["pool2"], distance="correlation", device="cpu")
-    store = export_over_brain_stimuli(brain_student, brain_store, tmp_path / "out.h5", settings)
+    store = export_over_stimuli(brain_student, brain_store, tmp_path / "out.h5", settings)
     brain = Store.open(brain_store)
     assert np.array_equal(store.stimuli.digests, brain.stimuli.digests)
     assert np.array_equal(store.stimuli.labels, brain.stimuli.labels)
@@ -41,24 +39,22 @@ def test_export_over_brain_stimuli_has_the_runs_brain_similarity(
         ({"download": True}, "--download"),
         ({"views": "hflip"}, "--views hflip"),
         ({"batch_size": 0}, "--batch-size is 0; at least 1"),
-        ({"as_": "rdm"}, "--as rdm"),
+        ({"weights": "DEFAULT"}, "--weights DEFAULT"),
         ({"layers": []}, "no layers are named"),
         ({"layers": ["pool9"]}, "pool9"),
         ({"distance": "corelation"}, "did you mean `correlation`"),
     ],
 )
-def test_export_over_brain_stimuli_refuses_options_without_effect(
+def test_export_over_stimuli_refuses_options_without_effect(
     changes, message, brain_student, brain_store, tmp_path
 ):
     settings = ExportSettings(**{"layers": ["pool2"]} | changes)
     with pytest.raises(UserError, match=message):
-        export_over_brain_stimuli(brain_student, brain_store, tmp_path / "out.h5", settings)
+        export_over_stimuli(brain_student, brain_store, tmp_path / "out.h5", settings)
     assert not any(tmp_path.iterdir())
 
 
-def test_export_over_brain_stimuli_runs_in_batches(
-    brain_student, brain_store, tmp_path, monkeypatch
-):
+def test_export_over_stimuli_runs_in_batches(brain_student, brain_store, tmp_path, monkeypatch):
     sizes = []
 
     def record(network, images, layers):
@@ -67,7 +63,7 @@ def test_export_over_brain_stimuli_runs_in_batches(
 
     monkeypatch.setattr(brain_stimuli, "read_layers", record)
     in_batches, at_once = (
-        export_over_brain_stimuli(
+        export_over_stimuli(
             brain_student,
             brain_store,
             tmp_path / f"{batch_size}.h5",
@@ -80,17 +76,15 @@ def test_export_over_brain_stimuli_runs_in_batches(
     np.testing.assert_allclose(reps, expected, atol=1e-5)
 
 
-def test_export_over_brain_stimuli_needs_images_and_a_free_path(
+def test_export_over_stimuli_needs_images_and_a_free_path(
     brain_student, brain_store, store, tmp_path
 ):
     settings = ExportSettings(layers=["pool2"])
     out, existing = tmp_path / "out.h5", tmp_path / "existing.h5"
     with pytest.raises(UserError, match="holds no images of its stimuli"):
-        export_over_brain_stimuli(brain_student, store, out, settings)
+        export_over_stimuli(brain_student, store, out, settings)
     existing.write_text("user's")
     with pytest.raises(UserError, match="exists already"):
-        export_over_brain_stimuli(brain_student, brain_store, existing, settings)
-    assert (
-        export_over_brain_stimuli(brain_student, brain_store, out, settings, dry_run=True) is None
-    )
+        export_over_stimuli(brain_student, brain_store, existing, settings)
+    assert export_over_stimuli(brain_student, brain_store, out, settings, dry_run=True) is None
     assert [path.name for path in tmp_path.iterdir()] == ["existing.h5"]

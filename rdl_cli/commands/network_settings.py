@@ -1,0 +1,32 @@
+"""Settings of a network's foreign weights, and of the reduction of its layers. No torch."""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from rdl_cli.core.errors import UserError
+
+Pool = Literal["none", "avg", "cls"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SourceSettings:
+    """The weights and the input of a network that is no run, and the reduction of its layers."""
+
+    weights: Annotated[
+        str, "weights of a network that is no run: IMAGENET1K_V1, DEFAULT or a file"
+    ] = ""
+    classes: Annotated[int | None, "classes of its readout [default: those of the weights]"] = None
+    preprocessing: Annotated[
+        str, "its preprocessing: weights, imagenet, unit, ... [default: that of the weights]"
+    ] = ""
+    pool: Annotated[Pool, "average over positions or tokens, or take the first token"] = "none"
+    project: Annotated[
+        int | None, "random projection of larger layers to so many units; distortion is recorded"
+    ] = None
+    like: Annotated[str, "list the stimuli in the order of this store, by name"] = ""
+
+    def check_source(self) -> None:
+        """Raise UserError if a value is out of range."""
+        for name in ("classes", "project"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name} is {value}; at least 1 is needed")
