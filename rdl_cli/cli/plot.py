@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from rdl_cli.cli.options import make_command
+from rdl_cli.commands.plot.rsa_settings import RsaSettings
 from rdl_cli.commands.settings import HeatmapSettings, MdsSettings
+from rdl_cli.commands.style_settings import StyleSettings
 
 plot = typer.Typer(
     help="Plot RDMs, maps of representations, and errors.",
@@ -52,21 +54,29 @@ def mds(runs: Runs, out: Out, settings: MdsSettings) -> None:
     plot_mds(runs, out, settings)
 
 
-def curves(runs: Runs, out: Out) -> None:
+def curves(runs: Runs, out: Out, settings: StyleSettings) -> None:
     """Plot training and validation error over epochs: mean and range over seeds."""
     from rdl_cli.commands.plot.plot import plot_curves
 
-    plot_curves(runs, out)
+    plot_curves(runs, out, settings)
 
 
-def labels(runs: Runs, out: Out) -> None:
+def labels(runs: Runs, out: Out, settings: StyleSettings) -> None:
     """Plot test error over the number of labels; `rdl-100` and `rdl-300` are one method."""
     from rdl_cli.commands.plot.plot import plot_labels
 
-    plot_labels(runs, out)
+    plot_labels(runs, out, settings)
+
+
+def rsa(sources: Sources, out: Out, settings: RsaSettings) -> None:
+    """Plot the similarity of layers to brain regions, with intervals and noise ceilings."""
+    from rdl_cli.commands.plot.rsa import plot_rsa
+
+    plot_rsa(sources, out, settings)
 
 
 plot.command("rdm")(make_command(HeatmapSettings, rdm))
 plot.command("mds")(make_command(MdsSettings, mds))
-plot.command("curves")(curves)
-plot.command("labels")(labels)
+plot.command("rsa")(make_command(RsaSettings, rsa))
+plot.command("curves")(make_command(StyleSettings, curves))
+plot.command("labels")(make_command(StyleSettings, labels))

@@ -11,6 +11,8 @@ from rdl_cli.figures.style import (
     GREY,
     LETTER,
     LINE,
+    PLAIN,
+    FigureStyle,
     apply_style,
     format_error_axis,
     label_line_ends,
@@ -33,27 +35,28 @@ class Line:
 
 
 @apply_style
-def draw_label_efficiency(lines: Sequence[Line]) -> Figure:
+def draw_label_efficiency(lines: Sequence[Line], style: FigureStyle = PLAIN) -> Figure:
     """Return a figure of test error over labelled images, both axes logarithmic.
 
     A line goes through the means over seeds; every seed is a faint point.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT))
-    right = WIDTH - 0.35 - LETTER * max(len(line.name) for line in lines)
+    width = style.width or WIDTH
+    figure = Figure(figsize=(width, HEIGHT))
+    right = width - 0.35 - LETTER * max(len(line.name) for line in lines)
     axes = figure.add_axes(
-        (LEFT / WIDTH, BELOW / HEIGHT, (right - LEFT) / WIDTH, (HEIGHT - BELOW - ABOVE) / HEIGHT)
+        (LEFT / width, BELOW / HEIGHT, (right - LEFT) / width, (HEIGHT - BELOW - ABOVE) / HEIGHT)
     )
     axes.set_xscale("log")
     format_error_axis(
         axes, np.concatenate([100 * errors for line in lines for errors in line.points.values()])
     )
-    for style, line in zip(line_styles(len(lines)), lines, strict=True):
+    for look, line in zip(line_styles(len(lines)), lines, strict=True):
         for count, errors in line.points.items():
             axes.plot(
                 [count] * len(errors),
                 100 * errors,
-                style.marker,
-                color=style.colour,
+                look.marker,
+                color=look.colour,
                 markersize=2.5,
                 alpha=0.4,
                 markeredgewidth=0,
@@ -62,8 +65,8 @@ def draw_label_efficiency(lines: Sequence[Line]) -> Figure:
         axes.plot(
             list(line.points),
             means,
-            f"{style.marker}-",
-            color=style.colour,
+            f"{look.marker}-",
+            color=look.colour,
             linewidth=1.2,
             markersize=4,
             clip_on=False,
@@ -72,15 +75,15 @@ def draw_label_efficiency(lines: Sequence[Line]) -> Figure:
     axes.xaxis.set_major_locator(FixedLocator(counts))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
-    axes.set_xlabel("labelled images")
-    axes.set_ylabel("test error (%)")
+    axes.set_xlabel("labelled images, logarithmic")
+    axes.set_ylabel("test error (%), logarithmic")
     axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
     axes.set_axisbelow(True)
     ends = [(max(line.points), 100 * float(line.points[max(line.points)].mean())) for line in lines]
     label_line_ends(axes, [line.name for line in lines], ends, gap=LINE / (HEIGHT - BELOW - ABOVE))
     seeds = max(len(errors) for line in lines for errors in line.points.values())
     figure.text(
-        LEFT / WIDTH,
+        LEFT / width,
         0.08 / HEIGHT,
         f"Lines: mean of up to {seeds} seeds. Faint points: single seeds.",
         color=GREY,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -12,6 +13,8 @@ from rdl_cli.figures.style import (
     GREY,
     LETTER,
     LINE,
+    PLAIN,
+    FigureStyle,
     LineStyle,
     apply_style,
     format_error_axis,
@@ -21,6 +24,11 @@ from rdl_cli.figures.style import (
 
 WIDTH, HEIGHT = 7.0, 2.9  # inches: two columns of a journal
 LEFT, BELOW, ABOVE, BETWEEN = 0.5, 0.62, 0.25, 0.3
+CAPTION = (
+    "Lines: mean of up to {seeds} seeds. Bands: lowest to highest."
+    " ±: standard deviation between seeds."
+)
+CAPTION_LETTER = 0.058
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,21 +41,27 @@ class Curve:
 
 
 @apply_style
-def draw_learning_curves(methods: Sequence[Curve]) -> Figure:
+def draw_learning_curves(methods: Sequence[Curve], style: FigureStyle = PLAIN) -> Figure:
     """Return a figure of training error beside validation error.
 
     Each method is named where its validation curve ends, with that value. The axis is logarithmic
     down to the smallest error, and linear from there to 0. There is no test error: test images are
     read once, after the last epoch.
     """
-    figure = Figure(figsize=(WIDTH, HEIGHT))
+    full_width = style.width or WIDTH
+    seeds = max(len(method.validation) for method in methods)
+    caption = CAPTION.format(seeds=seeds) if seeds > 1 else ""
+    caption = fill(caption, int((full_width - LEFT) / CAPTION_LETTER))
+    below = BELOW + LINE * caption.count("\n")
+    height = HEIGHT + below - BELOW
+    figure = Figure(figsize=(full_width, height))
     names = [_name_with_error(method) for method in methods]
-    width = (WIDTH - LEFT - BETWEEN - 0.45 - LETTER * max(map(len, names))) / 2
+    width = (full_width - LEFT - BETWEEN - 0.45 - LETTER * max(map(len, names))) / 2
     box = {
-        "bottom": BELOW / HEIGHT,
-        "top": 1 - ABOVE / HEIGHT,
-        "left": LEFT / WIDTH,
-        "right": (LEFT + BETWEEN + 2 * width) / WIDTH,
+        "bottom": below / height,
+        "top": 1 - ABOVE / height,
+        "left": LEFT / full_width,
+        "right": (LEFT + BETWEEN + 2 * width) / full_width,
     }
     grid = figure.add_gridspec(1, 2, wspace=BETWEEN / width, **box)
     training = figure.add_subplot(grid[0])
@@ -55,26 +69,22 @@ def draw_learning_curves(methods: Sequence[Curve]) -> Figure:
     validation.tick_params(labelleft=False)
     values = [100 * part for method in methods for part in (method.training, method.validation)]
     format_error_axis(training, np.concatenate([part.ravel() for part in values]))
-    for style, method in zip(line_styles(len(methods)), methods, strict=True):
-        _draw_curve(training, 100 * method.training, style)
-        _draw_curve(validation, 100 * method.validation, style)
-    training.set_title("training, during each epoch", loc="left")
-    validation.set_title("validation, after each epoch", loc="left")
-    training.set_ylabel("error (%)")
+    for line, method in zip(line_styles(len(methods)), methods, strict=True):
+        _draw_curve(training, 100 * method.training, line)
+        _draw_curve(validation, 100 * method.validation, line)
+    is_narrow = width < LETTER * len("validation, after each epoch")
+    training.set_title("training" if is_narrow else "training, during each epoch", loc="left")
+    title = "validation" if is_narrow else "validation, after each epoch"
+    validation.set_title(title, loc="left")
+    training.set_ylabel("error (%), logarithmic")
     for axes in (training, validation):
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
         axes.grid(axis="y", color="#e6e6e6", linewidth=0.5)
         axes.set_axisbelow(True)
     ends = [(m.validation.shape[1], 100 * m.validation[:, -1].mean()) for m in methods]
-    label_line_ends(validation, names, ends, gap=LINE / (HEIGHT - BELOW - ABOVE))
-    seeds = max(len(method.validation) for method in methods)
-    if seeds > 1:
-        caption = (
-            f"Lines: mean of up to {seeds} seeds. Bands: lowest to highest."
-            " ±: standard deviation between seeds."
-        )
-        figure.text(LEFT / WIDTH, 0.08 / HEIGHT, caption, color=GREY)
+    label_line_ends(validation, names, ends, gap=LINE / (height - below - ABOVE))
+    figure.text(LEFT / full_width, 0.08 / height, caption, color=GREY)
     return figure
 
 

@@ -10,7 +10,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from rdl_cli.figures.style import GREY, TEXT, LineStyle, apply_style, line_styles
+from rdl_cli.figures.style import (
+    GREY,
+    PLAIN,
+    TEXT,
+    FigureStyle,
+    LineStyle,
+    apply_style,
+    line_styles,
+)
 
 WIDTH = 7.0  # inches: two columns of a journal
 MIN_HEIGHT, MAX_HEIGHT = 2.4, 5.5  # of the map
@@ -29,7 +37,10 @@ class LayerPath:
 
 @apply_style
 def draw_mds_map(
-    paths: Sequence[LayerPath], landmarks: dict[str, np.ndarray], caption: str
+    paths: Sequence[LayerPath],
+    landmarks: dict[str, np.ndarray],
+    caption: str,
+    style: FigureStyle = PLAIN,
 ) -> Figure:
     """Return a figure with a path through the layers of each network.
 
@@ -50,11 +61,12 @@ def draw_mds_map(
     low, high = points.min(0), points.max(0)
     margin = 0.07 * max(high - low) or 1.0
     x_range, y_range = high - low + 2 * margin
-    map_width = WIDTH - KEY - 0.2
+    width = style.width or WIDTH
+    map_width = width - KEY - 0.2
     map_height = min(max(map_width * y_range / x_range, MIN_HEIGHT), MAX_HEIGHT)
     height = map_height + BELOW
-    figure = Figure(figsize=(WIDTH, height))
-    axes = figure.add_axes((0.1 / WIDTH, BELOW / height, map_width / WIDTH, map_height / height))
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0.1 / width, BELOW / height, map_width / width, map_height / height))
     axes.set_axis_off()
     axes.set(
         xlim=(low[0] - margin, high[0] + margin),
@@ -65,8 +77,8 @@ def draw_mds_map(
         axes.plot(x, y, "*", color=TEXT, markersize=9, zorder=4)
         axes.annotate(name, (x, y), (0, -7), textcoords="offset points", ha="center", va="top")
     styles = line_styles(len(paths))
-    for i, (style, path) in enumerate(zip(styles, paths, strict=True)):
-        _draw_path(axes, path, style, layers, zorder=3 + i / len(paths))
+    for i, (line, path) in enumerate(zip(styles, paths, strict=True)):
+        _draw_path(axes, path, line, layers, zorder=3 + i / len(paths))
     _draw_key(figure, paths, styles, layers)
     if any(len(path.points) > 1 for path in paths):
         caption += ". Faint: single seeds"
@@ -100,14 +112,14 @@ def _draw_bar(figure: Figure, inches: float, caption: str) -> None:
     """Draw a bar of a round length, up to 0.8 inches; `inches` is the size of 1."""
     power = 10.0 ** np.floor(np.log10(0.8 / inches))
     length = max(step * power for step in (1, 2, 5) if step * power <= 0.8 / inches)
-    height = figure.get_figheight()
+    width, height = figure.get_size_inches()
     y = 0.19 / height
     x = np.array([0.1, 0.1 + length * inches])
-    figure.add_artist(Line2D(x / WIDTH, [y, y], color=TEXT, linewidth=1.5, solid_capstyle="butt"))
-    figure.text(x.mean() / WIDTH, y + 0.05 / height, f"{length:g}", ha="center", va="bottom")
+    figure.add_artist(Line2D(x / width, [y, y], color=TEXT, linewidth=1.5, solid_capstyle="butt"))
+    figure.text(x.mean() / width, y + 0.05 / height, f"{length:g}", ha="center", va="bottom")
     left = x[1] + 0.15
-    caption = fill(caption, int((WIDTH - left) / LETTER))
-    figure.text(left / WIDTH, y, caption, va="center", color=GREY)
+    caption = fill(caption, int((width - left) / LETTER))
+    figure.text(left / width, y, caption, va="center", color=GREY)
 
 
 def _draw_key(
@@ -125,14 +137,14 @@ def _draw_key(
         )
         for i in range(len(layers))
     ]
-    height = figure.get_figheight()
+    width, height = figure.get_size_inches()
     box: dict[str, Any] = {
         "frameon": False,
         "borderaxespad": 0,
         "borderpad": 0,
         "loc": "upper left",
     }
-    x, y = 1 - KEY / WIDTH, 1 - 0.15 / height
+    x, y = 1 - KEY / width, 1 - 0.15 / height
     names = [path.name for path in paths]
     figure.add_artist(figure.legend(lines, names, bbox_to_anchor=(x, y), **box))
     below = y - (0.2 + LINE * len(paths)) / height

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy.spatial.distance import squareform
 from scipy.stats import rankdata
 
-from rdl_cli.figures.style import CLASS_COLOURS, GREY, MISSING, apply_style
+from rdl_cli.figures.style import CLASS_COLOURS, GREY, MISSING, PLAIN, FigureStyle, apply_style
 
 Scale = Literal["rank", "panel", "layer"]
 
@@ -57,6 +57,7 @@ def draw_heatmaps(
     labels: Panel | None = None,
     scale: Scale = "rank",
     note: str = "",
+    style: FigureStyle = PLAIN,
 ) -> Figure:
     """Return a figure of the RDMs of every row, layers from left to right.
 
@@ -70,6 +71,7 @@ def draw_heatmaps(
             from 0 to its largest distance, `layer` from 0 to the largest of its column, so that
             sizes can be compared between networks.
         note: printed behind the meaning of the shades.
+        style: a user's wishes.
     """
     columns = max(len(row.panels) for row in rows)
     sides = [panel for panel in (pixels, labels) if panel]
@@ -77,7 +79,7 @@ def draw_heatmaps(
     ticks = 0.1 + LETTER * max(len(name) for panel in panels for name in (*panel.classes, ""))
     name_width = NAME if any(row.name for row in rows) else 0.0
     fixed = name_width + ticks + GAP * (columns - 1) + len(sides) * (GAP + ticks) + GAP
-    side = min(max((WIDTH - fixed) / (columns + len(sides)), MIN_SIDE), MAX_SIDE)
+    side = min(max(((style.width or WIDTH) - fixed) / (columns + len(sides)), MIN_SIDE), MAX_SIDE)
     same_layers = len({tuple(panel.name for panel in row.panels) for row in rows}) == 1
     same_classes = len({row.panels[0].classes for row in rows}) == 1
     step = side + (GAP if same_layers else TITLE + 0.06) + (0 if same_classes else ticks)

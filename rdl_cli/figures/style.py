@@ -1,15 +1,17 @@
 """The style of all figures: fonts for print, colours that differ in lightness too, markers."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from itertools import cycle, islice
+from math import floor, log10
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.ticker import FuncFormatter, NullLocator, SymmetricalLogLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -93,12 +95,34 @@ def luminance(colour: str) -> float:
     return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+@dataclass(frozen=True)
+class FigureStyle:
+    """A user's wishes for a figure; they win over `STYLE`.
+
+    Args:
+        width: in inches; the figure's own if None.
+        settings: matplotlib's rcParams, such as those of a matplotlibrc.
+    """
+
+    width: float | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+PLAIN = FigureStyle()
+"""The style without a user's wishes."""
+
+
 def apply_style(draw: Callable[P, T]) -> Callable[P, T]:
-    """Return the function, run under `STYLE`; a user's own settings are restored afterwards."""
+    """Return the function, run under `STYLE`; a user's own settings are restored afterwards.
+
+    The keyword `style`, a FigureStyle, wins over `STYLE`.
+    """
 
     @wraps(draw)
     def draw_in_style(*args: P.args, **kwargs: P.kwargs) -> T:
-        with matplotlib.rc_context(STYLE):
+        style = kwargs.get("style")
+        own = style.settings if isinstance(style, FigureStyle) else {}
+        with matplotlib.rc_context(STYLE | dict(own)):
             return draw(*args, **kwargs)
 
     return draw_in_style
@@ -128,11 +152,39 @@ def spread_labels(positions: Sequence[float], gap: float) -> list[float]:
 def format_error_axis(axes: Axes, percent: np.ndarray) -> None:
     """Make an axis of errors logarithmic down to the smallest one, and linear from there to 0."""
     least = float(percent[percent > 0].min(initial=100))
+    low, high = least * 0.8, percent.max(initial=1) * 1.15
+    has_zero = bool((percent <= 0).any())
     axes.set_yscale("symlog", linthresh=least, linscale=0.5)
-    axes.set_ylim(0 if (percent <= 0).any() else least * 0.8, percent.max(initial=1) * 1.15)
-    axes.yaxis.set_major_locator(SymmetricalLogLocator(base=10, linthresh=least, subs=(1, 2, 5)))
+    axes.set_ylim(0 if has_zero else low, high)
+    ticks = log_ticks(least if has_zero else low, high)
+    axes.yaxis.set_major_locator(FixedLocator([0.0, *ticks] if has_zero else ticks))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+
+
+def round_ticks(low: float, high: float, whole: bool = False) -> list[float]:
+    """Return two to six round numbers between two bounds."""
+    span = high - low
+    if span <= 0:
+        return [low]
+    step = 10.0 ** floor(log10(span / 5))
+    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 5.5)
+    if whole:
+        step = max(1.0, round(step))
+    first = np.ceil(low / step - 1e-9) * step
+    return [float(np.round(t, 12)) + 0.0 for t in np.arange(first, high + step * 1e-6, step)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers between two bounds for a logarithmic axis, at least three."""
+    steps = [np.arange(1, 10, step) for step in (1.0, 0.5, 0.25, 0.1)]
+    for factors in ((1,), (1, 3), (1, 2, 5), *steps):
+        powers = range(floor(log10(low)), floor(log10(high)) + 1)
+        ticks = [float(f * 10.0**p) for p in powers for f in factors]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
+            return ticks
+    return round_ticks(low, high)
 
 
 def label_line_ends(

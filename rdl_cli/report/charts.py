@@ -6,11 +6,10 @@ A chart is 340 pixels wide, so that one fits a telephone and three a screen.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from math import floor, log10
 
 import numpy as np
 
-from rdl_cli.figures.style import spread_labels
+from rdl_cli.figures.style import log_ticks, round_ticks, spread_labels
 
 WIDTH = 340.0
 ROW, PAD, AXIS = 34.0, 8.0, 38.0
@@ -293,31 +292,6 @@ def draw_map(
 def series_class(series: int) -> str:
     """Return the class that gives a series its colour; -1 is the colour of text."""
     return f"s{series % N_SERIES}" if series >= 0 else "ink"
-
-
-def round_ticks(low: float, high: float, whole: bool = False) -> list[float]:
-    """Return two to six round numbers between two bounds."""
-    span = high - low
-    if span <= 0:
-        return [low]
-    step = 10.0 ** floor(log10(span / 5))
-    step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= 5.5)
-    if whole:
-        step = max(1.0, round(step))
-    first = np.ceil(low / step - 1e-9) * step
-    return [float(np.round(t, 12)) + 0.0 for t in np.arange(first, high + step * 1e-6, step)]
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers between two bounds for a logarithmic axis, at least three."""
-    steps = [np.arange(1, 10, step) for step in (1.0, 0.5, 0.25, 0.1)]
-    for factors in ((1,), (1, 3), (1, 2, 5), *steps):
-        powers = range(floor(log10(low)), floor(log10(high)) + 1)
-        ticks = [float(f * 10.0**p) for p in powers for f in factors]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) >= 3:
-            return ticks
-    return round_ticks(low, high)
 
 
 def shorten(text: str, pixels: float) -> str:

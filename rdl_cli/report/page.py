@@ -1,6 +1,6 @@
 """A report as data: sections of tables, charts, RDMs and texts. `html.py` renders them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -58,10 +58,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Charts:
-    """Charts side by side, with a legend of series and the values as a table."""
+    """Charts side by side, the series of each name in the legend, and the values as a table."""
 
     charts: Sequence[Chart]
-    legend: Sequence[str] = ()
+    legend: Mapping[str, int] = field(default_factory=dict)
     caption: str = ""
     values: Table | None = None
     kind: str = field(default="charts", init=False)

@@ -24,7 +24,9 @@ def test_draw_label_efficiency_shows_means_and_every_seed():
 
 def test_draw_label_efficiency_names_methods_and_numbers_of_labels(legible):
     words = legible(draw_label_efficiency([RDL, BASELINE]))
-    assert {"rdl", "baseline", "100", "1,000", "50,000", "test error (%)"} <= set(words)
+    assert {"rdl", "baseline", "100", "1,000", "50,000", "test error (%), logarithmic"} <= set(
+        words
+    )
 
 
 def test_draw_label_efficiency_takes_no_error_and_one_number_of_labels(legible):

@@ -13,10 +13,14 @@ from rdl_cli.figures.style import (
     CLASS_COLOURS,
     COLOURS,
     MARKERS,
+    PLAIN,
     STYLE,
+    FigureStyle,
     apply_style,
     line_styles,
+    log_ticks,
     luminance,
+    round_ticks,
     spread_labels,
 )
 
@@ -83,3 +87,25 @@ def test_apply_style_restores_the_settings():
         size == STYLE["font.size"] != matplotlib.rcParams["font.size"]
         and dict(matplotlib.rcParams) == before
     )
+
+
+@pytest.mark.parametrize("low,high", [(0, 1), (0.17, 0.93), (3, 3.001), (0, 12345), (-2, 7)])
+def test_round_ticks_are_two_to_six_numbers_within_the_bounds(low, high):
+    ticks = round_ticks(low, high)
+    assert 2 <= len(ticks) <= 6
+    assert low - 1e-9 <= min(ticks) and max(ticks) <= high + 1e-9
+
+
+@pytest.mark.parametrize("low,high", [(0.3, 40), (20, 90), (8.1, 9.4), (0.011, 0.013), (1, 1e6)])
+def test_log_ticks_are_at_least_three(low, high):
+    ticks = log_ticks(low, high)
+    assert len(ticks) >= 3 and all(low <= tick <= high for tick in ticks)
+
+
+def test_apply_style_lets_a_users_style_win():
+    @apply_style
+    def size(style: FigureStyle = PLAIN) -> float:
+        return matplotlib.rcParams["font.size"]
+
+    assert size() == STYLE["font.size"]
+    assert size(style=FigureStyle(settings={"font.size": 11})) == 11

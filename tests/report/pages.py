@@ -60,7 +60,7 @@ def make_page(stimuli: StimulusSet | None = None) -> Page:
         f"Its lead {EVIL}",
         [
             Section("Numbers", [table, Text([EVIL]), Text(["one", "two"], is_list=True)]),
-            Section("Charts", [Charts(charts, ["rdl"], "caption")]),
+            Section("Charts", [Charts(charts, {"rdl": 0}, "caption")]),
             Section("RDMs", [Rdms([RdmFigure("IT", values, stimuli)], "caption")]),
             Section("Provenance", [Commands(["rdl compare a b", EVIL])]),
         ],

@@ -12,23 +12,8 @@ from rdl_cli.report.charts import (
     draw_map,
     draw_rows,
     group_ends,
-    log_ticks,
-    round_ticks,
     shorten,
 )
-
-
-@pytest.mark.parametrize("low,high", [(0, 1), (0.17, 0.93), (3, 3.001), (0, 12345), (-2, 7)])
-def test_round_ticks_are_two_to_six_numbers_within_the_bounds(low, high):
-    ticks = round_ticks(low, high)
-    assert 2 <= len(ticks) <= 6
-    assert low - 1e-9 <= min(ticks) and max(ticks) <= high + 1e-9
-
-
-@pytest.mark.parametrize("low,high", [(0.3, 40), (20, 90), (8.1, 9.4), (0.011, 0.013), (1, 1e6)])
-def test_log_ticks_are_at_least_three(low, high):
-    ticks = log_ticks(low, high)
-    assert len(ticks) >= 3 and all(low <= tick <= high for tick in ticks)
 
 
 def test_draw_rows_places_a_larger_value_further_right():

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from rdl_cli.commands.activation_reader import ReaderCache
 from rdl_cli.commands.console import log, progress
 from rdl_cli.commands.image_data import to_pixels
-from rdl_cli.commands.plot.output import check_output, save_figure
+from rdl_cli.commands.plot.output import check_output, read_style, save_figure
 from rdl_cli.commands.plot.plot_data import (
     LayerSelection,
     NamedRdm,
@@ -21,6 +21,7 @@ from rdl_cli.commands.plot.plot_data import (
     read_store_rdms,
 )
 from rdl_cli.commands.settings import HeatmapSettings, MdsSettings
+from rdl_cli.commands.style_settings import StyleSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Reps
@@ -33,6 +34,10 @@ from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.mds import RDM_DISTANCES, draw_samples, mds, mean_distances, procrustes_align
 from rdl_cli.runs.grouping import group_by_method
 from rdl_cli.runs.run import Run, find_runs
+
+DEFAULT_STYLE = StyleSettings()
+HIGH_STRESS = 0.15
+"""Kruskal (1964) calls .1 fair and .2 poor."""
 
 DISTANCE_WORDS = {
     "euclidean": "Euclidean distance",
@@ -64,6 +69,7 @@ def plot_rdms(sources: Sequence[Path], out: Sequence[Path], settings: HeatmapSet
         UserError: for bad input, before anything is written.
     """
     check_output(out, settings)
+    style = read_style(settings)
     selection, open_reader = LayerSelection(settings.layers), ReaderCache(settings)
     rdms = [read_store_rdms(path, settings, selection) for path in sources if path.is_file()]
     folders = [path for path in sources if not path.is_file()]
@@ -73,7 +79,9 @@ def plot_rdms(sources: Sequence[Path], out: Sequence[Path], settings: HeatmapSet
             log(f"{name}: seed {runs[0].seed} is drawn, the first of {len(runs)}")
         rdms.append(read_run_rdms(name, open_reader(runs[0]), settings, selection))
     selection.check()
-    note = _describe_seeds([runs[0] for runs in by_method.values()])
+    n = " or ".join(str(n) for n in dict.fromkeys(len(source.digests) for source in rdms))
+    seeds = _describe_seeds([runs[0] for runs in by_method.values()])
+    note = ". ".join(filter(None, (f"{n} stimuli", seeds)))
     rows = [
         Row(
             source.name if len(rdms) > 1 else "",
@@ -88,7 +96,7 @@ def plot_rdms(sources: Sequence[Path], out: Sequence[Path], settings: HeatmapSet
             values = compute_rdm("pixels", to_pixels(with_images.images), settings.distance)
             pixels = _to_panel(values, with_images)
         labels = _to_label_panel(rdms[-1].classes)
-    return save_figure(draw_heatmaps(rows, pixels, labels, settings.scale, note), out)
+    return save_figure(draw_heatmaps(rows, pixels, labels, settings.scale, note, style=style), out)
 
 
 def _to_panel(layer: NamedRdm, source: SourceRdms) -> Panel:
@@ -120,6 +128,7 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: MdsSettings
         UserError: for bad input, before anything is written.
     """
     check_output(out, settings)
+    style = read_style(settings)
     rdm_distance = RDM_DISTANCES.find(settings.rdm_distance)
     distance = DISTANCES.find(settings.distance)
     by_method = group_by_method(find_runs(sources))
@@ -170,9 +179,13 @@ def plot_mds(sources: Sequence[Path], out: Sequence[Path], settings: MdsSettings
         f"{between} between RDMs ({within}), {settings.samples} samples of"
         f" {settings.sample_size} {settings.split} images. Stress-1 {stress:.2f}"
     )
+    if stress > HIGH_STRESS:
+        warning = f"above {HIGH_STRESS} a map distorts distances"
+        caption += f" ({warning})"
+        log(f"note: stress-1 is {stress:.2f}; {warning}: look at the RDMs too (rdl plot rdm)")
     if len(runs) == len(by_method):
         caption += f". {_describe_seeds(runs)}"
-    return save_figure(draw_mds_map(paths, landmarks, caption), out)
+    return save_figure(draw_mds_map(paths, landmarks, caption, style=style), out)
 
 
 def _pixels_to_labels(count: int) -> torch.Tensor:
@@ -198,12 +211,15 @@ def _check_same_images(first: Run, split: Split, run: Run, other: Split) -> None
         )
 
 
-def plot_curves(sources: Sequence[Path], out: Sequence[Path]) -> Figure:
+def plot_curves(
+    sources: Sequence[Path], out: Sequence[Path], settings: StyleSettings = DEFAULT_STYLE
+) -> Figure:
     """Plot training and validation error of the runs at or below `sources`, by method."""
     check_output(out)
+    style = read_style(settings)
     by_method = group_by_method(find_runs(sources))
     curves = [_read_curve(name, runs) for name, runs in by_method.items()]
-    return save_figure(draw_learning_curves(curves), out)
+    return save_figure(draw_learning_curves(curves, style=style), out)
 
 
 def _read_curve(name: str, runs: Sequence[Run]) -> Curve:
@@ -233,12 +249,15 @@ def _read_curve(name: str, runs: Sequence[Run]) -> Curve:
     return Curve(name, training, validation)
 
 
-def plot_labels(sources: Sequence[Path], out: Sequence[Path]) -> Figure:
+def plot_labels(
+    sources: Sequence[Path], out: Sequence[Path], settings: StyleSettings = DEFAULT_STYLE
+) -> Figure:
     """Plot test error (final epoch) over the number of labelled images.
 
     Runs whose names differ only in this number (`rdl-100`, `rdl-300`, `rdl-all`) are one method.
     """
     check_output(out)
+    style = read_style(settings)
     errors: dict[str, dict[int, list[float]]] = {}
     for name, runs in group_by_method(find_runs(sources)).items():
         for run in runs:
@@ -255,4 +274,4 @@ def plot_labels(sources: Sequence[Path], out: Sequence[Path]) -> Figure:
         Line(name, {count: np.array(points[count]) for count in sorted(points)})
         for name, points in errors.items()
     ]
-    return save_figure(draw_label_efficiency(lines), out)
+    return save_figure(draw_label_efficiency(lines, style=style), out)

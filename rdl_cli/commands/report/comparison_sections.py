@@ -1,5 +1,6 @@
 """The sections of a report that follow from a comparison of errors alone."""
 
+from rdl_cli.commands.compare.brain_similarity import BrainSimilaritySummary
 from rdl_cli.commands.compare.compare import ALPHA, Comparison, MethodErrors, RunErrors
 from rdl_cli.commands.compare.method_pairs import MethodPair, format_p
 from rdl_cli.commands.compare.words import (
@@ -117,7 +118,7 @@ def pair_section(comparison: Comparison) -> Section:
 
 def brain_section(comparison: Comparison) -> Section:
     """Return the brain similarity of the methods' layers as bars under the noise ceiling."""
-    groups: dict[tuple[str, str, str], list] = {}
+    groups: dict[tuple[str, str, str], list[BrainSimilaritySummary]] = {}
     for summary in comparison.brain_similarities:
         key = summary.layer, summary.region, summary.stimuli
         groups.setdefault(key, []).append(summary)
@@ -131,8 +132,9 @@ def brain_section(comparison: Comparison) -> Section:
             assert value is not None, "a noise ceiling has subjects"
             tip = f"{s.method}, {layer} ~ {region}, {stimuli} stimuli: {value:.3f}"
             rows.append(Row(s.method, Value(value, tip, series=order.index(s.method))))
-        bounds = [(s.noise_ceiling_lower, s.noise_ceiling_upper) for s in summaries]
-        band = (min(b[0] for b in bounds), max(b[1] for b in bounds)) if has_ceiling else None
+        lower = [s.noise_ceiling_lower for s in summaries if s.noise_ceiling_lower is not None]
+        upper = [s.noise_ceiling_upper for s in summaries if s.noise_ceiling_upper is not None]
+        band = (min(lower), max(upper)) if has_ceiling else None
         name = f"{layer} ~ {region}, {stimuli} stimuli"
         charts.append(draw_rows(name, rows, "Spearman's ρ of RDMs", bars=True, band=band))
     table = Table(

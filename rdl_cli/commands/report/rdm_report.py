@@ -93,7 +93,9 @@ def _read_networks(sources: Sequence[Path], settings: CompareRdmsSettings) -> li
         square = _mean_rdm(layer, settings)[np.ix_(order, order)]
         i, j = np.triu_indices(len(order), 1)
         grouped.setdefault(source, {})[name if slash else layer.name] = square[i, j]
-    return [NetworkRdms(name, rdms, stimuli) for name, rdms in grouped.items()]
+    return [
+        NetworkRdms(name, rdms, stimuli, series=k) for k, (name, rdms) in enumerate(grouped.items())
+    ]
 
 
 def _mean_rdm(layer: Representation, settings: CompareRdmsSettings) -> np.ndarray:

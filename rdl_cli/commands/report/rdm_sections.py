@@ -28,12 +28,14 @@ class NetworkRdms:
         rdms: condensed distances by layer, first to last.
         stimuli: what they are about.
         is_path: whether the layers follow one another, so that a map connects them.
+        series: gives the colour, the same in all charts.
     """
 
     name: str
     rdms: Mapping[str, np.ndarray]
     stimuli: StimulusSet
     is_path: bool = False
+    series: int = 0
 
 
 def rdm_section(networks: Sequence[NetworkRdms], distance: str) -> Section:
@@ -66,16 +68,16 @@ def layer_map_section(networks: Sequence[NetworkRdms]) -> Section | None:
     result = mds(one_minus_pearson(torch.from_numpy(np.stack(values)).double()))
     points = iter(result.points.numpy())
     paths = []
-    for k, network in enumerate(networks):
+    for network in networks:
         at = np.stack([next(points) for _ in network.rdms])
         tips = [f"{network.name}, {layer}".removeprefix(", ") for layer in network.rdms]
-        paths.append(MapPath(list(network.rdms), at, k, tips))
+        paths.append(MapPath(list(network.rdms), at, network.series, tips))
     connect = all(network.is_path for network in networks)
     chart = draw_map("Layers", paths, connect=connect)
     caption = "Metric MDS. Points are as far apart as their RDMs (1 − Pearson r)."
     caption += " A line goes through the layers of a network in order." if connect else ""
     caption += f" {describe_stress(result.stress)}"
-    legend = [network.name for network in networks] if len(networks) > 1 else []
+    legend = {network.name: network.series for network in networks} if len(networks) > 1 else {}
     return Section("Map of layers", [Charts([chart], legend, caption)])
 
 
@@ -109,7 +111,11 @@ def stimulus_map_section(networks: Sequence[NetworkRdms]) -> Section | None:
         return None
     stimuli = networks[0].stimuli
     groups = [group for group, _, _ in group_ends(stimuli.classes)]
-    legend = groups if stimuli.images is None and len(groups) > 1 else []
+    legend = (
+        {group: k for k, group in enumerate(groups)}
+        if stimuli.images is None and len(groups) > 1
+        else {}
+    )
     caption = (
         "Metric MDS of the stimuli: points are as far apart as the RDM's distances."
         f" {describe_stress(max(stresses))}"

@@ -50,6 +50,7 @@ def read_run_networks(
             {layer.name: layer.values for layer in source.layers},
             sets[source.digests.tobytes()],
             is_path=True,
+            series=list(runs_by_method).index(source.name),
         )
         for source in sources
     ]

@@ -265,7 +265,7 @@ def test_plot_rdms_and_mds_name_the_seed(tiny, teacher, tmp_path):
             (path / "config.toml").read_text().replace("seed = 5", f"seed = {seed}")
         )
     heatmaps = HeatmapSettings(layers=["fc"], per_class=2, device="cpu")
-    assert "within each RDM. Seed 5" in words(
+    assert "within each RDM. 20 stimuli. Seed 5" in words(
         plot_rdms([several[0].parent], [tmp_path / "x.svg"], heatmaps)
     ).replace("\n", " ")
     assert "Seed 6" in words(plot_mds(several[1:], [tmp_path / "x.svg"], MdsSettings(**SMALL)))
