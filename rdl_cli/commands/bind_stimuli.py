@@ -47,22 +47,22 @@ def read_images(settings: ImportSettings) -> StimulusSet | None:
             hint="leave it out: images are resized to the network when they are shown",
         )
         return read_mat_stimuli(path)
-    found = find_images(path, settings.image_size, settings.background or WHITE)
-    folders = [str(PurePath(name).parent) for name in found.names]
+    folder_images = find_images(path, settings.image_size, settings.background or WHITE)
+    folders = [str(PurePath(name).parent) for name in folder_images.names]
     classes = tuple(dict.fromkeys(folders)) if "." not in folders else ()
     labels = np.array([classes.index(f) for f in folders], dtype=np.int64) if classes else None
-    pixels = found.images.numpy()
+    pixels = folder_images.images.numpy()
     return StimulusSet(
         pixels,
-        tuple(found.names),
+        tuple(folder_images.names),
         labels,
         classes,
-        tuple(found.files),
+        tuple(folder_images.files),
         None
         if settings.image_size is None
-        else native_file_digests(found.files, pixels.shape[1], found.decode),
-        found.decode.describe(),
-        (f"{path}: {found.note}",) if found.note else (),
+        else native_file_digests(folder_images.files, pixels.shape[1], folder_images.decode),
+        folder_images.decode.describe(),
+        (f"{path}: {folder_images.note}",) if folder_images.note else (),
     )
 
 

@@ -222,9 +222,9 @@ def test_folder_puts_the_smallest_classes_in_every_split(tmp_path: Path):
 def test_find_images_returns_natural_order_and_names(tmp_path: Path):
     for n in (10, 2, 1):
         put(tmp_path / f"image{n}.png", pixels(n))
-    found = find_images(tmp_path)
-    images, names = found.images, found.names
-    assert [path.name for path in found.files] == list(names)
+    folder_images = find_images(tmp_path)
+    images, names = folder_images.images, folder_images.names
+    assert [path.name for path in folder_images.files] == list(names)
     assert tuple(names) == ("image1.png", "image2.png", "image10.png")
     assert np.array_equal(images[2].permute(1, 2, 0).numpy(), pixels(10))
     assert find_images(tmp_path, image_size=3).images.shape == (3, 3, 3, 3)
@@ -237,8 +237,8 @@ def test_find_images_returns_natural_order_and_names(tmp_path: Path):
 
 @pytest.mark.skipif(not CICHY.is_dir(), reason=f"no {CICHY}")
 def test_find_images_reads_cichys_92():
-    found = find_images(CICHY)
-    images, names = found.images, found.names
+    folder_images = find_images(CICHY)
+    images, names = folder_images.images, folder_images.names
     assert (
         images.shape == (92, 3, 175, 175)
         and names[0] == "image_01.jpg"

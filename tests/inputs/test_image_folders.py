@@ -153,10 +153,10 @@ def test_find_images_uses_the_bits_that_the_set_uses(
     dark = (bright // 8).astype(np.uint16)
     put(tmp_path / f"a.{suffix}", bright)
     put(tmp_path / f"b.{suffix}", dark)
-    found = find_images(tmp_path)
-    assert np.array_equal(found.images[0, 0], bright >> shift)
-    assert np.array_equal(found.images[1, 0], dark >> shift), "scaled by its own brightness"
-    assert found.decode.describe()["bits"] == f"{bits} of 16"
+    folder_images = find_images(tmp_path)
+    assert np.array_equal(folder_images.images[0, 0], bright >> shift)
+    assert np.array_equal(folder_images.images[1, 0], dark >> shift), "scaled by its own brightness"
+    assert folder_images.decode.describe()["bits"] == f"{bits} of 16"
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tif"])
@@ -263,9 +263,9 @@ def test_find_images_leaves_out_intruders(tmp_path: Path):
     fill(tmp_path, 2)
     leave_mac_archive(tmp_path)
     link_upwards(tmp_path)
-    found = find_images(tmp_path)
-    assert list(found.names) == ["a/0.png", "a/1.png", "b/0.png", "b/1.png"]
-    assert "folders __MACOSX" in found.note
+    folder_images = find_images(tmp_path)
+    assert list(folder_images.names) == ["a/0.png", "a/1.png", "b/0.png", "b/1.png"]
+    assert "folders __MACOSX" in folder_images.note
 
 
 def test_decode_image_is_as_before_for_plain_images(tmp_path: Path):

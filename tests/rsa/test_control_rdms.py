@@ -39,6 +39,16 @@ def eigenvalues(values):
     return torch.linalg.eigvalsh(kernel_from_rdm(values))
 
 
+def test_controls_accept_plug_ins(tmp_path, monkeypatch, rdm):
+    (tmp_path / "turned_control.py").write_text(
+        "def turned(values, labels, rng, *, factor: float = 1.0):\n"
+        "    return factor * values.flip(0)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    control = CONTROLS.find("turned_control:turned:factor=2")
+    assert torch.equal(control(rdm, None, rng()), 2 * rdm.flip(0))
+
+
 @pytest.mark.parametrize("name", CONTROLS.names())
 def test_controls_destroy_the_geometry_and_are_reproducible(name, rdm):
     control = CONTROLS.find(name)
