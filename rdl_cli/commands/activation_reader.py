@@ -44,6 +44,7 @@ class ActivationReader:
     views: Views
     device: torch.device
     batch_size: int
+    workers: int | None = None
 
     @property
     def name(self) -> str:
@@ -99,7 +100,15 @@ class ActivationReader:
         return self._batches(self.split.at(torch.arange(row, len(self.split))))
 
     def _batches(self, split: Split) -> Batches:
-        return Batches(split, None, self.batch_size, self.views, self.preprocess, self.device)
+        return Batches(
+            split,
+            None,
+            self.batch_size,
+            self.views,
+            self.preprocess,
+            self.device,
+            workers=self.workers,
+        )
 
 
 def open_reader(
@@ -147,6 +156,7 @@ def open_reader(
         VIEWS.make(settings.views),
         device,
         settings.batch_size,
+        settings.num_workers,
     )
 
 
