@@ -46,6 +46,8 @@ def parse_manifest(text: str) -> dict[str, str]:
 def read_manifest(folder: Path, hint: str) -> dict[str, str]:
     """Return the digests of a folder's files, none if it has no manifest. UserError if damaged."""
     path = folder / MANIFEST
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise UserError(f"{path} is damaged: it is no file", hint=hint)
     try:
         return parse_manifest(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -251,6 +251,8 @@ class Run:
 
     def _read_json(self, name: str) -> dict[str, Any] | None:
         path = self.path / name
+        if path.exists() and not path.is_file():  # a pipe would be waited for without end
+            raise UserError(f"{path} is a folder, pipe or device, not a file")
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:

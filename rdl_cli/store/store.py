@@ -93,6 +93,8 @@ class Store:
                 f"there is no store at {path}",
                 hint="make one: rdl export-rdms, or rdl import-rdms for RDMs of a brain",
             )
+        if not path.is_file():  # a pipe would be waited for without end
+            raise UserError(f"{path} is a folder, pipe or device, not a store")
         index = read_index(path)
         try:
             checksums = read_checksums(index)

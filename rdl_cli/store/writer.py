@@ -165,8 +165,9 @@ class Writer:
             self._put(index.root.arrays["checksums"], 0, np.frombuffer(text, np.uint8))
             self._sync()  # closing reports no error of the disk
             self._close()
-            commit(self._partial, self.path)
+            # The sidecar goes first: after a kill between the two, nothing would remove it.
             self._sidecar.unlink(missing_ok=True)
+            commit(self._partial, self.path)
 
     def _close(self) -> None:
         if self._file:

@@ -39,7 +39,7 @@ from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.kernels import check_kernel_distance
 from rdl_cli.runs.run import Run
 from rdl_cli.store.layout import ActivationSpec, KernelSpec, RdmSpec, Spec, store_size
-from rdl_cli.store.store import Store
+from rdl_cli.store.store import Store, partial
 from rdl_cli.store.writer import Writer, create_store, free_bytes
 
 CHECKPOINT_EVERY = 20  # batches; each checkpoint is an fdatasync
@@ -79,9 +79,12 @@ def export_rdms(
     reduction = Reduction(settings.pool, settings.project)
     identity = reader.source | reduction.settings()
     existing = open_existing(out, identity)
+    scratch = out.with_name(f".{out.name}.activations{PARTIAL}")
     if existing:
         layers = [name for name in layers if not has_layer(existing, name, settings, reader.views)]
         if not layers:
+            if not partial(out).exists():  # a kill after the store was complete leaves it
+                scratch.unlink(missing_ok=True)
             log(f"{out} holds {', '.join(settings.layer_names())} of this teacher already")
             return existing
     untrained = reader.origin.list_untrained(layers)
@@ -124,7 +127,6 @@ def export_rdms(
         origin["reduction"] = {"pool": settings.pool, "project": projections}
     origin["teacher_error"] = error
     key = repr(sorted(identity.items()))
-    scratch = out.with_name(f".{out.name}.activations{PARTIAL}")
     if pairwise and not _holds_activations(scratch, identity, layers):
         with create_store(
             scratch, stimuli, origin, activation_specs, key, overwrite=True
