@@ -18,6 +18,7 @@ from rdl_cli.cli.plot import plot
 from rdl_cli.cli.reproduce import reproduce
 from rdl_cli.cli.show import show
 from rdl_cli.cli.train import train_student, train_teacher
+from rdl_cli.commands.console import set_verbosity
 from rdl_cli.commands.settings import (
     ExportSettings,
     ImportSettings,
@@ -64,8 +65,17 @@ def options(
             "--version", callback=print_version, is_eager=True, help="print versions and exit"
         ),
     ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="print results and errors only")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="print all messages, also within a demo")
+    ] = False,
 ) -> None:
     """Options that come before a command."""
+    if quiet and verbose:
+        raise UserError("--quiet and --verbose exclude one another", hint="choose one of them")
+    set_verbosity(quiet, verbose)
 
 
 app.command("train-teacher")(make_command(TrainingSettings, train_teacher))
@@ -100,7 +110,10 @@ def main() -> None:
         print_error(str(error), error.hint)
         status = 2
     except (KeyboardInterrupt, typer.Abort):
-        print_error("interrupted", RESUMABLE.get(next(iter(sys.argv[1:]), "")))
+        print_error(
+            "interrupted",
+            RESUMABLE.get(next((word for word in sys.argv[1:] if not word.startswith("-")), "")),
+        )
         status = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -27,14 +28,34 @@ class SafeConsole(Console):
 console = SafeConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
+_verbose: ContextVar[bool] = ContextVar("verbose", default=False)
+_brief: ContextVar[bool] = ContextVar("brief", default=False)
+
+
+def set_verbosity(quiet: bool, verbose: bool) -> None:
+    """Print no messages and progress bars if quiet; all messages if verbose."""
+    console.quiet = quiet
+    _verbose.set(verbose)
+
+
+@contextmanager
+def brief() -> Iterator[None]:
+    """Leave out messages within the block, unless verbose; progress bars stay."""
+    token = _brief.set(not _verbose.get())
+    try:
+        yield
+    finally:
+        _brief.reset(token)
+
+
 def log(text: str) -> None:
     """Print one line; of several processes, only the first prints."""
-    if os.environ.get("RANK", "0") == "0":
+    if os.environ.get("RANK", "0") == "0" and not _brief.get():
         console.print(text, markup=False)
 
 
 class ProgressBar:
-    """A progress bar on a terminal; silent elsewhere, where messages are lines."""
+    """A progress bar on a terminal; elsewhere nothing, and messages are lines."""
 
     def __init__(self, progress: Progress | None, total: int, text: str):
         self._progress = progress
@@ -50,7 +71,7 @@ class ProgressBar:
 @contextmanager
 def progress(total: int, text: str) -> Iterator[ProgressBar]:
     """Yield a progress bar for `total` steps."""
-    if not console.is_terminal:
+    if not console.is_terminal or console.quiet:
         yield ProgressBar(None, total, text)
         return
     columns = (

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rdl_cli.commands.compare.compare import Comparison, compare
-from rdl_cli.commands.console import log
+from rdl_cli.commands.console import brief, log
 from rdl_cli.commands.export_rdms.export_rdms import export_rdms
 from rdl_cli.commands.settings import ExportSettings, StudentSettings, TrainingSettings
 from rdl_cli.commands.train.train import train
@@ -38,12 +38,15 @@ def demo(out: Path) -> tuple[Comparison, str]:
         BASELINE, targets=str(store), match=LAYERS, objective=["rdl"], label="rdl, 50 labels"
     )
     log("1. a teacher with all labels: rdl train-teacher")
-    train(out / "teacher", TEACHER)
+    with brief():
+        train(out / "teacher", TEACHER)
     log("\n2. its activations over the training images, stored once: rdl export-rdms")
-    export_rdms(out / "teacher", store, ExportSettings(layers=LAYERS))
+    with brief():
+        export_rdms(out / "teacher", store, ExportSettings(layers=LAYERS))
     log("\n3. students with 50 labels, three seeds each: rdl train-student")
-    train(out / "baseline", BASELINE)
-    train(out / "rdl", rdl)
+    with brief():
+        train(out / "baseline", BASELINE)
+        train(out / "rdl", rdl)
     log("\n4. errors on the test images: rdl compare\n")
     comparison = compare([out / name for name in ("teacher", "baseline", "rdl")])
     ending = (

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rdl_cli.commands.compare.compare import Comparison, compare
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
 from rdl_cli.commands.compare_rdms.results import RdmComparison
-from rdl_cli.commands.console import log
+from rdl_cli.commands.console import brief, log
 from rdl_cli.commands.export_rdms.brain_stimuli import export_over_stimuli
 from rdl_cli.commands.image_data import data_root
 from rdl_cli.commands.import_rdms import import_rdms
@@ -94,8 +94,9 @@ def demo_brain(out: Path, root: str = "") -> BrainDemo:
     log(
         "\n2. students on digits, three seeds each, half of the stimuli held out: rdl train-student"
     )
-    for name, settings in METHODS.items():
-        train(out / name, replace(settings, targets=str(brain)))
+    with brief():
+        for name, settings in METHODS.items():
+            train(out / name, replace(settings, targets=str(brain)))
     log("\n3. their layers over the brain's stimuli: rdl export-rdms --stimuli")
     stores = {name: out / f"{name}.h5" for name in METHODS}
     export_settings = ExportSettings(layers=LAYERS, distance="correlation")
