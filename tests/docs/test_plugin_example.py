@@ -6,9 +6,11 @@ import pytest
 import torch
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.datasets.augmentation import VIEWS
 from rdl_cli.datasets.base import load_dataset
 from rdl_cli.datasets.preprocessing import PREPROCESSING
 from rdl_cli.networks.factory import InputShape, build_network
+from rdl_cli.rsa.control_rdms import CONTROLS
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.measures import MEASURES
 from rdl_cli.training.lr_schedule import SCHEDULES
@@ -53,6 +55,23 @@ def test_preprocessing_is_made_again_from_its_spec():
     first = PREPROCESSING.find("rdl_example.preprocessing:gamma:exponent=0.7")(train)
     again = PREPROCESSING.find(first.spec)(train)
     assert torch.equal(first(train.images), again(train.images))
+
+
+def test_views_begin_with_the_image_itself_and_turn_back():
+    views = VIEWS.make("rdl_example.views:quarter_turns")
+    images = torch.arange(18, dtype=torch.uint8).reshape(2, 1, 3, 3)
+    assert torch.equal(views.apply(images, torch.zeros(2).long()), images)
+    turned = views.apply(images, torch.tensor([1, 3]))
+    assert torch.equal(views.apply(turned, torch.tensor([3, 1])), images)
+    assert len(views) == len(views.names) == 4
+
+
+def test_control_keeps_the_mean_and_what_is_not_measured():
+    control = CONTROLS.find("rdl_example.controls:constant")
+    rdm = torch.tensor([1.0, 2.0, 3.0, float("nan")])
+    values = control(rdm, None, torch.Generator().manual_seed(0))
+    assert values.nanmean().item() == pytest.approx(2, rel=0.01)
+    assert torch.equal(values.isnan(), rdm.isnan())
 
 
 def test_network_has_named_layers():
