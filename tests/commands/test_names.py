@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
+from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms, read_representations
 from rdl_cli.commands.export_rdms.export_rdms import export_rdms
 from rdl_cli.commands.listing import KINDS, find_registry, list_layers
 from rdl_cli.commands.names import REGISTRY_KINDS, check_names, iterate_names
@@ -185,7 +185,7 @@ def test_store_distance_of_a_file_is_not_imported(foreign_code, tmp_path):
         layer.default_distance,
         layer.distances,
         lambda: target.fix_distance("fc", None),
-        lambda: compare_rdms([path], CompareRdmsSettings(max_stimuli=4)),
+        lambda: read_representations([path], CompareRdmsSettings())[0].choose_distance(""),
     ):
         with pytest.raises(UserError, match="evilcode:net"):
             measure()
