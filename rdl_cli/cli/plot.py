@@ -75,8 +75,16 @@ def rsa(sources: Sources, out: Out, settings: RsaSettings) -> None:
     plot_rsa(sources, out, settings)
 
 
+def stimuli(sources: Sources, out: Out, settings: HeatmapSettings) -> None:
+    """Plot stimuli as points, as far apart as an RDM's distances, a map for each layer."""
+    from rdl_cli.commands.plot.stimuli import plot_stimuli
+
+    plot_stimuli(sources, out, settings)
+
+
 plot.command("rdm")(make_command(HeatmapSettings, rdm))
 plot.command("mds")(make_command(MdsSettings, mds))
+plot.command("stimuli")(make_command(HeatmapSettings, stimuli))
 plot.command("rsa")(make_command(RsaSettings, rsa))
 plot.command("curves")(make_command(StyleSettings, curves))
 plot.command("labels")(make_command(StyleSettings, labels))
