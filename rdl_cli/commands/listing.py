@@ -16,6 +16,7 @@ KINDS = {
     "measures": ("rdl_cli.rsa.measures", "MEASURES"),
     "controls": ("rdl_cli.rsa.control_rdms", "CONTROLS"),
     "schedules": ("rdl_cli.training.lr_schedule", "SCHEDULES"),
+    "optimizers": ("rdl_cli.training.optimizer", "OPTIMIZERS"),
     "views": ("rdl_cli.datasets.augmentation", "VIEWS"),
     "preprocessing": ("rdl_cli.datasets.preprocessing", "PREPROCESSING"),
     "RDM distances": ("rdl_cli.rsa.mds", "RDM_DISTANCES"),

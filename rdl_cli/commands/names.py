@@ -11,6 +11,7 @@ REGISTRY_KINDS = {
     "views": "views",
     "network": "networks",
     "schedule": "schedules",
+    "optimizer": "optimizers",
     "preprocessing": "preprocessing",
     "objective": "objectives",
     "control": "controls",

@@ -1,6 +1,6 @@
 """Settings of a network's foreign weights, and of the reduction of its layers. No torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from rdl_cli.core.errors import UserError
@@ -30,3 +30,27 @@ class SourceSettings:
         for name in ("classes", "project"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"--{name} is {value}; at least 1 is needed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSettings:
+    """The initial weights of published networks, the optimizer, and the frozen layers."""
+
+    weights: Annotated[
+        str, "initial weights of torchvision:NAME or timm:NAME: DEFAULT, IMAGENET1K_V1 or a file"
+    ] = ""
+    optimizer: Annotated[
+        str, "sgd, adamw:betas=0.9/0.95, ... (rdl list optimizers) [default: sgd]"
+    ] = ""
+    freeze: Annotated[list[str], "layers that keep their weights: conv1,layer1*; or repeat"] = (
+        field(default_factory=list)
+    )
+    clip_grad_norm: Annotated[float | None, "largest norm of the gradient in a step"] = None
+
+    def check_optimizer(self) -> None:
+        """Raise UserError if a value is out of range."""
+        if self.clip_grad_norm is not None and not 0 < self.clip_grad_norm < float("inf"):
+            raise UserError(
+                f"--clip-grad-norm is {self.clip_grad_norm}; a number above 0 is needed",
+                hint="use 1.0, or leave it out",
+            )

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from rdl_cli.commands.network_settings import SourceSettings
+from rdl_cli.commands.network_settings import OptimizerSettings, SourceSettings
 from rdl_cli.commands.options import parse_seeds, require_at_least, split_commas, to_flag
 from rdl_cli.commands.style_settings import StyleSettings
 from rdl_cli.core.errors import UserError
@@ -40,7 +40,7 @@ class DataSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingSettings(DataSettings):
+class TrainingSettings(DataSettings, OptimizerSettings):
     """Settings that teachers and students share."""
 
     augment: Annotated[
@@ -80,6 +80,7 @@ class TrainingSettings(DataSettings):
         for name in ("lr", "momentum", "weight_decay", "task_weight"):
             if not 0 <= (value := getattr(self, name, 0)) < float("inf"):
                 raise UserError(f"{to_flag(name)} is {value}; it cannot be negative or infinite")
+        self.check_optimizer()
         if self.momentum >= 1:
             raise UserError(f"--momentum is {self.momentum}; below 1 is needed", hint="use 0.9")
         if self.use_unlabelled and self.train_size is None:

@@ -141,7 +141,8 @@ def find_unstable_layers(model: nn.Module, shape: InputShape, layers: Iterable[s
             first[layer].float(),
             second[layer][:2].float(),
             rtol=0,
-            atol=UNSTABLE * float(first[layer].float().abs().max()),
+            atol=UNSTABLE * float(first[layer].float().abs().nan_to_num(0, 0, 0).max()),
+            equal_nan=True,
         )
     ]
 

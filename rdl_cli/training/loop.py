@@ -49,12 +49,14 @@ def fit(
     seeds: Seeds,
     fabric: Fabric,
     resume: dict[str, Any] | None = None,
+    clip_grad_norm: float | None = None,
 ) -> Iterator[Epoch]:
     """Train, and yield every epoch as it ends; nothing is written here.
 
     `module` and `optimizer` come from `fabric.setup`. Only the wrapped module is called: a call
     that bypasses the wrapper has no autocast, and with two processes the weights would diverge
     without an error. `resume` is the state of the last finished epoch.
+    `clip_grad_norm` is the largest norm of the gradient.
 
     Raises:
         Diverged: a loss is not finite; names the term and the step.
@@ -93,6 +95,8 @@ def fit(
             loss = torch.stack(weighted).sum()
             optimizer.zero_grad(set_to_none=True)
             fabric.backward(loss)
+            if clip_grad_norm is not None:
+                fabric.clip_gradients(module, optimizer, max_norm=clip_grad_norm)
             optimizer.step()
             totals.add(step, logits, batch.labels, terms)
             images += len(batch.images) * fabric.world_size

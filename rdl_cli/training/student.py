@@ -25,12 +25,17 @@ class StudentModule(nn.Module):
     """
 
     def __init__(
-        self, student: nn.Module, objectives: Sequence[Objective], task_weight: float = 1.0
+        self,
+        student: nn.Module,
+        objectives: Sequence[Objective],
+        task_weight: float = 1.0,
+        frozen: Sequence[str] = (),
     ):
         super().__init__()
         self.student = student
         self.objective_modules = nn.ModuleList(objectives)
         self.task_weight = task_weight
+        self._frozen = tuple(frozen)
         self.stimulus_batchnorm = (
             StimulusBatchNorm(student)
             if any(isinstance(o.target, BrainTarget) for o in objectives)
@@ -45,6 +50,13 @@ class StudentModule(nn.Module):
     @property
     def objectives(self) -> list[Objective]:
         return list(self.objective_modules)  # type: ignore[arg-type]
+
+    def train(self, mode: bool = True) -> "StudentModule":
+        """Set the mode of all modules, but evaluate frozen ones: batch norm keeps statistics."""
+        super().train(mode)
+        for name in self._frozen:
+            self.student.get_submodule(name).eval()
+        return self
 
     def forward(
         self, batch: Batch, progress: Progress | None = None, rng: torch.Generator | None = None

@@ -17,6 +17,7 @@ from rdl_cli.core.files import is_free
 from rdl_cli.core.provenance import Parent, collect_provenance
 from rdl_cli.datasets.digests import SharedImages, dataset_fingerprint
 from rdl_cli.networks import weights
+from rdl_cli.networks.pretrained import find_weights
 from rdl_cli.runs.run import SAME_METHOD, Run
 
 
@@ -64,8 +65,10 @@ def begin_run(run: Run, setup: TrainingSetup, overlap: SharedImages) -> None:
         return
     fabric, threads = setup.fabric, torch.get_num_threads()
     record = collect_provenance(config, parents, str(fabric.device), threads, fabric.world_size)
+    untrained = {"untrained": list(setup.untrained)} if setup.untrained else {}
     run.write_provenance(
         record
+        | untrained
         | {
             "test_images_seen_in_training": overlap.number,
             "test_images_compared_by": overlap.compared,
@@ -95,6 +98,10 @@ def collect_parents(setup: TrainingSetup) -> list[Parent]:
                 fingerprint=weights.weights_digest(init),
             )
         )
+    if settings.weights:
+        file = find_weights(settings.network, settings.weights).file
+        digest = weights.weights_digest(file)
+        parents.append(Parent(kind="weights", path=str(file), fingerprint=digest))
     return parents
 
 

@@ -3,7 +3,6 @@
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -13,13 +12,14 @@ from lightning_fabric.strategies import DDPStrategy
 from torch import nn
 
 from rdl_cli.commands.activation_reader import log_unstable_layers
-from rdl_cli.commands.console import log
 from rdl_cli.commands.device import configure_backend, resolve_device
+from rdl_cli.commands.options import split_commas
 from rdl_cli.commands.settings import StudentSettings, TrainingSettings
 from rdl_cli.commands.train.brain_similarity_log import (
     BrainSimilarityLogger,
     make_similarity_logger,
 )
+from rdl_cli.commands.train.initial_weights import build_student, choose_preprocessing
 from rdl_cli.commands.train.layer_matches import (
     has_unused_parameters,
     parse_layer_matches,
@@ -36,11 +36,12 @@ from rdl_cli.datasets.preprocessing import PREPROCESSING, Preprocess
 from rdl_cli.datasets.random_augmentation import make_augmentation
 from rdl_cli.datasets.subsets import labelled_subset
 from rdl_cli.networks import weights
-from rdl_cli.networks.factory import InputShape, build_network
+from rdl_cli.networks.factory import InputShape
 from rdl_cli.networks.hooks import LOGITS, layer_shapes, select_layers
 from rdl_cli.training.brain_target import BrainTarget
 from rdl_cli.training.lr_schedule import SCHEDULES, Schedule
 from rdl_cli.training.objective import Objective, ObjectiveContext
+from rdl_cli.training.optimizer import freeze_layers
 from rdl_cli.training.student import StudentModule
 
 CALIBRATION_SIZE = 1000
@@ -84,6 +85,8 @@ class TrainingSetup(NamedTuple):
     schedule: Schedule
     similarity_logger: BrainSimilarityLogger | None
     metadata: weights.WeightsMetadata
+    untrained: tuple[str, ...] = ()
+    """Tensors of random values, if there is no training."""
 
     def count_compared(self, objective: Objective) -> int:
         """Return how many images a step compares with the objective's teacher."""
@@ -100,9 +103,10 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
     seeds = Seeds(settings.seed)
     plan = plan_training(settings, splits.train, seeds)
     views: Views = VIEWS.make(settings.views)
-    preprocess: Preprocess = PREPROCESSING.make(settings.preprocessing, splits.train)
+    preprocess: Preprocess = PREPROCESSING.make(choose_preprocessing(settings), splits.train)
     shape, classes = InputShape(*splits.train.images.shape[1:]), len(splits.train.classes)
-    student = build_student(settings, shape, classes, seeds)
+    student, new = build_student(settings, shape, classes, seeds)
+    frozen = freeze_layers(student, split_commas(settings.freeze))
     objectives: list[Objective] = []
     followed: tuple[str, ...] = ()
     task_weight, similarity_logger = 1.0, None
@@ -114,7 +118,9 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
         task_weight = settings.task_weight
         similarity_logger = make_similarity_logger(objectives, settings, plan.epochs)
     # channels-last is 1.4 times as fast on a CPU
-    module = StudentModule(student.to(memory_format=torch.channels_last), objectives, task_weight)
+    module = StudentModule(
+        student.to(memory_format=torch.channels_last), objectives, task_weight, frozen
+    )
     if task_weight == 0 and not objectives:
         raise UserError(
             "--task-weight is 0 and there is no objective: there is no loss",
@@ -169,6 +175,7 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
         metadata=weights.WeightsMetadata(
             settings.network, str(shape), str(classes), preprocess.spec
         ),
+        untrained=() if plan.total else new,
     )
     for objective in objectives:
         objective.check(plan.epochs, setup.count_compared(objective))
@@ -262,30 +269,3 @@ def read_count(variable: str) -> int:
             hint=f"unset {variable}, or start with torchrun",
         )
     return int(text)
-
-
-def build_student(
-    settings: TrainingSettings, shape: InputShape, classes: int, seeds: Seeds
-) -> nn.Module:
-    """Return the network with the seed's weights, then those of --init that fit."""
-    seeds.seed_global("initialisation")
-    student = build_network(settings.network, shape, classes)
-    if settings.init:
-        tensors, unwrapped = weights.read_state_dict(Path(settings.init))
-        copied, new = weights.load_matching(student, tensors)
-        if not copied:
-            raise UserError(
-                f"no tensor of {settings.init} fits the network `{settings.network}`",
-                hint="names and shapes must be the same",
-            )
-        rest = f"; new: {', '.join(new)}" if new else ""
-        log(
-            f"{len(copied)} tensors start as in {settings.init}"
-            f"{f' ({unwrapped})' if unwrapped else ''}{rest}"
-        )
-    elif settings.epochs == 0:
-        raise UserError(
-            "--epochs 0 evaluates existing weights, but there are none",
-            hint="pass --init RUN or --init FILE",
-        )
-    return student

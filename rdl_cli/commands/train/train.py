@@ -32,6 +32,7 @@ from rdl_cli.networks.factory import InputShape, build_network
 from rdl_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from rdl_cli.runs.run import Run, seed_folder
 from rdl_cli.training.loop import Epoch, evaluate, fit
+from rdl_cli.training.optimizer import make_optimizer
 
 
 def train(
@@ -87,11 +88,12 @@ def _train_run(
 def _train_epochs(run: Run, setup: TrainingSetup) -> None:
     """Train from the first epoch, or after the checkpoint's, and write the predictions."""
     settings, plan, fabric, student = setup.settings, setup.plan, setup.fabric, setup.module
-    optimizer = torch.optim.SGD(
-        student.parameters(),
-        lr=settings.lr,
-        momentum=settings.momentum,
-        weight_decay=settings.weight_decay,
+    optimizer = make_optimizer(
+        settings.optimizer or "sgd",
+        [parameter for parameter in student.parameters() if parameter.requires_grad],
+        settings.lr,
+        settings.weight_decay,
+        settings.momentum,
     )
     module, optimizer = fabric.setup(student, optimizer)
     checkpoint = load_checkpoint(run, fabric.world_size)
@@ -114,6 +116,7 @@ def _train_epochs(run: Run, setup: TrainingSetup) -> None:
             setup.seeds,
             fabric,
             resume=checkpoint,
+            clip_grad_norm=settings.clip_grad_norm,
         ):
             _log_epoch(epoch.row, plan.epochs, bar)
             logger = setup.similarity_logger
@@ -189,6 +192,11 @@ def _log_epoch(row: dict[str, float], epochs: int, bar: ProgressBar) -> None:
     )
     error = f"validation error {100 * row['validation_error']:.2f} %"
     line = f"epoch {int(row['epoch']) + 1}/{epochs}: {terms}, {error}"
+    fractions = {name: value for name, value in row.items() if name.startswith("grad_fraction/")}
+    if row["epoch"] == 0 and len(fractions) > 1:
+        line += "; parts of the gradient: " + ", ".join(
+            f"{name.partition('/')[2]} {100 * value:.0f} %" for name, value in fractions.items()
+        )
     bar.advance(0, line)
     if not bar.visible:
         log(line)
