@@ -55,10 +55,10 @@ def method_rows(
     rejected, covered, widths = [], [], []
     for _ in range(worlds):
         a, b, truth = world.draw(rng, design, teachers)
-        found = compare_methods(a, b, **more)
-        rejected.append(found.p < ALPHA)
-        covered.append(found.low <= truth <= found.high)
-        widths.append(100 * (found.high - found.low))
+        outcome = compare_methods(a, b, **more)
+        rejected.append(outcome.p < ALPHA)
+        covered.append(outcome.low <= truth <= outcome.high)
+        widths.append(100 * (outcome.high - outcome.low))
     test = "McNemar, Newcombe" if design == (1, 1) else "crossed, paired" if paired else "crossed"
     name = f"{design}, {teachers} teachers" if teachers else design
     if world.gain:
@@ -127,9 +127,9 @@ def count_rows() -> Iterator[Row]:
         chances = binom.pmf(np.arange(n + 1), n, rate)
         likely = np.flatnonzero(chances > 1e-9)
         for name, interval in (("Wilson", wilson), ("Clopper and Pearson", clopper_pearson)):
-            found = [interval(int(k), n) for k in likely]
-            inside = np.array([x.low <= rate <= x.high for x in found])
-            width = 100 * float(chances[likely] @ [x.high - x.low for x in found])
+            outcome = [interval(int(k), n) for k in likely]
+            inside = np.array([x.low <= rate <= x.high for x in outcome])
+            width = 100 * float(chances[likely] @ [x.high - x.low for x in outcome])
             coverage, world = float(chances[likely][inside].sum()), f"{n} images, {100 * rate:g} %"
             yield Row(name, world, "", "coverage", 0.95, coverage, 0.0, 0, width)
 
@@ -145,9 +145,9 @@ def newcombe_rows(worlds: int, seed: int) -> Iterator[Row]:
     ):
         n = 500 if name.startswith("500") else 10_000
         cells = np.array([10_000 - only_a - only_b - neither, only_a, only_b, neither]) / 10_000
-        found = [newcombe(*map(int, counts)) for counts in rng.multinomial(n, cells, worlds)]
-        covered = [x.low <= cells[1] - cells[2] <= x.high for x in found]
-        width = 100 * float(np.mean([x.high - x.low for x in found]))
+        outcome = [newcombe(*map(int, counts)) for counts in rng.multinomial(n, cells, worlds)]
+        covered = [x.low <= cells[1] - cells[2] <= x.high for x in outcome]
+        width = 100 * float(np.mean([x.high - x.low for x in outcome]))
         yield share("Newcombe", name, (1, 1), "coverage", covered, width)
 
 

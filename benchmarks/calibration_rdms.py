@@ -102,20 +102,20 @@ def coverage_rows(
 ) -> Iterator[Row]:
     """Yield the coverage of a network's similarity to a second network, or to several subjects."""
     rng = np.random.default_rng([seed, n, subjects])
-    found, errors = [], []
+    result, errors = [], []
     for _ in range(worlds):
         z = rng.standard_normal((n, LATENTS))
         others = [subject(rng, z) for _ in range(subjects)] if subjects > 1 else []
         others = others or [network(rng, z, slice(2, 6))]
         compared = Compared(spec, [network(rng, z, slice(0, 4))], others)
-        found.append(similarity_interval(compared.similarity(groups=groups), compared.bounds))
+        result.append(similarity_interval(compared.similarity(groups=groups), compared.bounds))
         errors.append(compared.bootstrap(rng, draws) if draws else nan)
-    values, ses = (np.array([getattr(x, f) for x in found]) for f in ("estimate", "standard_error"))
+    values, ses = (np.array([getattr(x, f) for x in result]) for f in ("estimate", "standard_error"))
     truth, spread = float(values.mean()), float(values.std(ddof=1))
     design = f"{n} stimuli" + (f", {subjects} subjects" if subjects > 1 else "")
     design += f", {groups} groups" if groups < n else ""
-    covered = [each.low <= truth <= each.high for each in found]
-    width = float(np.mean([each.high - each.low for each in found]))
+    covered = [one.low <= truth <= one.high for one in result]
+    width = float(np.mean([one.high - one.low for one in result]))
 
     def ratio_row(test: str, ratio: float) -> Row:
         error = ratio / (2 * worlds) ** 0.5
@@ -134,7 +134,7 @@ def coverage_rows(
 def several_rows(spec: str, same: bool, worlds: int, seed: int) -> Iterator[Row]:
     """Yield the coverage for two regions of the same 5 subjects, or of 5 and 4 others."""
     rng = np.random.default_rng([seed, same])
-    found = []
+    result = []
     for _ in range(worlds):
         z = rng.standard_normal((25, LATENTS))
         first = [subject(rng, z) for _ in range(5)]
@@ -143,10 +143,10 @@ def several_rows(spec: str, same: bool, worlds: int, seed: int) -> Iterator[Row]
             second = [x + rng.standard_normal(x.shape) for x in other]
         else:
             second = [subject(rng, z) for _ in range(4)]
-        found.append(similarity_interval(Compared(spec, first, second).similarity(same)))
-    truth = float(np.mean([each.estimate for each in found]))
-    covered = [each.low <= truth <= each.high for each in found]
-    width = float(np.mean([each.high - each.low for each in found]))
+        result.append(similarity_interval(Compared(spec, first, second).similarity(same)))
+    truth = float(np.mean([one.estimate for one in result]))
+    covered = [one.low <= truth <= one.high for one in result]
+    width = float(np.mean([one.high - one.low for one in result]))
     design = f"25 stimuli, {'the same 5' if same else '5 and 4'} subjects"
     yield share("jackknife", spec, design, "coverage", covered, width)
 

@@ -58,8 +58,8 @@ def read_hdf5(path: Path) -> Results:
     names: list[str] = []
     with h5py.File(path, locking=False) as file:
         file.visit(names.append)
-        found = {n: file[n] for n in names if getattr(file[n], "shape", None) is not None}
-        return {unquote(n): digest_array(np.asarray(data[()])) for n, data in found.items()}
+        match_ = {n: file[n] for n in names if getattr(file[n], "shape", None) is not None}
+        return {unquote(n): digest_array(np.asarray(data[()])) for n, data in match_.items()}
 
 
 def read_weights(path: Path) -> Results:

@@ -37,6 +37,9 @@ PHRASES = {r"\bhow like\b": "brain similarity", r"\bunder the eyes of\b": "align
 VAGUE_NAMES = {"found", "each", "mine", "theirs", "told", "said", "wanted", "kept", "whole_"}
 ALLOWED: dict[str, set[str]] = {
     "tests/check_words.py": set(RETIRED) | VAGUE_NAMES,
+    "benchmarks/equality.toml": {"likeness", "likenesses", "taught"},  # names of the old program
+    "tests/test_equality.py": {"likeness", "taught"},
+    "docs/results/brain.md": {"untaught"},  # folder names in a published table
 }
 PROSE_SUFFIXES = {".md", ".toml", ".cff", ".yml"}
 

@@ -31,7 +31,7 @@ def test_digest_array_tells_bits_type_and_shape(equality: ModuleType) -> None:
     values = np.array([0.0, 1.0], np.float32)
     bit = np.array([0.0, np.nextafter(np.float32(1), np.float32(2))], np.float32)
     others = [bit, -values, values.astype(np.float64), values[None]]
-    digests = {equality.digest_array(each) for each in [values, *others]}
+    digests = {equality.digest_array(one) for one in [values, *others]}
     assert len(digests) == 5
     assert equality.digest_array(values.copy()) in digests
 
@@ -72,9 +72,9 @@ def test_read_results_gives_old_and_planned_names_one_name(
 
 def test_parse_commands_uses_the_names_of_the_program(equality: ModuleType) -> None:
     text = "\ntrain-student a {few} \\\n    --grad-fraction rsa=0.1\ncompare a > a.csv\n"
-    found = equality.parse_commands(text, {"few": "--max-steps 3"}, TABLE["old"]["options"])
-    assert found[0] == ["train-student", "a", "--steps", "3", "--share", "rsa=0.1"]
-    assert found[1] == ["compare", "a", ">", "a.csv"]
+    result = equality.parse_commands(text, {"few": "--max-steps 3"}, TABLE["old"]["options"])
+    assert result[0] == ["train-student", "a", "--steps", "3", "--share", "rsa=0.1"]
+    assert result[1] == ["compare", "a", ">", "a.csv"]
 
 
 @pytest.mark.parametrize("now", [{"a": [1.0, -0.0]}, {"a": [1.0]}, {"a": "float32 2 1f"}, {}])

@@ -153,13 +153,13 @@ def find_dependent_layers(
     network.eval()
     with torch.no_grad():
         before = read_layers(network, images, layers)
-        kept = {name: state[name].clone() for name in tensors}
+        remaining = {name: state[name].clone() for name in tensors}
         for name in tensors:
             noise = torch.rand(state[name].shape, generator=rng).to(state[name])
             state[name].mul_(0.5).add_(noise + 0.1)
         after = read_layers(network, images, layers)
         for name in tensors:
-            state[name].copy_(kept[name])
+            state[name].copy_(remaining[name])
     return [layer for layer in layers if not torch.equal(before[layer], after[layer])]
 
 

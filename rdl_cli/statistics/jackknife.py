@@ -146,11 +146,11 @@ def compare_similarities(
         by_subject = (*(-x for x in a.by_subject), *b.by_subject)
     parts = Similarity(b.estimate - a.estimate, b.by_stimulus - a.by_stimulus, by_subject)
     span = bounds[1] - bounds[0]
-    found = similarity_interval(parts, (-span, span))
-    z, slope = _to_line(found.estimate, (-span, span))
-    scale = found.standard_error * slope
-    p = t_test_p(z / scale, found.dof) if scale > 0 else float(found.estimate == 0)
-    return SimilarityDifference(*found, p)
+    result = similarity_interval(parts, (-span, span))
+    z, slope = _to_line(result.estimate, (-span, span))
+    scale = result.standard_error * slope
+    p = t_test_p(z / scale, result.dof) if scale > 0 else float(result.estimate == 0)
+    return SimilarityDifference(*result, p)
 
 
 def _to_line(value: float, bounds: tuple[float, float]) -> tuple[float, float]:

@@ -44,69 +44,69 @@ def test_compare_methods_swapped_is_mirrored(paired):
 
 def test_compare_methods_ignores_the_order_of_images_and_runs():
     order = np.random.default_rng(0).permutation(1000)
-    found = compare_methods(A[::-1, order], B[[2, 0, 3, 1]][:, order])
-    assert found[:9] == pytest.approx(compare_methods(A, B)[:9])
+    result = compare_methods(A[::-1, order], B[[2, 0, 3, 1]][:, order])
+    assert result[:9] == pytest.approx(compare_methods(A, B)[:9])
 
 
 def test_compare_methods_has_a_difference_of_error_rates():
-    found = compare_methods(A, B[:2])
-    assert found.difference == pytest.approx(B[:2].mean() - A.mean())
-    assert found.low < found.difference < found.high
-    assert found.standard_error**2 == pytest.approx(found.image_sd**2 + found.seed_sd**2)
-    assert (found.runs_a, found.runs_b, found.paired, found.conditional_on) == (4, 2, None, ())
+    result = compare_methods(A, B[:2])
+    assert result.difference == pytest.approx(B[:2].mean() - A.mean())
+    assert result.low < result.difference < result.high
+    assert result.standard_error**2 == pytest.approx(result.image_sd**2 + result.seed_sd**2)
+    assert (result.runs_a, result.runs_b, result.paired, result.conditional_on) == (4, 2, None, ())
 
 
 def test_compare_methods_without_image_variance_is_welchs_test():
     a, b = [0.31, 0.36, 0.32, 0.35], [0.36, 0.39, 0.45, 0.33]
-    found = compare_methods(as_runs(a), as_runs(b))
+    result = compare_methods(as_runs(a), as_runs(b))
     welch = stats.ttest_ind(b, a, equal_var=False)
-    assert found.p == pytest.approx(welch.pvalue, rel=1e-4)
-    assert found.dof == pytest.approx(welch.df, rel=1e-4)
-    assert (found.low, found.high) == pytest.approx(welch.confidence_interval(), rel=1e-4)
+    assert result.p == pytest.approx(welch.pvalue, rel=1e-4)
+    assert result.dof == pytest.approx(welch.df, rel=1e-4)
+    assert (result.low, result.high) == pytest.approx(welch.confidence_interval(), rel=1e-4)
 
 
 def test_compare_methods_paired_without_image_variance_is_the_paired_t_test():
     a, b = [0.31, 0.36, 0.32, 0.35], [0.36, 0.39, 0.40, 0.34]
     seeds = {"paired": True, "seeds_a": range(4), "seeds_b": range(4)}
-    found = compare_methods(as_runs(a), as_runs(b), **seeds)
-    assert found.p == pytest.approx(stats.ttest_rel(b, a).pvalue, rel=1e-4)
-    assert found.dof == pytest.approx(3, rel=1e-4)
-    assert found.paired == "seeds"
+    result = compare_methods(as_runs(a), as_runs(b), **seeds)
+    assert result.p == pytest.approx(stats.ttest_rel(b, a).pvalue, rel=1e-4)
+    assert result.dof == pytest.approx(3, rel=1e-4)
+    assert result.paired == "seeds"
 
 
 def test_compare_methods_of_two_networks_by_shares_is_the_paired_t_test_over_images():
     rng = np.random.default_rng(0)
     a, b = rng.random((2, 1, 5000))
-    found = compare_methods(a, b + 0.02 * (1 - b))
+    result = compare_methods(a, b + 0.02 * (1 - b))
     reference = stats.ttest_rel(b[0] + 0.02 * (1 - b[0]), a[0])
-    assert found.mcnemar is None
-    assert found.p == pytest.approx(reference.pvalue, rel=0.02)
+    assert result.mcnemar is None
+    assert result.p == pytest.approx(reference.pvalue, rel=0.02)
     low, high = reference.confidence_interval()
-    assert (found.low, found.high) == pytest.approx((low, high), abs=0.01 * (high - low))
+    assert (result.low, result.high) == pytest.approx((low, high), abs=0.01 * (high - low))
 
 
 def test_compare_methods_of_one_run_each_is_mcnemars_test():
     a, b = A[0], B[0]
-    found = compare_methods(A[:1], B[:1])
+    result = compare_methods(A[:1], B[:1])
     cells = [(~a & ~b).sum(), (~a & b).sum(), (a & ~b).sum(), (a & b).sum()]
-    assert found.mcnemar[:4] == tuple(cells)
+    assert result.mcnemar[:4] == tuple(cells)
     table = np.reshape(cells, (2, 2))
-    assert found.mcnemar.exact == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
-    assert found.p == found.mcnemar.mid_p < found.mcnemar.exact
-    assert (found.difference, found.low, found.high) == pytest.approx(tuple(newcombe(*cells)))
-    assert found.conditional_on == ("network_a", "network_b")
-    assert found.smallest_detectable_limit == found.smallest_detectable
+    assert result.mcnemar.exact == pytest.approx(statsmodels_mcnemar(table, exact=True).pvalue)
+    assert result.p == result.mcnemar.mid_p < result.mcnemar.exact
+    assert (result.difference, result.low, result.high) == pytest.approx(tuple(newcombe(*cells)))
+    assert result.conditional_on == ("network_a", "network_b")
+    assert result.smallest_detectable_limit == result.smallest_detectable
 
 
 def test_compare_methods_with_one_run_is_about_that_network():
-    found = compare_methods(A[:1], B)
-    assert found.conditional_on == ("network_a",) and found.mcnemar is None
+    result = compare_methods(A[:1], B)
+    assert result.conditional_on == ("network_a",) and result.mcnemar is None
     by_image = B.mean(0) - A[0]
     noise = ((B - B.mean(0) - B.mean(1)[:, None] + B.mean()) ** 2).sum() / (3 * 999 * 4 * 1000)
     slack_a, slack_b = 0.5 / 1000**2, 0.5 / (4 * 1000**2)
     expected = by_image.var(ddof=1) / 1000 + slack_a - noise
-    assert found.image_sd**2 == pytest.approx(expected)
-    assert found.seed_sd**2 == pytest.approx(max(B.mean(1).var(ddof=1) / 4, noise + slack_b))
+    assert result.image_sd**2 == pytest.approx(expected)
+    assert result.seed_sd**2 == pytest.approx(max(B.mean(1).var(ddof=1) / 4, noise + slack_b))
 
 
 def test_compare_methods_of_two_seeds_with_one_difference_is_not_certain():
@@ -115,25 +115,25 @@ def test_compare_methods_of_two_seeds_with_one_difference_is_not_certain():
     b[:] = a
     for run in range(2):
         b[run, np.flatnonzero(a[run])[:3]] = False
-    found = compare_methods(a, b, paired=True, seeds_a=[0, 1], seeds_b=[0, 1])
-    assert found.difference == pytest.approx(-0.0003)
-    assert found.p > 0.05 and found.low < 0 < found.high
+    result = compare_methods(a, b, paired=True, seeds_a=[0, 1], seeds_b=[0, 1])
+    assert result.difference == pytest.approx(-0.0003)
+    assert result.p > 0.05 and result.low < 0 < result.high
 
 
 def test_compare_methods_of_equal_networks_has_a_width():
     for runs in (2, 5):
         same = np.repeat(A[:1], runs, 0)
-        found = compare_methods(same, same)
-        assert found.low < 0 < found.high
-        assert (found.difference, found.p) == (0, 1)
+        result = compare_methods(same, same)
+        assert result.low < 0 < result.high
+        assert (result.difference, result.p) == (0, 1)
 
 
 def test_compare_methods_paired_takes_common_seeds_in_any_order():
     expected = compare_methods(A[1:], B[1:], paired=True, seeds_a=[1, 2, 3], seeds_b=[1, 2, 3])
     b, seeds = B[[0, 3, 1, 2]], [9, 3, 1, 2]
-    found = compare_methods(A, b, paired=True, seeds_a=[0, 1, 2, 3], seeds_b=seeds)
-    assert found.runs_a == found.runs_b == 3
-    assert found[:9] == pytest.approx(expected[:9])
+    result = compare_methods(A, b, paired=True, seeds_a=[0, 1, 2, 3], seeds_b=seeds)
+    assert result.runs_a == result.runs_b == 3
+    assert result[:9] == pytest.approx(expected[:9])
 
 
 def test_compare_methods_paired_without_common_seed_is_an_error():
@@ -151,17 +151,17 @@ def test_compare_methods_paired_profits_from_what_seeds_share():
 
 
 def test_compare_methods_with_one_teacher_is_about_that_teacher():
-    plain, found = compare_methods(A, B), compare_methods(A, B, teachers_b=["t"] * 4)
-    assert found.conditional_on == ("teacher_b",)
-    assert found._replace(conditional_on=()) == plain
+    plain, result = compare_methods(A, B), compare_methods(A, B, teachers_b=["t"] * 4)
+    assert result.conditional_on == ("teacher_b",)
+    assert result._replace(conditional_on=()) == plain
 
 
 def test_compare_methods_has_teachers_as_units():
     teachers = ["s", "s", "t", "u"]
-    found = compare_methods(A, B, teachers_b=teachers)
+    result = compare_methods(A, B, teachers_b=teachers)
     means = np.array([B[:2].mean(0), B[2], B[3]])
-    assert found.conditional_on == () and found.paired is None
-    assert found.difference == pytest.approx(means.mean() - A.mean())
+    assert result.conditional_on == () and result.paired is None
+    assert result.difference == pytest.approx(means.mean() - A.mean())
     one_each = compare_methods(A, B, teachers_b=[0, 1, 2, 3])
     assert one_each == compare_methods(A, B)
 
@@ -171,44 +171,44 @@ def test_compare_methods_includes_the_variance_between_teachers():
     teacher = np.repeat([0.2, 0.3, 0.25], 4)
     b = rng.random((12, 4000)) < teacher[:, None]
     labels = np.repeat(["s", "t", "u"], 4).tolist()
-    ignored, found = compare_methods(b * 0, b), compare_methods(b * 0, b, teachers_b=labels)
-    assert found.seed_sd == pytest.approx(0.05 / np.sqrt(3), rel=0.1)
-    assert found.seed_sd > 1.5 * ignored.seed_sd and found.dof < 3
+    ignored, result = compare_methods(b * 0, b), compare_methods(b * 0, b, teachers_b=labels)
+    assert result.seed_sd == pytest.approx(0.05 / np.sqrt(3), rel=0.1)
+    assert result.seed_sd > 1.5 * ignored.seed_sd and result.dof < 3
 
 
 def test_compare_methods_keeps_the_variance_of_seeds_within_teachers():
     rates = np.array([0.1, 0.5, 0.3, 0.3])  # teachers agree on average, their seeds do not
     b = np.random.default_rng(0).random((4, 5000)) < rates[:, None]
-    found = compare_methods(b * 0, b, teachers_b=["s", "s", "t", "t"])
-    assert found.seed_sd == pytest.approx(np.sqrt(0.08 / 2) / 2, rel=0.1)
+    result = compare_methods(b * 0, b, teachers_b=["s", "s", "t", "t"])
+    assert result.seed_sd == pytest.approx(np.sqrt(0.08 / 2) / 2, rel=0.1)
 
 
 def test_compare_methods_pairs_methods_with_the_same_teachers():
     teachers = ["s", "t", "s", "t"]
-    found = compare_methods(A, B[::-1], teachers_a=teachers, teachers_b=teachers[::-1])
-    assert found.paired == "teachers"
+    result = compare_methods(A, B[::-1], teachers_a=teachers, teachers_b=teachers[::-1])
+    assert result.paired == "teachers"
     a, b = (np.array([x[::2].mean(0), x[1::2].mean(0)]) for x in (A, B))
-    assert found.difference == pytest.approx((b - a).mean())
+    assert result.difference == pytest.approx((b - a).mean())
     assert compare_methods(A, B, teachers_a=teachers, teachers_b=[1, 2, 3, 4]).paired is None
 
 
 def test_compare_methods_detects_what_statsmodels_power_does():
-    found = compare_methods(as_runs([0.31, 0.36, 0.32]), as_runs([0.36, 0.39, 0.45]))
-    effect = found.smallest_detectable / found.standard_error / np.sqrt(found.dof + 1)
-    power = TTestPower().power(effect, found.dof + 1, 0.05, df=found.dof)
+    result = compare_methods(as_runs([0.31, 0.36, 0.32]), as_runs([0.36, 0.39, 0.45]))
+    effect = result.smallest_detectable / result.standard_error / np.sqrt(result.dof + 1)
+    power = TTestPower().power(effect, result.dof + 1, 0.05, df=result.dof)
     assert power == pytest.approx(0.8, abs=1e-3)
 
 
 def test_compare_methods_detects_less_with_more_seeds_down_to_the_images_limit():
     rng = np.random.default_rng(0)
     p, q = rng.random((2, 2000)) * 0.4  # methods that err on different images
-    found = [
+    result = [
         compare_methods(rng.random((s, 2000)) < p, rng.random((s, 2000)) < q) for s in (3, 12, 200)
     ]
-    detectable = [each.smallest_detectable for each in found]
+    detectable = [one.smallest_detectable for one in result]
     limit = (stats.norm.ppf(0.975) + stats.norm.ppf(0.8)) * (p - q).std() / np.sqrt(2000)
     assert detectable == sorted(detectable, reverse=True)
-    assert all(each.smallest_detectable_limit == pytest.approx(limit, rel=0.15) for each in found)
+    assert all(one.smallest_detectable_limit == pytest.approx(limit, rel=0.15) for one in result)
     assert detectable[-1] == pytest.approx(limit, rel=0.05)
 
 

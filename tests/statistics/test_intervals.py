@@ -30,8 +30,8 @@ def test_clopper_pearson_agrees_with_scipy(hits, n, level):
 
 @pytest.mark.parametrize("n", [20, 360])
 def test_clopper_pearson_covers_at_every_rate(n):
-    found = [clopper_pearson(k, n) for k in range(n + 1)]
-    low, high = (np.array([getattr(x, end) for x in found]) for end in ("low", "high"))
+    result = [clopper_pearson(k, n) for k in range(n + 1)]
+    low, high = (np.array([getattr(x, end) for x in result]) for end in ("low", "high"))
     for rate in np.linspace(0, 1, 401):
         chances = stats.binom.pmf(np.arange(n + 1), n, rate)
         assert chances[(low <= rate) & (rate <= high)].sum() >= 0.95
@@ -60,13 +60,13 @@ def test_newcombe_with_the_networks_swapped_is_mirrored():
     ],
 )
 def test_newcombe_with_empty_cells_surrounds_the_difference(cells):
-    found = newcombe(*cells)
-    assert -1 <= found.low <= found.estimate <= found.high <= 1
-    assert found.low < found.high or cells == (5, 0, 0, 5)
+    result = newcombe(*cells)
+    assert -1 <= result.low <= result.estimate <= result.high <= 1
+    assert result.low < result.high or cells == (5, 0, 0, 5)
 
 
 def test_newcombe_covers_as_often_as_its_level():
     rng = np.random.default_rng(0)
     cells = np.array([0.9, 0.04, 0.02, 0.04])
-    found = [newcombe(*draw) for draw in rng.multinomial(500, cells, size=2000)]
-    assert 0.94 < np.mean([low <= 0.02 <= high for _, low, high in found]) < 0.975
+    result = [newcombe(*draw) for draw in rng.multinomial(500, cells, size=2000)]
+    assert 0.94 < np.mean([low <= 0.02 <= high for _, low, high in result]) < 0.975

@@ -29,14 +29,14 @@ GOLDEN = [
 
 @pytest.mark.parametrize("b,c,p,mid", GOLDEN)
 def test_golden_values_to_the_last_digit(b, c, p, mid):
-    for found, printed in (
+    for result, printed in (
         (exact(b, c), p),
         (exact(c, b), p),
         (mid_p(b, c), mid),
         (mid_p(c, b), mid),
     ):
-        assert abs(found - float(printed)) <= 0.5000001 * 10.0 ** -max(10, len(printed) - 2), (
-            found,
+        assert abs(result - float(printed)) <= 0.5000001 * 10.0 ** -max(10, len(printed) - 2), (
+            result,
             printed,
         )
 
@@ -63,11 +63,11 @@ def test_a_tiny_tail_is_not_zero():
 def test_the_table_has_model_a_in_its_rows():
     a = np.array([1, 1, 1, 1, 1, 0, 0, 0, 0, 1], dtype=bool)
     b = np.array([1, 1, 0, 0, 0, 1, 0, 0, 0, 1], dtype=bool)
-    found = mcnemar(a, b)
-    assert found[:4] == (3, 3, 1, 3) and sum(found[:4]) == 10
-    assert found.exact == exact(3, 1) and found.mid_p == mid_p(3, 1)
+    result = mcnemar(a, b)
+    assert result[:4] == (3, 3, 1, 3) and sum(result[:4]) == 10
+    assert result.exact == exact(3, 1) and result.mid_p == mid_p(3, 1)
     turned = mcnemar(b, a)
-    assert (turned.only_a, turned.only_b, turned.exact) == (found.only_b, found.only_a, found.exact)
+    assert (turned.only_a, turned.only_b, turned.exact) == (result.only_b, result.only_a, result.exact)
 
 
 def test_equal_models_do_not_differ():

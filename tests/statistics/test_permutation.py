@@ -26,9 +26,9 @@ def relate(first, second, seed=0, n_resamples=199):
 def test_permutation_test_finds_related_rdms():
     first, second = rdms(12, noise=0.3)
     assert relate(first, second).p == 1 / 200
-    found = relate(first, first)
-    assert found.estimate == pytest.approx(1) and found.estimate > found.null.max()
-    assert found.null.shape == (199,)
+    result = relate(first, first)
+    assert result.estimate == pytest.approx(1) and result.estimate > result.null.max()
+    assert result.null.shape == (199,)
 
 
 def test_permutation_test_has_its_level_for_unrelated_rdms():
@@ -38,5 +38,5 @@ def test_permutation_test_has_its_level_for_unrelated_rdms():
 
 
 def test_permutation_test_counts_the_true_order():
-    found = permutation_test(lambda order: 0.0, 5, 9, np.random.default_rng(0))
-    assert found.p == 1
+    result = permutation_test(lambda order: 0.0, 5, 9, np.random.default_rng(0))
+    assert result.p == 1

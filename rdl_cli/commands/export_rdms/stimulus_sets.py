@@ -88,14 +88,14 @@ def open_stimulus_images(path: Path, source: NetworkSource, background: str) -> 
 
 def order_like(images: StimulusImages, like: Path) -> StimulusImages:
     """Return the stimuli in the order of a store, by name. UserError if one has no match."""
-    wanted = Store.open(like).stimuli.names
+    asked = Store.open(like).stimuli.names
     names = images.stimuli.names
-    if wanted is None or names is None:
+    if asked is None or names is None:
         raise UserError(
-            f"{like if wanted is None else images.parent['path']} has no names of its stimuli",
+            f"{like if asked is None else images.parent['path']} has no names of its stimuli",
             hint="--like orders by name; leave it out",
         )
-    rows = match_stimuli(wanted.tolist(), names.tolist(), "image")
+    rows = match_stimuli(asked.tolist(), names.tolist(), "image")
     return images.subset(np.array(rows), f"in the order of {like}")
 
 
