@@ -110,7 +110,9 @@ def coverage_rows(
         compared = Compared(spec, [network(rng, z, slice(0, 4))], others)
         result.append(similarity_interval(compared.similarity(groups=groups), compared.bounds))
         errors.append(compared.bootstrap(rng, draws) if draws else nan)
-    values, ses = (np.array([getattr(x, f) for x in result]) for f in ("estimate", "standard_error"))
+    values, ses = (
+        np.array([getattr(x, f) for x in result]) for f in ("estimate", "standard_error")
+    )
     truth, spread = float(values.mean()), float(values.std(ddof=1))
     design = f"{n} stimuli" + (f", {subjects} subjects" if subjects > 1 else "")
     design += f", {groups} groups" if groups < n else ""

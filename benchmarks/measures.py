@@ -1,13 +1,14 @@
-"""What a measure of similarity costs: ours beside rsatoolbox's, and for the Bayesian distances beside the published method.
+"""Time measures of similarity beside rsatoolbox's, Bayesian distances beside the published method.
 
     python benchmarks/measures.py
 
-Two representations of 200 units over n stimuli, related but not the same. Times are the least of some repetitions: seconds on the
-clock, and seconds of processor time, which what else the machine does meanwhile moves less. RDMs and kernels are made before the
-clock starts. A case that would take more than `--limit` seconds (of the processor), judged by the next smaller n, is left out.
+Two related representations of 200 units over n stimuli. Times are the least of some repetitions:
+seconds on the clock, and seconds of processor time, which other load on the machine changes less.
+RDMs and kernels are made before the clock starts. A case that would take more than `--limit`
+seconds of the processor, estimated from the next smaller n, is left out.
 
-"published" is the method of Schütt 2024 as he describes it, in the same float64 and PyTorch: draws by Cholesky factors of n numbers
-each, log densities by triangular solves, the plain means.
+"published" is the method of Schütt 2024 in the same float64 and PyTorch: draws by Cholesky factors,
+log densities by triangular solves, plain means.
 """
 
 import csv
@@ -45,7 +46,7 @@ RSATOOLBOX = {
     "whitened-correlation": "corr_cov",
 }
 MOST = {"whitened-cosine": 100, "whitened-correlation": 100}
-"""Stimuli for which rsatoolbox's p × p covariance of distances fits into memory; at 1,000 it has 2·10⁹ entries that are not 0."""
+"""Stimuli for which rsatoolbox's p × p covariance of distances fits into memory."""
 
 Case = tuple[str, str, Callable[[], float]]
 
@@ -112,7 +113,7 @@ def published(name: str, first: Tensor, second: Tensor) -> float:
 
 
 def timed(case: Callable[[], float], least: int, device: str) -> tuple[float, float, float, int]:
-    """The value; the least of the clock's and the processor's seconds over at least so many repetitions; how many there were."""
+    """Return value, least seconds on the clock and of the processor, number of repetitions."""
     wall: list[float] = []
     cpu: list[float] = []
     value = math.nan
@@ -186,7 +187,8 @@ def main(
             }
             rows.append(row | machine(device))
             print(
-                f"{name:22} {whose:18} n={n:<6} {wall:10.4f} s  {cpu:10.4f} s of processor  {value:.6f}",
+                f"{name:22} {whose:18} n={n:<6} {wall:10.4f} s  {cpu:10.4f} s of processor"
+                f"  {value:.6f}",
                 flush=True,
             )
     with out.open("w", newline="") as file:

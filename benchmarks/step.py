@@ -63,7 +63,7 @@ COMPARED = (
     ("live teacher", "activations", ">= 1.25"),
     ("live teacher", "rdms", ">= 1.25"),
 )
-"""The rows of the table: a kind of step, the one that it is compared with, and what their ratio should be."""
+"""Rows of the table: a kind of step, the one it is compared with, the ratio aimed at."""
 
 
 class Kind(NamedTuple):
@@ -172,7 +172,7 @@ def kinds(splits: Splits, folder: Path, steps: int) -> list[Kind]:
 
 
 def operations(start: Callable[[int], Iterator[list[float]]]) -> int:
-    """Floating-point operations of one step, as PyTorch counts them: a turn of three steps less one of two."""
+    """Return the floating-point operations of one step, as PyTorch counts them."""
     counts = []
     for steps in (2, 3):
         turns = start(steps)
@@ -183,7 +183,7 @@ def operations(start: Callable[[int], Iterator[list[float]]]) -> int:
 
 
 def prepare(folder: Path, data_root: Path) -> Splits:
-    """The pictures, an untrained teacher, its activations over all training images and its RDMs over the 10,000 for validation."""
+    """Make images, an untrained teacher, its activations and its RDMs of validation images."""
     root = str(data_root)
     if not (data_root / "MNIST").is_dir():
         root = str(folder / "data")

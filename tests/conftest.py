@@ -1,4 +1,4 @@
-"""Fixtures of all tests: a tiny teacher with its store and student, and code in a process that may be killed."""
+"""Fixtures of all tests: a tiny teacher, its store and student, code in another process."""
 
 import csv
 import multiprocessing
@@ -88,9 +88,16 @@ def tiny() -> SimpleNamespace:
         return out
 
     return SimpleNamespace(
-        train=run, settings=student, export=export, same=same_runs, same_arrays=same_arrays, arrays=arrays, metrics=metrics, TINY=TINY,
+        train=run,
+        settings=student,
+        export=export,
+        same=same_runs,
+        same_arrays=same_arrays,
+        arrays=arrays,
+        metrics=metrics,
+        TINY=TINY,
         LAYERS=LAYERS,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="session")

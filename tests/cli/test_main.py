@@ -71,7 +71,8 @@ print("IMPORTED", sorted({HEAVY!r} & sys.modules.keys()))
 
 def test_train_student_equals_the_function(rdl, here, student, follow):
     code, out, err = rdl(
-        f"train-student out {TRAIN} --targets {follow['targets']} --match pool1=pool1 --match pool2,fc --objective rdl:pairs=500"
+        f"train-student out {TRAIN} --targets {follow['targets']} --match pool1=pool1"
+        " --match pool2,fc --objective rdl:pairs=500"
     )
     assert code == 0 and out == "", "stdout is data; training has none"
     assert "epoch 2/2: task" in err and "test error" in err
@@ -88,7 +89,8 @@ def test_config_reruns_the_run_and_flags_win(rdl, here, student):
     ).read_bytes()
     assert (
         rdl(
-            f"train-student other --config {student}/config.toml --seed 7 --epochs 1 --objective rdl:weight=2"
+            f"train-student other --config {student}/config.toml --seed 7 --epochs 1"
+            " --objective rdl:weight=2"
         )[0]
         == 0
     )
@@ -108,7 +110,8 @@ def test_export_rdms_reads_a_config_and_makes_the_store(rdl, here, teacher, stor
     assert (code, out) == (0, "") and "% on the train images" in err
     assert tiny.same_arrays(here / "store.h5", store)
     code, out, err = rdl(
-        f"export-rdms {teacher} rdm.h5 --config export.toml --as rdm --layers fc --distance euclidean"
+        f"export-rdms {teacher} rdm.h5 --config export.toml --as rdm --layers fc"
+        " --distance euclidean"
     )
     assert (
         code == 0
