@@ -86,7 +86,7 @@ def test_read_state_dict_unwraps_what_training_scripts_save(network, wrap, words
 
 def test_read_state_dict_refuses_a_whole_module_without_codes_of_a_terminal(tmp_path):
     torch.save(nn.Linear(2, 2), tmp_path / "whole.pth")
-    with pytest.raises(UserError, match="hold a pickled torch.nn.modules.linear.Linear") as raised:
+    with pytest.raises(UserError, match=r"hold a pickled torch.nn.modules.linear.Linear") as raised:
         weights.read_state_dict(tmp_path / "whole.pth")
     assert "\x1b" not in str(raised.value)
 

@@ -67,7 +67,8 @@ def test_the_table_has_model_a_in_its_rows():
     assert result[:4] == (3, 3, 1, 3) and sum(result[:4]) == 10
     assert result.exact == exact(3, 1) and result.mid_p == mid_p(3, 1)
     turned = mcnemar(b, a)
-    assert (turned.only_a, turned.only_b, turned.exact) == (result.only_b, result.only_a, result.exact)
+    expected = result.only_b, result.only_a, result.exact
+    assert (turned.only_a, turned.only_b, turned.exact) == expected
 
 
 def test_equal_models_do_not_differ():

@@ -81,7 +81,9 @@ class TestStored:
         x = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
         with (
             np.errstate(divide="ignore"),
-            pytest.raises(UserError, match="too similar for a kernel in float32|not finite") as error,
+            pytest.raises(
+                UserError, match=r"too similar for a kernel in float32|not finite"
+            ) as error,
         ):
             self.written(tmp_path, spoil(x))
         assert "--as rdm" in error.value.hint or "leave the layer out" in error.value.hint
