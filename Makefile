@@ -3,7 +3,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast test-engines lint check format docs
+.PHONY: help demo test test-fast test-slow test-engines lint check format docs
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -23,6 +23,10 @@ test: $(BIN)/rdl  ## run the tests
 
 test-fast: $(BIN)/rdl  ## run the tests that end within a minute
 	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: $(BIN)/rdl  ## run the code of the documentation, and faults at every kind of call
+	$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
+	$(BIN)/python -m pytest tests/docs tests/reliability --durations=10
 
 test-engines: $(BIN)/rdl  ## run recipes on real engines: processes, Dask, Slurm, torchrun
 	$(BIN)/python -m pip install --quiet --editable '.[test,dask,slurm]'
