@@ -67,7 +67,7 @@ def _draw_map(axes: Axes, m: StimulusMap, colours: dict[str, str], side: float) 
     axes.set(xlim=(center[0] - half, center[0] + half), ylim=(center[1] - half, center[1] + half))
     if m.images is None:
         shades = [colours[name] for name in m.classes] or [CLASS_COLOURS[0]] * len(m.points)
-        axes.scatter(*m.points.T, c=shades, s=12, linewidths=0)
+        axes.scatter(m.points[:, 0], m.points[:, 1], c=shades, s=12, linewidths=0)
         return
     edge = half * THUMBNAIL / side
     for (x, y), image in zip(m.points, m.images, strict=True):

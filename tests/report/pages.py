@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from rdl_cli.report.charts import Path, Row, Series, Value, draw_curves, draw_map, draw_rows
+from rdl_cli.report.charts import Row, Series, Value, draw_curves, draw_rows
+from rdl_cli.report.maps import Path, draw_map
 from rdl_cli.report.page import (
     Cell,
     Charts,

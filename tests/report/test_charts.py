@@ -4,12 +4,10 @@ import numpy as np
 import pytest
 
 from rdl_cli.report.charts import (
-    Path,
     Row,
     Series,
     Value,
     draw_curves,
-    draw_map,
     draw_rows,
     group_ends,
     shorten,
@@ -35,18 +33,6 @@ def test_draw_curves_with_a_logarithmic_axis_draws_zero_at_the_lower_edge():
     chart = draw_curves("", [Series("m", x, mean, mean, mean, 0)], "epoch", "%", logarithmic=True)
     heights = [mark.y for mark in chart.marks]
     assert heights == sorted(heights) and np.isfinite(heights).all()
-
-
-@pytest.mark.parametrize("points", [np.zeros((3, 2)), np.array([[0, 0], [1, 0], [2, 0.0]])])
-def test_draw_map_draws_coinciding_and_collinear_points_within_the_chart(points):
-    chart = draw_map("", [Path(list("abc"), points, 0, list("abc"))])
-    assert all(0 <= m.x <= chart.width and 0 <= m.y <= chart.height for m in chart.marks)
-
-
-def test_draw_map_keeps_proportions():
-    points = np.array([[0.0, 0], [2, 0], [0, 1]])
-    a, b, c = draw_map("", [Path((), points, 0, list("abc"))]).marks
-    assert b.x - a.x == pytest.approx(2 * (a.y - c.y))
 
 
 def test_group_ends_are_runs_of_equal_names():

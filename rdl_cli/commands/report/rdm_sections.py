@@ -8,8 +8,9 @@ import torch
 from scipy.spatial.distance import squareform
 
 from rdl_cli.core.errors import UserError
-from rdl_cli.report.charts import Path as MapPath
-from rdl_cli.report.charts import draw_map, group_ends
+from rdl_cli.report.charts import group_ends
+from rdl_cli.report.maps import Path as MapPath
+from rdl_cli.report.maps import draw_map
 from rdl_cli.report.page import Charts, RdmFigure, Rdms, Section, StimulusSet, Text
 from rdl_cli.rsa.mds import mds, one_minus_pearson, procrustes_align
 
