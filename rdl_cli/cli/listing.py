@@ -30,7 +30,10 @@ def listing(
 def list_layers(
     network: Annotated[str, typer.Argument(help="a network (rdl list networks) or a finished run")],
     input_size: Annotated[
-        str, typer.Option(help="channels x height x width of an image [default: 1x28x28]")
+        str,
+        typer.Option(
+            help="channels x height x width of an image [default: the network's own, else 1x28x28]"
+        ),
     ] = "",
     classes: Annotated[int, typer.Option(help="number of logits")] = 10,
     trust: Annotated[

@@ -69,7 +69,8 @@ def list_layers(
 
     Args:
         network: a spec such as `mnist-cnn`, or the folder of a run.
-        input_size: channels x height x width of an image; 1x28x28 if "".
+        input_size: channels x height x width of an image; if "" that of published weights, or
+            else 1x28x28.
         classes: number of logits.
         trust: import code that a run's files name.
 
@@ -78,6 +79,7 @@ def list_layers(
     """
     from rdl_cli.networks.factory import InputShape, build_network
     from rdl_cli.networks.hooks import layer_shapes
+    from rdl_cli.networks.pretrained import find_transform
     from rdl_cli.networks.weights import load_network
     from rdl_cli.runs.run import Run
 
@@ -92,7 +94,8 @@ def list_layers(
     else:
         if classes < 1:
             raise UserError(f"--classes is {classes}; at least 1 is needed")
-        shape = InputShape.parse(input_size or "1x28x28")
+        transform = None if input_size else find_transform(network)
+        shape = transform.input_shape if transform else InputShape.parse(input_size or "1x28x28")
         model = build_network(network, shape, classes)
     return [
         LayerInfo(name, layer_shape, math.prod(layer_shape))

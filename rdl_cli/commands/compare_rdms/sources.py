@@ -156,6 +156,8 @@ def _store_source(name: str, store: Store) -> Source:
 
 def _read_stored(store: Store, text: str, rows: np.ndarray) -> Representation:
     layer = select_layer(store, text)
+    if layer.untrained:
+        log(f"note: {text} of {store.path} is untrained: it depends on random weights")
     if layer.selection is None and layer.kind != "RDMs":
         distance = layer.distance or "mse"
         if layer.has_activations:
@@ -179,7 +181,9 @@ def _run_source(name: str, reader: ActivationReader) -> Source:
 
     def read(layers: Sequence[str], rows: np.ndarray) -> list[Representation]:
         at = torch.from_numpy(rows)
-        reps = reader.read([layer for layer in layers if layer not in pixels], at)
+        own = [layer for layer in layers if layer not in pixels]
+        reader.origin.list_untrained(own)
+        reps = reader.read(own, at)
         return [
             _pixels(reader.split.read(at))
             if layer in pixels
