@@ -20,7 +20,6 @@ extensions = [
     "generated_text",
     "mathml",
 ]
-suppress_warnings = ["toc.empty_glob"]  # index.md lists pages that are still to come
 exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
 html_math_renderer = "mathml"
 html_theme = "furo"
