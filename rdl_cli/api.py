@@ -66,9 +66,9 @@ def export_rdms(
     """Store a teacher's activations, RDMs or kernels, as `rdl export-rdms`.
 
     Args:
-        source: a finished run.
+        source: a finished run, or a network such as `torchvision:resnet18` with `weights=`.
         out: the store to make or to add layers to.
-        stimuli: a brain's store: export over its stimuli in place of a data set.
+        stimuli: a brain's store or a folder of images, in place of a data set.
         options: fields of ExportSettings, such as `layers=["fc"], as_="rdm"`.
 
     Raises:

@@ -29,7 +29,7 @@ PAGES = {
 }
 """File of the repository → the page that shows it."""
 
-MARKER = re.compile(r"<!-- generated: (?P<kind>\w+) ?(?P<argument>\S*) -->")
+MARKER = re.compile(r"<!-- generated: (?P<kind>\w+) ?(?P<argument>.*?) -->")
 LINK = re.compile(r"\]\((?P<path>[^)#\s:]+)(?P<anchor>#[^)\s]*)?\)")
 DEFAULT = re.compile(r"\s*\[(?P<text>default: [^]]*|required)\]$")
 
@@ -98,7 +98,8 @@ def describe_names(kind: str) -> str:
     lines = ["| name | options | description |", "|---|---|---|"]
     for member in list_members(kind):
         options = ", ".join(f"`{name}={value}`" for name, value in member.options.items())
-        summary = re.sub(r"^Return ", "", member.summary).replace("|", r"\|")
+        summary = member.summary.removeprefix("Return ").replace("|", r"\|")
+        summary = summary[:1].upper() + summary[1:]
         lines.append(f"| `{member.name}` | {options} | {escape(summary, '*<$')} |")
     return "\n".join(lines)
 

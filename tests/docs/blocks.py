@@ -19,23 +19,15 @@ from markdown_it import MarkdownIt
 
 from rdl_cli.cli.main import app
 from rdl_cli.commands.listing import find_registry
+from rdl_cli.commands.names import REGISTRY_KINDS
+from rdl_cli.commands.options import to_flag
 
 ROOT = Path(__file__).resolve().parents[2]
 LANGUAGES = ("bash", "python", "toml", "text", "bibtex", "csv")
 SKIPPED = re.compile(r"\{[\w-]+\}")  # a directive of MyST
 MARK = re.compile(r"<!-- (?P<kind>parse|file|fails|setup): (?P<text>.*?) -->", re.DOTALL)
 INDENTED = "indented"
-REGISTERED = {
-    "--objective": "objectives",
-    "--dataset": "datasets",
-    "--network": "networks",
-    "--distance": "distances",
-    "--measure": "measures",
-    "--control": "controls",
-    "--schedule": "schedules",
-    "--views": "views",
-    "--preprocessing": "preprocessing",
-}
+REGISTERED = {to_flag(setting): kind for setting, kind in REGISTRY_KINDS.items()}
 """Option → the names that it takes, whose options are parsed too."""
 
 
@@ -117,7 +109,11 @@ def parse_command(words: list[str]) -> None:
 
 def _parse_names(words: list[str]) -> None:
     for option, value in pairwise(words):
-        placeholder = "NAME" in value or "PATH" in value or "$" in value
-        if option in REGISTERED and not placeholder:
-            for name in [value] if ":" in value else value.split(","):
-                find_registry(REGISTERED[option]).find(name)
+        if option not in REGISTERED or "NAME" in value or "PATH" in value or "$" in value:
+            continue
+        registry = find_registry(REGISTERED[option])
+        for name in [value] if ":" in value else value.split(","):
+            head, _, rest = name.partition(":")
+            is_code = rest and "=" not in rest.partition(":")[0] and head not in registry.names()
+            if not is_code:  # a reader's own module; it is imported where the block runs
+                registry.find(name)

@@ -37,6 +37,12 @@ def test_describe_commands_shows_defaults_and_escapes_markup():
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_names_page_has_every_kind(kind):
+    page = (ROOT / "docs/names.md").read_text(encoding="utf-8")
+    assert f"<!-- generated: names {kind} -->" in page
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_describe_names_has_a_row_of_three_cells_for_every_member(kind):
     rows = describe_names(kind).splitlines()[2:]
     assert len(rows) == len(list_members(kind))

@@ -14,6 +14,7 @@ from rdl_cli.rsa.control_rdms import CONTROLS
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.measures import MEASURES
 from rdl_cli.training.lr_schedule import SCHEDULES
+from rdl_cli.training.optimizer import OPTIMIZERS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "examples/plugin"
 
@@ -48,6 +49,14 @@ def test_dataset_is_equal_at_each_call_and_its_splits_share_no_image():
 def test_schedule_rises_and_falls():
     factor = SCHEDULES.find("rdl_example.schedules:inverse_root:warmup=2")(10)
     assert [factor(time) for time in (0, 1, 2, 8)] == [0, 0.5, 1, 0.5]
+
+
+def test_optimizer_lowers_a_loss():
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = OPTIMIZERS.find("rdl_example.optimizers:rmsprop:alpha=0.9")([weight], 0.01, 0.0)
+    weight.square().sum().backward()
+    optimizer.step()
+    assert weight.item() < 1
 
 
 def test_preprocessing_is_made_again_from_its_spec():
