@@ -11,9 +11,8 @@ from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.kernels import Centering, Kernel, inner_products
 from rdl_cli.training.objective import LayerMatch, Objective, ObjectiveContext, StepContext, Term
-from rdl_cli.training.targets import (
-    Target,
-    TeacherDistances,
+from rdl_cli.training.targets import Target, TeacherDistances
+from rdl_cli.training.teacher_checks import (
     check_activations,
     check_distances,
     check_kernel,

@@ -17,16 +17,13 @@ from rdl_cli.core.seeds import Seeds
 from rdl_cli.core.tensor_types import Batch, Distances, Ids, Reps
 from rdl_cli.networks.hooks import read_layers
 from rdl_cli.rsa.distances import DISTANCES
-from rdl_cli.rsa.kernels import Centering, Kernel, center_kernel, inner_products
+from rdl_cli.rsa.kernels import Centering, Kernel, inner_products
 from rdl_cli.store.layers import StoredLayer
 from rdl_cli.store.select import select_layer
 from rdl_cli.store.store import Store
+from rdl_cli.training.device_layer import DeviceLayer, default_limit, read_values
 
 DEFAULT_DISTANCE = "mse"
-CONSTANT = 1e-6
-"""A relative spread below this is rounding of float32."""
-LARGEST = 1e18
-"""The square of a larger number can overflow float32."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +88,10 @@ class StoreTarget:
     """A store's activations, kernels or RDMs, for training images matched to its stimuli.
 
     `rows[id]` is the store's row of the training image `id`, -1 if the store does not have it.
-    Activations are gathered through a memory map. A whole RDM or kernel is first read from
-    beginning to end, because cold gathers take 0.5 s.
+    Layers are copied to the device as long as they fit into `device_bytes`, by default a quarter
+    of a GPU's free memory; then no step waits for the device. Values of the others are gathered
+    through a memory map. A whole RDM or kernel is first read from beginning to end, because cold
+    gathers take 0.5 s.
     """
 
     def __init__(
@@ -101,11 +100,13 @@ class StoreTarget:
         layers: Sequence[str],
         rows: Tensor,
         views: tuple[str, ...],
-        device: torch.device,
+        device: torch.device | str,
+        device_bytes: int | None = None,
     ):
-        self.layers, self.rows, self.device = tuple(layers), rows, device
+        self.layers, self.rows, self.device = tuple(layers), rows, torch.device(device)
         self._stored = {layer: select_layer(store, layer) for layer in self.layers}
         self._last_rows: tuple[Batch, Ids, np.ndarray] | None = None
+        self._last_device_rows: tuple[Batch, Ids] | None = None
         for layer, stored in self._stored.items():
             if stored.has_activations:
                 check_views(stored, views)
@@ -116,7 +117,24 @@ class StoreTarget:
                     f" training uses {len(views)} views of each image",
                     hint="export activations with these --views, or train without views",
                 )
-            _preload(stored.kernel() if stored.has_kernel else stored.one_rdm().values[0])
+            _preload(read_values(stored))
+        left = default_limit(self.device) if device_bytes is None else device_bytes
+        self._on_device: dict[str, DeviceLayer] = {}
+        for layer, stored in self._stored.items():
+            if (size := read_values(stored).nbytes) <= left:
+                self._on_device[layer] = DeviceLayer(stored, self.device)
+                left -= size
+        self._device_rows = rows.to(self.device) if self._on_device else rows
+
+    @property
+    def placement(self) -> str:
+        """Where the values of the layers are, in words."""
+        sizes = {layer: read_values(stored).nbytes for layer, stored in self._stored.items()}
+        return "; ".join(
+            f"{layer} {'on ' + str(self.device) if layer in self._on_device else 'in the file'},"
+            f" {size / 1e6:,.1f} MB"
+            for layer, size in sizes.items()
+        )
 
     def comparison_batch(self, batch: Batch, rng: torch.Generator) -> Batch:
         return batch
@@ -129,21 +147,35 @@ class StoreTarget:
             name = fix_stored_distance(layer, stored.distance, distance)
 
         def measure(comparison_batch: Batch) -> Distances:
+            if on_device := self._on_device.get(layer):
+                return on_device.distances(name, *self._find_device_rows(comparison_batch))
             rows, views = self._find_rows(comparison_batch)
             return stored.distances(name, rows, views, device=self.device)
 
         return TeacherDistances(layer, name, measure)
 
     def kernel(self, layer: str, comparison_batch: Batch, center: Centering) -> Kernel:
+        if on_device := self._on_device.get(layer):
+            return on_device.inner_products(*self._find_device_rows(comparison_batch), center)
         rows, views = self._find_rows(comparison_batch)
         return self._stored[layer].inner_products(rows, views, center, torch.float32, self.device)
 
     def representations(self, layer: str, comparison_batch: Batch) -> Reps:
+        if on_device := self._on_device.get(layer):
+            return on_device.representations(*self._find_device_rows(comparison_batch))
         rows, views = self._find_rows(comparison_batch)
         return self._stored[layer].representations(rows, views, device=self.device)
 
     def shape(self, layer: str) -> tuple[int, ...]:
         return self._stored[layer].activations().shape[2:]
+
+    def _find_device_rows(self, comparison_batch: Batch) -> tuple[Ids, Ids]:
+        """Return the store's rows and views of the images, without waiting for the device."""
+        if self._last_device_rows is None or self._last_device_rows[0] is not comparison_batch:
+            rows = self._device_rows[comparison_batch.ids]
+            torch._assert_async((rows >= 0).all(), "images without a target are refused before")
+            self._last_device_rows = comparison_batch, rows
+        return self._last_device_rows[1], comparison_batch.views
 
     def _find_rows(self, comparison_batch: Batch) -> tuple[Ids, np.ndarray]:
         """Return the store's rows and views of the images.
@@ -204,58 +236,6 @@ class LiveTarget:
 
     def shape(self, layer: str) -> tuple[int, ...]:
         return self._shapes[layer]
-
-
-def check_activations(layer: str, reps: Tensor) -> None:
-    """Raise UserError if no objective can follow activations (n, ...): NaN, inf or constant."""
-    units = reps.flatten(1)
-    if bad := int((~units.isfinite()).any(1).sum()):
-        raise _unlearnable(layer, f"are not finite for {bad:,} of {len(units):,} images")
-    if (largest := float(units.abs().max())) > LARGEST:
-        raise _unlearnable(layer, f"overflow: they reach {largest:.3g}")
-    spread = units.amax(0) - units.amin(0)
-    if len(units) > 1 and not (spread.max() > CONSTANT * units.abs().max()):
-        raise _unlearnable(layer, f"are the same for {len(units):,} images")
-
-
-def check_kernel(layer: str, kernel: Kernel) -> None:
-    """Raise UserError if a kernel is not finite, or of patterns that are all the same."""
-    if not kernel.isfinite().all():
-        raise _unlearnable(layer, "overflow: their inner products are not finite")
-    trace = kernel.double().trace()
-    if len(kernel) > 1 and not (center_kernel(kernel.double()).trace() > CONSTANT * trace):
-        raise _unlearnable(layer, f"are the same for {len(kernel):,} images")
-
-
-def check_distances(distances: TeacherDistances, batch: Batch) -> None:
-    """Raise UserError if the distances of some images overflow, or none was measured."""
-    n = len(batch.ids)
-    block = distances(batch)
-    pairs = block[~torch.eye(n, dtype=torch.bool, device=block.device)]
-    if pairs.isinf().any():
-        raise _unlearnable(
-            distances.layer, f"overflow: their `{distances.distance}` distances are infinite"
-        )
-    if n > 1 and pairs.isnan().all():
-        raise _unlearnable(distances.layer, f"have no distance among {n:,} images")
-
-
-def check_varying(distances: TeacherDistances, batch: Batch) -> None:
-    """Raise UserError if all distances of some images are equal: nothing correlates with them."""
-    n = len(batch.ids)
-    block = distances(batch)
-    pairs = block[~(torch.eye(n, dtype=torch.bool, device=block.device) | block.isnan())]
-    if n > 3 and len(pairs) and not (pairs.max() - pairs.min() > CONSTANT * pairs.abs().max()):
-        raise _unlearnable(
-            distances.layer, f"are all {float(pairs[0]):.3g} from each other: a constant RDM"
-        )
-
-
-def _unlearnable(layer: str, fact: str) -> UserError:
-    return UserError(
-        f"the teacher has no geometry to learn: the patterns of `{layer}` {fact}",
-        hint="match another layer, or export the teacher again",
-    )
 
 
 def root_mean_square(distances: TeacherDistances, calibration: Batch, seeds: Seeds) -> float:

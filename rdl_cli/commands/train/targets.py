@@ -127,7 +127,10 @@ def open_target(
     if (error := store.provenance.get("teacher_error")) is not None:
         log(f"teacher of {path}: error {100 * error:.2f} % on the stored images")
     rows = align_images(store, images.split, images.ids, settings.align)
-    return StoreTarget(store, layers, rows, images.views.names, images.device)
+    target = StoreTarget(store, layers, rows, images.views.names, images.device)
+    if torch.device(images.device).type != "cpu":
+        log(f"targets: {target.placement}")
+    return target
 
 
 def _refuse_missing_logits(store: Store, layers: Sequence[str]) -> None:
