@@ -4,6 +4,8 @@ HDF5 keeps variable-length text in a heap without a checksum. Fixed-length attri
 object headers, which have checksums in the file format of HDF5 1.8.
 """
 
+import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -30,6 +32,21 @@ def create_file(path: str, in_memory: bool = False) -> h5py.File:
         access.set_alignment(1, PAGE)
     access.set_file_locking(False, True)  # writers have locks of their own; some disks have none
     return h5py.File(h5f.create(path.encode(), h5f.ACC_TRUNC, creation, access))
+
+
+@contextmanager
+def raise_disk_errors() -> Iterator[None]:
+    """Raise OSError with its number if the disk refuses a write.
+
+    h5py raises RuntimeError, or OSError without a number, if that happens while a file closes.
+    """
+    try:
+        yield
+    except (RuntimeError, OSError) as error:
+        number = re.search(r"errno = (\d+)", str(error))
+        if number is None or getattr(error, "errno", None):
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from rdl_cli.core.hdf5 import (
     create_file,
     create_group,
     encode_texts,
+    raise_disk_errors,
     write_attributes,
 )
 from rdl_cli.store.format import STORE_FORMAT, VERSION
@@ -155,7 +156,7 @@ def encode_name(name: str) -> str:
 
 def write_empty(path: Path, plan: Plan) -> None:
     """Write the HDF5 file with every array in its place, and no value."""
-    with create_file(str(path)) as file:
+    with raise_disk_errors(), create_file(str(path)) as file:
         write_attributes(file, {"format": STORE_FORMAT, "version": VERSION})
         create_group(file, "layers")
         for name, attributes in plan.groups.items():
