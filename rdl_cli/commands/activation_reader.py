@@ -208,7 +208,7 @@ class ReaderCache:
         shared = {"dataset", "data_root", "image_size", "split", "device", "trust"}
         names = shared & {field.name for field in fields(settings)}
         self._settings = ExportSettings(**{name: getattr(settings, name) for name in names})
-        self._splits: dict[tuple, Splits] = {}
+        self._splits: dict[tuple[object, ...], Splits] = {}
 
     def __call__(self, run: Run) -> ActivationReader:
         """Return the reader of a finished run."""
