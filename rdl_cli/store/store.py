@@ -94,7 +94,10 @@ class Store:
                 hint="make one: rdl export-rdms, or rdl import-rdms for RDMs of a brain",
             )
         if not path.is_file():  # a pipe would be waited for without end
-            raise UserError(f"{path} is a folder, pipe or device, not a store")
+            raise UserError(
+                f"{path} is a folder, pipe or device, not a store",
+                hint="a store is an .h5 file that export-rdms or import-rdms made",
+            )
         index = read_index(path)
         try:
             checksums = read_checksums(index)
