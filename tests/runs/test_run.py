@@ -10,6 +10,7 @@ import pytest
 
 from rdl_cli.core.checksum import MANIFEST
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import PARTIAL
 from rdl_cli.runs.run import FILES, Run, find_runs, seed_folder
 
 N = 6
@@ -67,6 +68,14 @@ def test_equal_runs_are_equal_files(run, tmp_path):
     for name in FILES:
         if (run.path / name).is_file():
             assert (run.path / name).read_bytes() == (other.path / name).read_bytes(), name
+
+
+def test_write_predictions_removes_what_a_kill_left_half_written(tmp_path):
+    run = make_run(tmp_path / "run", finished=False)
+    half = run.path / f".timings.csv.0123abcd{PARTIAL}"
+    half.write_text("epoch,sec")
+    make_run(run.path)
+    assert not half.exists()
 
 
 def test_write_predictions_lists_every_file_for_sha256sum(run):
