@@ -232,12 +232,8 @@ class Run:
         logits: dict[str, np.ndarray],
         digest_kind: str = "pixels",
     ) -> None:
-        """Finish the run: write checksums, then predictions. `logits` (n, classes) by epoch.
-
-        A kill may have left half of a file that the resumed run does not write, such as the times
-        of epochs before it; the halves are removed.
-        """
-        for name in FILES:
+        """Finish the run: write checksums, then predictions. `logits` (n, classes) by epoch."""
+        for name in FILES:  # a resumed run does not write the times of epochs before a kill again
             remove_partials(self.path / name)
         data = format_predictions(digests, labels, logits, digest_kind)
         skip = {MANIFEST, "predictions.h5", self.checkpoint.name}
