@@ -466,7 +466,8 @@ class TestRefused:
 
 
 def test_complete_settings_takes_the_image_size_of_the_training():
-    trained = SimpleNamespace(path="r", config={"dataset": "folder:a", "image_size": 32})
+    config = {"dataset": "folder:a", "image_size": 32}
+    trained = SimpleNamespace(path="r", config=config, provenance={})
 
     def size(**changes):
         return activation_reader.complete_settings(trained, ExportSettings(**changes)).image_size
