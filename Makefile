@@ -18,14 +18,15 @@ $(BIN)/rdl: pyproject.toml
 demo: $(BIN)/rdl  ## make the environment and run the four verbs on embedded digits
 	$(BIN)/rdl demo
 
-test: $(BIN)/rdl  ## run the tests
-	$(BIN)/python -m pytest --durations=10
+test: $(BIN)/rdl  ## run the tests, but those marked slow
+	$(BIN)/python -m pytest -m "not slow" --durations=10
 
-test-fast: $(BIN)/rdl  ## run the tests that end within a minute
-	$(BIN)/python -m pytest -m "not slow"
+test-fast: $(BIN)/rdl  ## run the tests of the mathematics, the stores and the files
+	$(BIN)/python -m pytest -m "not slow" tests/core tests/rsa tests/statistics tests/store tests/runs
 
-test-slow: $(BIN)/rdl  ## run the code of the documentation, and faults at every kind of call
+test-slow: $(BIN)/rdl  ## run slow tests, the documentation's code, faults at every kind of call
 	$(BIN)/python -m pip install --quiet --editable '.[test,docs]'
+	$(BIN)/python -m pytest -m slow --durations=10
 	$(BIN)/python -m pytest tests/docs tests/reliability --durations=10
 
 test-engines: $(BIN)/rdl  ## run recipes on real engines: processes, Dask, Slurm, torchrun

@@ -473,4 +473,5 @@ def test_complete_settings_takes_the_image_size_of_the_training():
         return activation_reader.complete_settings(trained, ExportSettings(**changes)).image_size
 
     assert (size(), size(dataset="folder:a"), size(image_size=16)) == (32, 32, 16)
-    assert size(dataset="folder:b") is None and size(dataset="folder:b", image_size=8) == 8
+    assert size(dataset="folder:b") == 32 and size(dataset="folder:b", image_size=8) == 8
+    assert size(dataset="digits") is None
