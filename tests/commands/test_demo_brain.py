@@ -99,4 +99,4 @@ def test_demo_brain_trains_compares_and_plots(tmp_path, monkeypatch, capfd):
     ):
         assert part in results.ending
     log = capfd.readouterr().err
-    assert all(f"\n{step}. " in f"\n{log}" for step in range(1, 5)) and "46 held out" in log
+    assert all(f"\n{step}. " in f"\n{log}" for step in range(1, 5)) and "stimuli held out" in log
