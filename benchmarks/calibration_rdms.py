@@ -162,7 +162,8 @@ def difference_rows(
     for _ in range(worlds):
         z = rng.standard_normal((n, LATENTS))
         brains = [subject(rng, z) for _ in range(subjects)]
-        networks = [network(rng, z, slice(0, 4)), network(rng, z, slice(4 if differ else 2, 6))]
+        other = slice(4 if differ else 2, 6)
+        networks = [network(rng, z, latents, 0.2) for latents in (slice(0, 4), other)]
         compared = Compared(spec, networks, brains)
         full, deleted = compared.full, compared.jackknife()
         a, b = (mean_similarity(full[k : k + 1], deleted[:, k : k + 1]) for k in range(2))
@@ -177,7 +178,7 @@ def difference_rows(
 
 def permutation_rows(spec: str, n: int, worlds: int, seed: int) -> Iterator[Row]:
     """Yield the level of the permutation test for unrelated representations."""
-    rng = np.random.default_rng([seed, n])
+    rng = np.random.default_rng([seed, n, *spec.encode()])
     rejected = []
     for _ in range(worlds):
         x, y = rng.standard_normal((n, 6)), rng.standard_normal((n, 20))
@@ -210,4 +211,4 @@ def rdm_rows(seed: int, scale: float) -> Iterator[Row]:
             for differ in (False, True):
                 yield from difference_rows(spec, n, subjects, differ, some, seed)
     for spec, n in (("spearman", 6), ("spearman", 12), ("pearson", 12), ("cka", 12)):
-        yield from permutation_rows(spec, n, some, seed)
+        yield from permutation_rows(spec, n, many, seed)

@@ -109,6 +109,10 @@ class StudentSettings(TrainingSettings):
     targets: Annotated[
         str, "a store of the teacher's activations or RDMs, or a run to use as a live teacher"
     ] = ""
+    target_memory: Annotated[
+        float | None,
+        "GB of the store's layers on the GPU at most [default: a quarter of what is free]",
+    ] = None
     match: Annotated[list[str], "STUDENT=TEACHER, pairs of layers; or repeat"] = field(
         default_factory=list
     )
@@ -150,6 +154,7 @@ class StudentSettings(TrainingSettings):
 
     def check(self) -> None:
         super().check()
+        require_at_least(self, target_memory=0)
         self.grad_fractions()
         require_at_least(self, stimuli_batch_size=1, stimuli_eval_every=1)
         heldout = self.stimuli_heldout or 0

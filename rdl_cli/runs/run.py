@@ -55,6 +55,7 @@ FILES = (
 SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"} | {
     "num_workers",
     "image_memory",
+    "target_memory",
 }
 """Settings that may differ between runs of one method."""
 

@@ -127,7 +127,8 @@ def open_target(
     if (error := store.provenance.get("teacher_error")) is not None:
         log(f"teacher of {path}: error {100 * error:.2f} % on the stored images")
     rows = align_images(store, images.split, images.ids, settings.align)
-    target = StoreTarget(store, layers, rows, images.views.names, images.device)
+    limit = None if settings.target_memory is None else int(1e9 * settings.target_memory)
+    target = StoreTarget(store, layers, rows, images.views.names, images.device, limit)
     if torch.device(images.device).type != "cpu":
         log(f"targets: {target.placement}")
     return target
