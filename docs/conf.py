@@ -20,7 +20,7 @@ extensions = [
     "generated_text",
     "mathml",
 ]
-exclude_patterns = ["_build", "**/.ipynb_checkpoints"]
+exclude_patterns = ["_build", "jupyter_execute", "**/.ipynb_checkpoints"]
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"rdl {release}"
