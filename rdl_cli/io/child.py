@@ -10,15 +10,17 @@ import atexit
 import functools
 import json
 import os
-import select
+import queue
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +38,10 @@ MEMORY = 2 * 2**30
 
 MAX_JSON = 2**28
 """Bytes of labels that the command accepts."""
+
+
+DONE = b"done\n"
+"""The reply when an answer is complete."""
 
 
 def read_file(kind: str, path: Path, **options: Any) -> list[RawArray]:
@@ -76,6 +82,9 @@ class ReadingProcess:
             stderr=subprocess.DEVNULL,
             env=os.environ | {"PYTHONPATH": paths} | threads,
         )
+        self._replies: queue.SimpleQueue[bytes] = queue.SimpleQueue()  # Windows cannot select pipes
+        self._reader = threading.Thread(target=self._collect_replies, daemon=True)
+        self._reader.start()
         atexit.register(self.stop)
 
     def is_running(self) -> bool:
@@ -84,8 +93,12 @@ class ReadingProcess:
     def stop(self) -> None:
         """End the process and delete its files."""
         self._process.kill()
-        if self._process.stdout and not self._process.stdout.closed:
-            self._process.communicate()  # closes the pipes
+        self._process.wait()
+        self._reader.join()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with suppress(OSError):  # a request that was not read
+                if pipe:
+                    pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         atexit.unregister(self.stop)
 
@@ -101,12 +114,12 @@ class ReadingProcess:
         try:
             self._process.stdin.write(json.dumps(request | limits).encode() + b"\n")
             self._process.stdin.flush()
-            ended = not self._wait(6 * seconds, budget)
-        except BrokenPipeError:
-            ended = True
-        if ended:
+            reply = self._wait(6 * seconds, budget)
+        except OSError:  # a broken pipe; Windows has other numbers for it
+            reply = b""
+        if reply != DONE:
             self.stop()
-            raise _death(path, self._process.returncode)
+            raise _death(path, self._process.returncode, too_slow=reply is None)
         try:
             return _decode(self._folder, budget)
         except (ValueError, LookupError, TypeError, OSError) as error:
@@ -114,20 +127,27 @@ class ReadingProcess:
             fact = f"{path} could not be read: its reader returned no valid arrays ({error})"
             raise UserError(fact, hint=DAMAGED) from error
 
-    def _wait(self, seconds: float, budget: int) -> bool:
-        """Return True when the answer is complete, False when the process ended or was too slow."""
-        assert self._process.stdout is not None
+    def _wait(self, seconds: float, budget: int) -> bytes | None:
+        """Return the reply, empty when the process has ended, or None when it was too slow."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if select.select([self._process.stdout], [], [], 0.2)[0]:
-                return self._process.stdout.readline() == b"done\n"
+            with suppress(queue.Empty):
+                return self._replies.get(timeout=0.2)
             if sys.platform != "linux" and self._resident() > budget:  # limits are not enforced
                 break
-        self._process.kill()
-        self._process.wait()
-        return False
+        return None
+
+    def _collect_replies(self) -> None:
+        """Pass the process's lines on, and an empty one at its end."""
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self._replies.put(line)
+        self._replies.put(b"")
 
     def _resident(self) -> int:
+        """Return the process's memory in bytes; 0 on Windows, which has no `ps`."""
+        if sys.platform == "win32":
+            return 0
         command = ["ps", "-o", "rss=", "-p", str(self._process.pid)]
         text = subprocess.run(command, capture_output=True, text=True).stdout.strip()
         return 1024 * int(text) if text.isdigit() else 0
@@ -138,10 +158,10 @@ def _process() -> ReadingProcess:
     return ReadingProcess()
 
 
-def _death(path: Path, code: int) -> UserError:
+def _death(path: Path, code: int, too_slow: bool) -> UserError:
     """Return the error for a reading process that ended without an answer."""
-    slow = (-signal.SIGPROF, -signal.SIGKILL)
-    if code in slow:
+    limits = [-getattr(signal, name, 0) for name in ("SIGPROF", "SIGKILL")]
+    if too_slow or (code < 0 and code in limits):
         fact = f"reading {path} took more time or memory than a file of its size needs"
     else:
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -238,7 +258,12 @@ def answer(request: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _limit(memory: int, cpu_seconds: float) -> None:
-    """Limit this process's memory, on Linux, and its computing time from now on."""
+    """Limit this process's memory, on Linux, and its computing time from now on.
+
+    On Windows neither is possible; the parent's clock is the only limit there.
+    """
+    if sys.platform == "win32":
+        return
     import resource
 
     signal.setitimer(signal.ITIMER_PROF, cpu_seconds)  # its signal ends the process
@@ -251,11 +276,12 @@ def _limit(memory: int, cpu_seconds: float) -> None:
 
 def main(folder: Path) -> None:
     """Answer requests, one line of JSON each, until the parent closes the pipe or ends."""
-    import resource
-
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the parent, and so the pipe
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    replies = os.fdopen(os.dup(1), "w")
+    if sys.platform != "win32":
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    replies = os.fdopen(os.dup(1), "w", newline="\n")
     os.dup2(2, 1)
     for line in sys.stdin:
         request = json.loads(line)
@@ -263,8 +289,9 @@ def main(folder: Path) -> None:
         _limit(request["memory"], request["cpu"])
         content = answer(request, folder)
         (folder / "answer.json").write_text(json.dumps(content), "utf-8")
-        signal.setitimer(signal.ITIMER_PROF, 0)
-        replies.write("done\n")
+        if sys.platform != "win32":
+            signal.setitimer(signal.ITIMER_PROF, 0)
+        replies.write(DONE.decode())
         replies.flush()
     shutil.rmtree(folder, ignore_errors=True)
 
