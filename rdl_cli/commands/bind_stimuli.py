@@ -68,12 +68,14 @@ def read_images(settings: ImportSettings) -> StimulusSet | None:
 
 def read_names(settings: ImportSettings) -> tuple[str, ...] | None:
     """Return the names in the file `--names`; None without the option."""
-    if not settings.names:
-        return None
-    lines = read_text(Path(settings.names)).splitlines()
-    names = tuple(line.strip() for line in lines if line.strip())
+    return read_name_list(Path(settings.names)) if settings.names else None
+
+
+def read_name_list(path: Path) -> tuple[str, ...]:
+    """Return the names in a text file, a line each. UserError if one occurs twice."""
+    names = tuple(line.strip() for line in read_text(path).splitlines() if line.strip())
     if repeated := [name for name, count in Counter(names).items() if count > 1]:
-        raise UserError(f"{settings.names} lists `{repeated[0]}` more than once")
+        raise UserError(f"{path} lists `{repeated[0]}` more than once")
     return names
 
 

@@ -47,7 +47,7 @@ STUDENT = StudentSettings(
     batch_size=50,
     lr=0.1,
     match=["fc=hIT@mean"],
-    stimuli_heldout=0.5,
+    stimuli_heldout="0.5",
     seeds="0..2",
 )
 METHODS = {

@@ -8,6 +8,7 @@ from rdl_cli.commands.network_settings import OptimizerSettings, SourceSettings
 from rdl_cli.commands.options import parse_seeds, require_at_least, split_commas, to_flag
 from rdl_cli.commands.style_settings import StyleSettings
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.heldout_stimuli import parse_heldout
 
 FORMATS = {".h5": "rsatoolbox", ".hdf5": "rsatoolbox", ".mat": "mat", ".npz": "npz"}
 """Suffix of an RDM file for another program → its writer."""
@@ -57,7 +58,9 @@ class TrainingSettings(DataSettings, OptimizerSettings):
         int, "passes over the larger of labelled and unlabelled images; 0 only evaluates --init"
     ] = 20
     max_steps: Annotated[int | None, "steps in all; replaces --epochs"] = None
-    batch_size: Annotated[int, "labelled images a step, and as many with --use-unlabelled"] = 100
+    batch_size: Annotated[
+        int, "labelled images a step, of all processes together; and as many with --use-unlabelled"
+    ] = 100
     lr: Annotated[float, "learning rate"] = 0.02
     momentum: Annotated[float, "momentum of SGD"] = 0.9
     weight_decay: Annotated[float, "weight decay"] = 0.0
@@ -79,7 +82,8 @@ class TrainingSettings(DataSettings, OptimizerSettings):
         require_at_least(self, num_workers=0, image_memory=0)
         for name in ("lr", "momentum", "weight_decay", "task_weight"):
             if not 0 <= (value := getattr(self, name, 0)) < float("inf"):
-                raise UserError(f"{to_flag(name)} is {value}; it cannot be negative or infinite")
+                fact = f"{to_flag(name)} is {value}; it cannot be negative or infinite"
+                raise UserError(fact, hint=f"use {to_flag(name)} {getattr(type(self)(), name)}")
         self.check_optimizer()
         if self.momentum >= 1:
             raise UserError(f"--momentum is {self.momentum}; below 1 is needed", hint="use 0.9")
@@ -124,12 +128,17 @@ class StudentSettings(TrainingSettings):
     grad_fraction: Annotated[
         list[str], "NAME=FRACTION: weight an objective to this part of the first gradient's norm"
     ] = field(default_factory=list)
+    pairs_across: Annotated[
+        bool | None, "under torchrun, compare the images of all processes, not those of each"
+    ] = None
     task_weight: Annotated[float, "weight of the cross-entropy (kd's authors: 0.1)"] = 1.0
     align: Annotated[Align, "match images to the store by digest, name or position"] = "digest"
     stimuli_batch_size: Annotated[int | None, "the brain's stimuli in a step [default: all]"] = None
     stimuli_heldout: Annotated[
-        float | None, "stimuli held out: a fraction below 1, or a number"
-    ] = None
+        str,
+        "stimuli held out: a fraction below 1, a number, a text file of names, folds:4/0 (fold 0"
+        " of 4), or folds:4 (fold SEED modulo 4)",
+    ] = ""
     stimuli_eval_every: Annotated[
         int | None, "epochs between two brain similarities [default: a tenth]"
     ] = None
@@ -148,7 +157,8 @@ class StudentSettings(TrainingSettings):
             fractions[name] = float(number)
         if (total := sum(fractions.values())) >= 1:
             raise UserError(
-                f"the fractions of --grad-fraction add up to {total:g}; below 1 is needed"
+                f"the fractions of --grad-fraction add up to {total:g}; below 1 is needed",
+                hint="the rest is the task's: use smaller fractions",
             )
         return fractions
 
@@ -157,12 +167,7 @@ class StudentSettings(TrainingSettings):
         require_at_least(self, target_memory=0)
         self.grad_fractions()
         require_at_least(self, stimuli_batch_size=1, stimuli_eval_every=1)
-        heldout = self.stimuli_heldout or 0
-        if not 0 <= heldout < float("inf") or (heldout > 1 and heldout != int(heldout)):
-            raise UserError(
-                f"--stimuli-heldout is {heldout}; a fraction below 1 or a whole number is needed",
-                hint="use 0.5, or 40",
-            )
+        parse_heldout(self.stimuli_heldout)
 
 
 @dataclass(frozen=True, kw_only=True)

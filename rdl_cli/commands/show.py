@@ -13,7 +13,7 @@ from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
 from rdl_cli.runs.predictions import EPOCHS
 from rdl_cli.runs.run import Run
-from rdl_cli.statistics.intervals import wilson
+from rdl_cli.statistics.intervals import clopper_pearson
 from rdl_cli.store.store import Store
 
 SCHEMA = "rdl-show/2"
@@ -39,7 +39,7 @@ class ProvenanceLink:
 class ErrorRates:
     """Error rates with the weights after one epoch, counted from 1.
 
-    `test` has Wilson's 95 % interval `low` to `high`. None before the run has finished.
+    `test` has the exact 95 % interval `low` to `high`. None before the run has finished.
     """
 
     weights: str
@@ -72,6 +72,7 @@ class RunSummary:
         fingerprint: that of the weights, None before the run has finished.
         brain_similarity: that of stimuli.json, of a student of a brain: layer, region, stimuli,
             n_stimuli, spearman, pearson, mean_subject_spearman, noise_ceiling_lower, ...
+        heldout_stimuli: their names, or their rows from 0 without names; of a student of a brain.
     """
 
     path: str
@@ -85,6 +86,7 @@ class RunSummary:
     provenance: ProvenanceSummary
     parents: tuple[ProvenanceLink, ...]
     brain_similarity: tuple[dict[str, Any], ...] = ()
+    heldout_stimuli: tuple[str | int, ...] = ()
     kind: str = field(default="run", init=False)
 
 
@@ -176,7 +178,7 @@ def as_dict(summary: RunSummary | StoreSummary | ExperimentSummary) -> dict[str,
 
 def summarise_run(run: Run) -> RunSummary:
     """Return the summary of a run. UserError if a file of it is damaged."""
-    rows = run.metrics()
+    rows, stimuli = run.metrics(), run.stimuli or {}
     return RunSummary(
         path=str(run.path),
         method=run.name,
@@ -188,7 +190,8 @@ def summarise_run(run: Run) -> RunSummary:
         fingerprint=run.fingerprint() if run.weights.is_file() else None,
         provenance=_summarise_provenance(run.provenance),
         parents=_check_parents(run.provenance, run.path),
-        brain_similarity=tuple((run.stimuli or {}).get("brain_similarity", ())),
+        brain_similarity=tuple(stimuli.get("brain_similarity", ())),
+        heldout_stimuli=tuple(stimuli.get("stimuli", {}).get("heldout", ())),
     )
 
 
@@ -223,7 +226,7 @@ def _summarise_errors(run: Run, weights: str, rows: list[dict[str, str]]) -> Err
         return ErrorRates(weights, epoch, validation)
     predictions = run.predictions(weights)
     n = len(predictions.labels)
-    interval = wilson(predictions.errors, n) if n else ()
+    interval = clopper_pearson(predictions.errors, n) if n else ()
     return ErrorRates(weights, epoch, validation, predictions.errors, n, *interval)
 
 

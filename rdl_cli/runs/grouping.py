@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.heldout_stimuli import parse_heldout
 from rdl_cli.runs.run import Run
 
 
@@ -39,11 +40,12 @@ def group_by_method(runs: list[Run]) -> dict[str, list[Run]]:
 
 
 def seed_draws_data(run: Run) -> bool:
-    """Return True if the seed draws the labelled images or the held-out stimuli.
+    """Return True if the seed draws the labelled images or decides on the held-out stimuli.
 
     Runs of equal seed then share these draws; otherwise only initialisation and order.
     """
-    return run.config.get("train_size") is not None or bool(run.config.get("stimuli_heldout"))
+    heldout = parse_heldout(run.config.get("stimuli_heldout"))
+    return run.config.get("train_size") is not None or heldout.depends_on_seed
 
 
 def find_teacher(run: Run) -> str | None:

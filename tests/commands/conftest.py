@@ -63,7 +63,7 @@ def follow_brain(tiny, brain_store):
     return tiny.TINY | {
         "targets": str(brain_store),
         "match": ["pool2=IT@mean"],
-        "stimuli_heldout": 0.5,
+        "stimuli_heldout": "0.5",
         "stimuli_eval_every": 2,
         "network": "nin:width=0.05",
         "epochs": 4,

@@ -36,7 +36,7 @@ def test_settings_have_a_type_a_help_text_and_valid_defaults(settings):
         (TrainingSettings(use_unlabelled=True), "all training images are labelled"),
         (TrainingSettings(seed=1, seeds="0,1"), "--seeds is 0,1 and --seed is 1"),
         (TrainingSettings(seeds="0..2,1"), "names the seed 1 more than once"),
-        (StudentSettings(stimuli_heldout=1.5), "--stimuli-heldout is 1.5; a fraction below 1"),
+        (StudentSettings(stimuli_heldout="1.5"), "--stimuli-heldout is 1.5; a fraction below 1"),
         (StudentSettings(grad_fraction=["rsa=1"]), "`--grad-fraction rsa=1` is not an objective"),
         (StudentSettings(grad_fraction=["a=.5,b=.5"]), "--grad-fraction add up to 1; below 1"),
         (ExportSettings(image_size=0), "--image-size is 0; at least 1 is needed"),

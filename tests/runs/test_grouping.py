@@ -65,3 +65,5 @@ def test_seed_draws_data_where_labels_or_stimuli_are_drawn(tmp_path):
     assert not seed_draws_data(make_run(tmp_path / "a", 0))
     assert seed_draws_data(make_run(tmp_path / "b", 0, train_size=100))
     assert seed_draws_data(make_run(tmp_path / "c", 0, stimuli_heldout="0.25"))
+    assert seed_draws_data(make_run(tmp_path / "d", 0, stimuli_heldout="folds:4"))
+    assert not seed_draws_data(make_run(tmp_path / "e", 0, stimuli_heldout="folds:4/0"))

@@ -72,6 +72,9 @@ def _render_run(run: RunSummary) -> RenderableType:
     parts: list[RenderableType] = [_render_facts(facts), Text(), errors]
     if run.brain_similarity:
         parts.append(_render_similarity(run.brain_similarity))
+    if heldout := run.heldout_stimuli:
+        names = ", ".join(map(str, heldout))
+        parts += [Text(), _render_facts([(f"held out ({len(heldout)})", names)])]
     return Group(*parts, _render_parents(run.path, run.parents))
 
 

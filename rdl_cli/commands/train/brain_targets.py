@@ -1,16 +1,20 @@
 """Open a brain's store as a target: resize its stimuli to the network, split and select RDMs."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from rdl_cli.commands.alignment import contains_images
+from rdl_cli.commands.bind_stimuli import read_name_list
 from rdl_cli.commands.console import log
 from rdl_cli.commands.settings import StudentSettings
 from rdl_cli.commands.stimulus_images import resize_to_network
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.heldout_stimuli import HINT, parse_heldout
 from rdl_cli.core.seeds import Seeds
+from rdl_cli.core.stimulus_names import find_names
 from rdl_cli.core.tensor_types import Condensed, Ids
 from rdl_cli.datasets.base import Split
 from rdl_cli.datasets.preprocessing import Preprocess
@@ -41,7 +45,7 @@ def open_brain_target(
     UserError if an RDM, the control or the split of the stimuli is not possible.
     """
     images, changes = resize_to_network(torch.from_numpy(store.images()), input_shape)
-    heldout_stimuli = draw_heldout_stimuli(len(images), settings.stimuli_heldout, seeds)
+    heldout_stimuli = select_heldout_stimuli(store, settings.stimuli_heldout, seeds)
     rdms: dict[str, RDMs] = {}
     subjects: dict[str, RDMs] = {}
     for layer in layers:
@@ -76,14 +80,51 @@ def open_brain_target(
     return target
 
 
-def draw_heldout_stimuli(n: int, heldout: float | None, seeds: Seeds) -> Ids:
-    """Return the rows of the held-out stimuli, in order: a fraction below 1, or a number."""
-    count = 0 if not heldout else round(heldout * n) if heldout < 1 else int(heldout)
-    if count >= n:
+def select_heldout_stimuli(store: Store, heldout: str, seeds: Seeds) -> Ids:
+    """Return the rows of the held-out stimuli, in order. UserError if none is left for training.
+
+    Args:
+        store: the brain's store.
+        heldout: the text of `--stimuli-heldout`. Its folds are the same in all runs over as many
+            stimuli; a fraction or a number is drawn by the run's seed.
+        seeds: those of the run.
+    """
+    asked, n = parse_heldout(heldout), len(store.stimuli.digests)
+    if asked.file:
+        rows = torch.tensor(_find_named_stimuli(store, asked.file), dtype=torch.long)
+    elif asked.folds:
+        fold = seeds.seed % asked.folds if asked.fold is None else asked.fold
+        rows = torch.randperm(n, generator=Seeds(0)("folds of stimuli"))[fold :: asked.folds]
+    else:
+        count = round(asked.amount * n) if asked.amount < 1 else int(asked.amount)
+        rows = torch.randperm(n, generator=seeds("stimuli"))[:count]
+    if len(rows) >= n:
         raise UserError(
-            f"--stimuli-heldout holds out {count} of {n} stimuli; none is left for training"
+            f"--stimuli-heldout {heldout} holds out {len(rows)} of {n} stimuli; none is left for"
+            " training",
+            hint=HINT,
         )
-    return torch.randperm(n, generator=seeds("stimuli"))[:count].sort().values
+    return rows.sort().values
+
+
+def _find_named_stimuli(store: Store, file: str) -> list[int]:
+    """Return the rows of the stimuli that a text file names. UserError for an unknown name."""
+    if not Path(file).is_file():
+        raise UserError(f"--stimuli-heldout is {file}, and there is no such file", hint=HINT)
+    if store.stimuli.names is None:
+        raise UserError(
+            f"{store.path} has no names of its stimuli, which --stimuli-heldout {file} needs",
+            hint="import it again with --names, or pass a fraction or folds:4",
+        )
+    names, known = read_name_list(Path(file)), store.stimuli.names.tolist()
+    rows = find_names(names, known)
+    if unknown := [name for name, row in zip(names, rows, strict=True) if row < 0]:
+        raise UserError(
+            f"{len(unknown)} of {len(names)} names in {file} are no stimuli of {store.path}:"
+            f" {', '.join(unknown[:5])}",
+            hint=f"it has {', '.join(map(str, known[:3]))}, ...",
+        )
+    return sorted(set(rows))
 
 
 def select_subjects(store: Store, text: str) -> RDMs | None:

@@ -13,7 +13,8 @@ from rdl_cli.commands.train.layer_matches import parse_layer_matches, teacher_la
 from rdl_cli.commands.train.setup import TrainingSetup
 from rdl_cli.commands.train.targets import teacher_provenance
 from rdl_cli.core.errors import UserError
-from rdl_cli.core.files import is_free
+from rdl_cli.core.files import file_digest, is_free
+from rdl_cli.core.heldout_stimuli import parse_heldout
 from rdl_cli.core.provenance import Parent, collect_provenance
 from rdl_cli.datasets.digests import SharedImages, dataset_fingerprint
 from rdl_cli.networks import weights
@@ -62,6 +63,7 @@ def begin_run(run: Run, setup: TrainingSetup, overlap: SharedImages) -> None:
     parents = collect_parents(setup)
     if (run.path / "config.toml").is_file():
         refuse_changed_parents(run, parents)
+        refuse_other_world(run, setup.fabric.world_size)
         return
     fabric, threads = setup.fabric, torch.get_num_threads()
     record = collect_provenance(config, parents, str(fabric.device), threads, fabric.world_size)
@@ -89,6 +91,12 @@ def collect_parents(setup: TrainingSetup) -> list[Parent]:
     ]
     if isinstance(settings, StudentSettings) and settings.targets:
         parents.append(teacher_provenance(Path(settings.targets), setup.teacher_layers))
+    if isinstance(settings, StudentSettings) and (
+        file := parse_heldout(settings.stimuli_heldout).file
+    ):
+        parents.append(
+            Parent(kind="held-out stimuli", path=file, fingerprint=file_digest(Path(file)))
+        )
     if settings.init:
         init = Path(settings.init)
         parents.append(
@@ -122,6 +130,15 @@ def refuse_changed_parents(run: Run, parents: list[Parent]) -> None:
             )
 
 
+def refuse_other_world(run: Run, world_size: int) -> None:
+    """Raise UserError if the run was begun with another number of processes."""
+    if (before := run.provenance.get("world_size", 1)) != world_size:
+        raise UserError(
+            f"{run.path} was begun by {before} processes; this is {world_size}",
+            hint=f"resume it with {before}, or train again at another path",
+        )
+
+
 def refuse_changed_store(run: Run, settings: TrainingSettings) -> None:
     """Raise UserError if the store of a finished run has changed; one that is gone is ignored."""
     if not (isinstance(settings, StudentSettings) and Path(settings.targets).is_file()):
@@ -151,12 +168,15 @@ def remove_new_folders(path: Path) -> Iterator[None]:
 
 
 @contextmanager
-def remove_unstarted_run(run: Run) -> Iterator[None]:
-    """Remove a run that fails before its first checkpoint. After a kill it can be resumed."""
+def remove_unstarted_run(run: Run, is_first: bool = True) -> Iterator[None]:
+    """Remove a run that fails before its first checkpoint. After a kill it can be resumed.
+
+    Of several processes the first removes it.
+    """
     try:
         yield
     except Exception as error:
-        if not run.checkpoint.exists():
+        if is_first and not run.checkpoint.exists():
             run.remove()
         if "more than 1 value per channel" in str(error):  # raised by PyTorch's batch norm
             raise UserError(

@@ -109,6 +109,16 @@ def test_to_rich_shows_the_brain_similarity_of_a_student() -> None:
     assert "Brain similarity" not in print_summary(make_run())
 
 
+def test_to_rich_lists_the_heldout_stimuli() -> None:
+    row = {"layer": "fc", "region": "IT", "stimuli": "heldout", "n_stimuli": 2, "spearman": 0.1}
+    row |= {"pearson": 0.1, "spearman_stimulus_bn": 0.1, "mean_subject_spearman": None}
+    row |= {"noise_ceiling_lower": None, "noise_ceiling_upper": None}
+    heldout = ("face [1]", "house")
+    printed = print_summary(replace(make_run(), brain_similarity=(row,), heldout_stimuli=heldout))
+    assert re.search(r"held out \(2\) +face \[1\], house", printed)
+    assert "held out" not in print_summary(make_run())
+
+
 def test_to_rich_shows_the_layers_of_a_store() -> None:
     layers = (
         LayerSummary("pool1", (32, 10, 10), ("identity", "hflip"), 0, "float16", "mse", {}),

@@ -8,10 +8,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from rdl_cli.commands.show import summarise_run
+from rdl_cli.commands.train.brain_targets import select_heldout_stimuli
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.seeds import Seeds
 from rdl_cli.rsa.condensed import condensed_pairs
 from rdl_cli.rsa.distances import sqeuclidean
 from rdl_cli.runs.run import Run
+from rdl_cli.store.store import Store
 
 BRAIN = Path(__file__).resolve().parents[3] / "../shared/data/brain"
 needs_brain_data = pytest.mark.skipif(
@@ -27,7 +31,7 @@ def test_a_student_learns_a_known_geometry_and_a_control_does_not(tiny, brain_st
     settings = {
         "targets": str(brain_store),
         "match": ["fc=V4"],
-        "stimuli_heldout": 10,
+        "stimuli_heldout": "10",
         "epochs": 20,
         "lr": 0.05,
     }
@@ -90,10 +94,58 @@ def test_heldout_stimuli_never_enter_training(
     assert similarity["train"] == expected["train"]
 
 
-def test_draw_heldout_stimuli_depends_on_the_seed(tiny, follow_brain, brain_student, tmp_path):
-    other = tiny.train(tmp_path / "run", **follow_brain | {"seed": 1, "epochs": 1})
-    heldout = [Run(run).stimuli["stimuli"]["heldout"] for run in (other, brain_student)]
-    assert heldout[0] != heldout[1]
+def select(store, heldout, seed=0):
+    return select_heldout_stimuli(Store.open(store), heldout, Seeds(seed)).tolist()
+
+
+@pytest.mark.parametrize(("heldout", "count"), [("", 0), ("0.25", 10), ("10", 10)])
+def test_select_heldout_stimuli_draws_an_amount_by_the_seed(heldout, count, brain_store):
+    rows, again, other = (select(brain_store, heldout, seed) for seed in (0, 0, 1))
+    assert rows == again == sorted(set(rows)) and len(rows) == len(other) == count
+    assert not count or rows != other
+
+
+def test_select_heldout_stimuli_holds_out_every_stimulus_in_one_fold(brain_store):
+    folds = [select(brain_store, f"folds:3/{fold}") for fold in range(3)]
+    assert sorted(row for rows in folds for row in rows) == list(range(40))
+    assert sorted(map(len, folds)) == [13, 13, 14]
+    assert folds[0] == select(brain_store, "folds:3/0", seed=7), "folds do not depend on the seed"
+    for seed in range(6):
+        assert select(brain_store, "folds:3", seed) == folds[seed % 3]
+
+
+def test_a_file_names_the_heldout_stimuli(tiny, follow_brain, brain_store, tmp_path):
+    names = ["stimulus 39", "stimulus 3", "stimulus 8", "stimulus 20"]
+    file = tmp_path / "heldout.txt"
+    file.write_text("\n".join(names) + "\n\n")
+    settings = follow_brain | {"epochs": 1, "stimuli_heldout": str(file)}
+    run = Run(tiny.train(tmp_path / "run", **settings))
+    heldout = ["stimulus 3", "stimulus 8", "stimulus 20", "stimulus 39"]
+    assert run.stimuli["stimuli"]["heldout"] == heldout
+    assert list(summarise_run(run).heldout_stimuli) == heldout
+    (parent,) = [p for p in run.provenance["parents"] if p["kind"] == "held-out stimuli"]
+    assert parent["path"] == str(file)
+    (run.path / "predictions.h5").unlink()
+    file.write_text("\n".join(names[1:] + ["stimulus 5"]))
+    with pytest.raises(UserError, match="held-out stimuli .* has changed since"):
+        tiny.train(run.path, resume=True, **settings)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "there is no such file"),
+        ("stimulus 1\nstimulus 99", "1 of 2 names in .* are no stimuli of .*: stimulus 99"),
+        ("stimulus 1\nstimulus 1", "lists `stimulus 1` more than once"),
+        ("\n".join(f"stimulus {k}" for k in range(40)), "none is left for training"),
+    ],
+)
+def test_select_heldout_stimuli_refuses_a_file(text, message, brain_store, tmp_path):
+    file = tmp_path / "heldout.txt"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(UserError, match=message):
+        select(brain_store, str(file))
 
 
 def test_open_brain_target_logs_rdm_stimuli_split_and_control(tiny, follow_brain, tmp_path, capfd):
@@ -123,10 +175,12 @@ def test_open_brain_target_logs_rdm_stimuli_split_and_control(tiny, follow_brain
         ({"objective": ["sp"]}, "only an RDM is known"),
         ({"objective": ["kd"], "match": []}, "holds only RDMs, and no `logits`"),
         ({"control": "shufle"}, "did you mean `shuffle`"),
-        ({"stimuli_heldout": 0.95}, "2 stimuli are left"),
-        ({"stimuli_heldout": 40.0}, "none is left"),
-        ({"stimuli_heldout": -0.5}, "--stimuli-heldout is -0.5"),
-        ({"stimuli_heldout": 2.5}, "--stimuli-heldout is 2.5"),
+        ({"stimuli_heldout": "0.95"}, "2 stimuli are left"),
+        ({"stimuli_heldout": "40"}, "none is left"),
+        ({"stimuli_heldout": "-0.5"}, "--stimuli-heldout is -0.5"),
+        ({"stimuli_heldout": "2.5"}, "--stimuli-heldout is 2.5"),
+        ({"stimuli_heldout": "folds:4/4"}, "--stimuli-heldout is folds:4/4"),
+        ({"stimuli_heldout": "fold:4"}, "there is no such file"),
         ({"stimuli_batch_size": 21}, "--stimuli-batch-size is 21"),
         ({"grad_fraction": ["rdl=0.1"]}, "no objective of this run `rdl`"),
         ({"stimuli_eval_every": 0}, "--stimuli-eval-every is 0"),
@@ -143,7 +197,7 @@ def test_open_brain_target_refuses_before_any_file(changes, message, tiny, follo
 
 
 @pytest.mark.parametrize(
-    "option", [{"control": "shuffle"}, {"stimuli_heldout": 0.5}, {"stimuli_batch_size": 5}]
+    "option", [{"control": "shuffle"}, {"stimuli_heldout": "0.5"}, {"stimuli_batch_size": 5}]
 )
 def test_stimulus_options_are_refused_for_a_store_of_the_training_images(
     option, tiny, follow, tmp_path
