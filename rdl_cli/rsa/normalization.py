@@ -36,12 +36,14 @@ def ranks(values: Num[Tensor, "*k p"]) -> Float[Tensor, "*k p"]:
         >>> ranks(torch.tensor([0.3, 0.1, float("nan"), 0.3])).tolist()
         [2.5, 1.0, nan, 2.5]
     """
-    filled = (
-        equalize_rounding(values.detach())
-        .nan_to_num(nan=torch.inf)
-        .reshape(math.prod(values.shape[:-1]), values.shape[-1])
-    )
-    order = _argsort_rows(filled)
+    equalized = equalize_rounding(values.detach())
+    if values.is_floating_point():
+        equalized = equalized.to(torch.promote_types(values.dtype, torch.float32))
+    rows = equalized.reshape(math.prod(values.shape[:-1]), values.shape[-1])
+    if rows.device.type == "cpu":
+        return torch.from_numpy(_rank_rows(rows.numpy()).reshape(values.shape))
+    filled = rows.nan_to_num(nan=torch.inf)
+    order = filled.argsort(1)
     ordered = filled.gather(1, order)
     is_first = torch.ones_like(ordered, dtype=torch.bool)  # of several equal distances
     is_first[:, 1:] = ordered[:, 1:] != ordered[:, :-1]
@@ -84,13 +86,48 @@ def equalize_rounding(values: Num[Tensor, "*k p"]) -> Num[Tensor, "*k p"]:
     low = values.nan_to_num(nan=torch.inf).amin(-1, keepdim=True)
     high = values.nan_to_num(nan=-torch.inf).amax(-1, keepdim=True)
     noise = 4 * torch.finfo(values.dtype).eps * torch.maximum(low.abs(), high.abs())
-    return torch.where((high - low <= noise) & ~values.isnan(), 0, values)
+    is_rounding = high - low <= noise
+    if values.device.type == "cpu" and not is_rounding.any():  # on a GPU this would wait
+        return values
+    return torch.where(is_rounding & ~values.isnan(), 0, values)
 
 
-def _argsort_rows(values: Float[Tensor, "m p"]) -> Tensor:
-    """Return the order of each row. NumPy sorts 500,000 numbers in 17 ms, PyTorch in 54 (CPU)."""
-    return (
-        torch.from_numpy(np.argsort(values.numpy(), axis=1))
-        if values.device.type == "cpu"
-        else values.argsort(1)
+def _rank_rows(rows: np.ndarray) -> np.ndarray:
+    """Return the mean rank of each value within its row (m, p); NaN stays NaN."""
+    order, ordered = _sort_rows(rows)
+    is_first = np.ones(rows.shape, bool)  # of several equal values
+    np.not_equal(ordered[:, 1:], ordered[:, :-1], out=is_first[:, 1:])
+    del ordered
+    mean_rank = np.broadcast_to(np.arange(1.0, rows.shape[1] + 1), rows.shape)
+    if not is_first.all():
+        starts = np.flatnonzero(is_first)
+        sizes = np.diff(starts, append=rows.size)
+        place = starts % rows.shape[1] + (sizes + 1) / 2
+        mean_rank = np.repeat(place, sizes).reshape(rows.shape)
+    ranked = np.empty(rows.shape)
+    np.put_along_axis(ranked, order, mean_rank, 1)
+    ranked[np.isnan(rows)] = np.nan
+    return ranked
+
+
+def _sort_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the order of each row (m, p), and values in that order; NaN comes last.
+
+    A float32 value and its place are packed into one uint64, the value as an unsigned integer of
+    the same order. NumPy sorts 12.5 million of these in 0.12 s; an argsort takes 0.68 s (AVX-512).
+    """
+    with np.errstate(over="ignore"):
+        narrow = rows.astype(np.float32, copy=False)
+    fits = rows.dtype.kind == "f" and rows.shape[1] < 1 << 32
+    if not (fits and (narrow is rows or np.array_equal(narrow, rows, equal_nan=True))):
+        order = np.argsort(rows, axis=1)
+        return order, np.take_along_axis(rows, order, 1)
+    bits = (narrow + np.float32(0)).view(np.uint32)  # -0.0 becomes 0.0
+    bits ^= np.where(bits >> 31, np.uint32(0xFFFFFFFF), np.uint32(0x80000000))
+    bits[np.isnan(narrow)] = 0xFFFFFFFF
+    keys = bits.astype(np.uint64) << np.uint64(32)
+    keys |= np.arange(rows.shape[1], dtype=np.uint64)
+    keys.sort(axis=1)
+    return (keys & np.uint64(0xFFFFFFFF)).astype(np.int64), (keys >> np.uint64(32)).astype(
+        np.uint32
     )

@@ -99,6 +99,26 @@ def test_ranks_are_scipys(ties):
         np.testing.assert_array_equal(ranks(given), np.broadcast_to(expected, given.shape))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("exact", [True, False])
+def test_ranks_of_signs_zeros_and_infinities_are_scipys(dtype, exact):
+    """Values that float32 holds are sorted as packed keys; a third of 1 in float64 is not."""
+    special = torch.tensor([0.0, -0.0, 1e-45, -1e-45, 3e38, -3e38, torch.inf, -torch.inf, 1, 1, -1])
+    values = torch.cat([special, torch.randn(2000), torch.randint(-3, 3, (500,))]).to(dtype)
+    values = values if exact else values / 3
+    values = values[torch.randperm(len(values))].repeat(2, 1)
+    np.testing.assert_array_equal(ranks(values), stats.rankdata(values, axis=1))
+    values[0, ::7], values[1, 5::9] = torch.nan, -torch.tensor(torch.nan)
+    expected = stats.rankdata(values, axis=1, nan_policy="omit")
+    np.testing.assert_array_equal(ranks(values), expected)
+
+
+def test_ranks_of_integers_and_of_values_beyond_float32_are_scipys():
+    whole = torch.tensor([2**53, 2**53 + 1, 3, -2, 3])
+    assert ranks(whole).tolist() == [4, 5, 2.5, 1, 2.5]
+    assert ranks(torch.tensor([1e300, 1e301, -1e300], dtype=torch.float64)).tolist() == [2, 3, 1]
+
+
 def test_ranks_of_nothing_are_empty():
     assert ranks(torch.rand(3, 0)).shape == (3, 0) and ranks(torch.rand(0, 3)).shape == (0, 3)
 
