@@ -1,7 +1,9 @@
 """`rdl`: parse the command line, call one command, show its result. No torch until one runs."""
 
 import io
+import os
 import sys
+import time
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -18,6 +20,7 @@ from rdl_cli.cli.plot import plot
 from rdl_cli.cli.reproduce import reproduce
 from rdl_cli.cli.show import show
 from rdl_cli.cli.train import train_student, train_teacher
+from rdl_cli.cli.usage import CommandGroup, to_user_error
 from rdl_cli.commands.console import set_verbosity
 from rdl_cli.commands.settings import (
     ExportSettings,
@@ -30,6 +33,7 @@ from rdl_cli.core.safe_text import escape_controls
 
 app = typer.Typer(
     name="rdl",
+    cls=CommandGroup,
     help="Train networks to take over the representational geometry of a teacher: "
     "a network, or a brain of which only an RDM is known.",
     no_args_is_help=True,
@@ -41,7 +45,7 @@ app = typer.Typer(
 USAGE_ERRORS: tuple[Any, ...] = typer.BadParameter.__mro__[1:3]
 """UsageError and ClickException: click's, or those of the click inside later typers."""
 INTERRUPTED = 130
-TYPE_NAMES = {"int": "a whole number", "float": "a number", "bool": "true or false"}
+SECONDS_FOR_FIRST = 3
 RESUMABLE = dict.fromkeys(
     ("train-teacher", "train-student"), "the same command with --resume continues"
 ) | dict.fromkeys(("export-rdms", "reproduce"), "the same command continues")
@@ -129,8 +133,13 @@ def main() -> None:
     except Exception as error:
         if not isinstance(error, USAGE_ERRORS):
             raise
-        print_error(describe_usage_error(error), get_usage_hint(error))
-        status = 2
+        if type(error).__name__ == "NoArgsIsHelpError":
+            print(error.format_message())
+            status = 0
+        else:
+            mistake = to_user_error(error)
+            print_error(str(mistake), mistake.hint)
+            status = 2
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -147,23 +156,13 @@ def refuse_undecodable(words: list[str]) -> None:
 
 
 def print_error(fact: str, hint: str | None) -> None:
-    """Print an error and its hint on stderr."""
+    """Print an error and its hint on stderr.
+
+    Of several processes the first prints at once. Others wait: torchrun ends them when the first
+    fails, and one error is enough. An error that is theirs alone is printed.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        time.sleep(SECONDS_FOR_FIRST)
     print(f"error: {escape_controls(fact)}", file=sys.stderr)
     if hint:
         print(f"hint: {escape_controls(hint)}", file=sys.stderr)
-
-
-def describe_usage_error(error: typer.BadParameter) -> str:
-    """Return typer's message; for a value of a wrong type, with the value and the type's name."""
-    message = error.format_message()
-    # pydantic's details, whose own messages speak of strings and parsing
-    details: list[dict[str, Any]] = getattr(error.__cause__, "errors", list)()
-    kind = TYPE_NAMES.get(details[0]["type"].partition("_")[0]) if details else None
-    if not kind:
-        return message
-    return message.replace(error.message, f"{details[0]['input']!r} is not {kind}")
-
-
-def get_usage_hint(error: typer.BadParameter) -> str | None:
-    """Return where the command's help is, if a command was found."""
-    return f"see `{error.ctx.command_path} --help`" if error.ctx else None

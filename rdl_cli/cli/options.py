@@ -160,9 +160,13 @@ def _read_config(context: typer.Context, path: Path | None, types: dict[str, Any
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path} could not be read: {error.strerror}") from error
+        fact = f"{path} could not be read: {error.strerror}"
+        raise UserError(fact, hint="pass --config a TOML file, such as RUN/config.toml") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not TOML: {error}") from error
+        fact = f"{path} is not TOML: {error}"
+        raise UserError(
+            fact, hint="write a line `option = value` for each, as in RUN/config.toml"
+        ) from error
     options = [
         str(p.name)
         for p in context.command.params
@@ -176,7 +180,10 @@ def _read_config(context: typer.Context, path: Path | None, types: dict[str, Any
             hint = f"{path} may hold: {', '.join(sorted(by_key))}"
             raise unknown_name("option", key, by_key, hint=hint)
         if not has_type(value, types[name]):
-            raise UserError(f"`{key}` in {path} is {value!r}; {type_name(types[name])} is needed")
+            raise UserError(
+                f"`{key}` in {path} is {value!r}; {type_name(types[name])} is needed",
+                hint="mend it, or leave it out",
+            )
         defaults[name] = value
     context.default_map = {**(context.default_map or {}), **defaults}
     return path

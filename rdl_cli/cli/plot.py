@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from rdl_cli.cli.options import make_command
+from rdl_cli.cli.usage import CommandGroup
 from rdl_cli.commands.plot.rsa_settings import RsaSettings
 from rdl_cli.commands.settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.style_settings import StyleSettings
 
 plot = typer.Typer(
+    cls=CommandGroup,
     help="Plot RDMs, maps of representations, and errors.",
     no_args_is_help=True,
     rich_markup_mode=None,
@@ -34,6 +36,7 @@ Out = Annotated[
     list[Path],
     typer.Option(
         "--out",
+        metavar="FILE",
         help="file to write: .svg, .png or .pdf; repeat for several",
         show_default=False,
     ),

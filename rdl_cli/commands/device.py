@@ -24,6 +24,8 @@ def resolve_device(name: str) -> str:
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
     if name == "auto":
         return "cuda" if available["cuda"] else "cpu"
+    if name == "gpu":
+        raise UserError("there is no device `gpu`", hint="use --device cuda, or auto")
     if name not in available:
         raise unknown_name("device", name, ["auto", *available])
     if not available[name]:

@@ -93,7 +93,9 @@ def list_layers(
         shape = InputShape.parse(metadata.input_shape)
     else:
         if classes < 1:
-            raise UserError(f"--classes is {classes}; at least 1 is needed")
+            raise UserError(
+                f"--classes is {classes}; at least 1 is needed", hint="use --classes 10"
+            )
         transform = None if input_size else find_transform(network)
         shape = transform.input_shape if transform else InputShape.parse(input_size or "1x28x28")
         model = build_network(network, shape, classes)

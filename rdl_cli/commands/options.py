@@ -42,10 +42,13 @@ def parse_seeds(text: str) -> list[int]:
 
 
 def require_at_least(settings: Any, **minimums: int) -> None:
-    """Raise UserError if a setting is below its minimum."""
+    """Raise UserError if a setting is below its minimum; the hint is the default."""
+    defaults = type(settings)()
     for name, minimum in minimums.items():
         if (value := getattr(settings, name)) is not None and value < minimum:
-            raise UserError(f"{to_flag(name)} is {value}; at least {minimum} is needed")
+            fact = f"{to_flag(name)} is {value}; at least {minimum} is needed"
+            example = max(getattr(defaults, name) or minimum, minimum)
+            raise UserError(fact, hint=f"use {to_flag(name)} {example}")
 
 
 def reject_options(settings: Any, names: Iterable[str], why: str, hint: str) -> None:

@@ -9,16 +9,16 @@ import importlib
 import inspect
 import os
 import pkgutil
+import re
 import sys
-import types
-import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args, get_origin
+from typing import Any, NamedTuple
 
 from rdl_cli.core.errors import UserError, did_you_mean, unknown_name
+from rdl_cli.core.spec_options import option_parameters, option_types, parse_value
 
 
 class NameSource(NamedTuple):
@@ -87,7 +87,8 @@ class Registry:
             if name in self._rest:
                 if not options:
                     raise UserError(
-                        f"{self.kind} `{name}` needs more: `{name}:{self._rest[name].upper()}`"
+                        f"{self.kind} `{name}` needs a {self._rest[name]}",
+                        hint=f"write {name}:{self._rest[name].upper()}",
                     )
                 return partial(factory, **{self._rest[name]: options})
         elif self.external and options and "=" not in options.split(":")[0]:
@@ -100,7 +101,7 @@ class Registry:
             with _without_current_folder() if source.file else _with_current_folder():
                 factory = self._import_function(name, function, spec)
         else:
-            raise unknown_name(self.kind, name, self._members)
+            raise self._unknown_name(name, spec)
         keywords = self._parse_options(spec, factory, options)
         return partial(factory, **keywords) if keywords else factory
 
@@ -112,7 +113,7 @@ class Registry:
         factory = self.find(spec, source)
         missing = [
             name
-            for name, option in _option_parameters(factory).items()
+            for name, option in option_parameters(factory).items()
             if option.default is option.empty
         ]
         if missing:
@@ -124,11 +125,22 @@ class Registry:
 
     def options(self, name: str) -> dict[str, inspect.Parameter]:
         """Return a member's options: its keyword-only parameters, by name."""
-        return _option_parameters(self._member(name))
+        return option_parameters(self._member(name))
 
     def summary(self, name: str) -> str:
         """Return the first line of a member's docstring."""
         return (inspect.getdoc(self._member(name)) or "").partition("\n")[0]
+
+    def _unknown_name(self, name: str, spec: str) -> UserError:
+        """Return the error of an unknown name; for `rdl,weight=2` with the colon it lacks."""
+        start = re.match(r"[\w-]+", spec)
+        if start and start[0] in self._members and "=" in spec:
+            rest = spec[start.end() :].lstrip(",:; ")
+            return UserError(
+                f"there is no {self.kind} `{spec}`: a colon precedes its options",
+                hint=f"write {start[0]}:{rest}",
+            )
+        return unknown_name(self.kind, name, self._members)
 
     def _member(self, name: str) -> Callable[..., Any]:
         self._load()
@@ -177,8 +189,8 @@ class Registry:
     def _parse_options(self, spec: str, factory: Callable[..., Any], text: str) -> dict[str, Any]:
         if not text:
             return {}
-        accepted = _option_parameters(factory)
-        types_by_name = _option_types(factory)
+        accepted = option_parameters(factory)
+        types_by_name = option_types(factory)
         values: dict[str, Any] = {}
         for item in text.split(","):
             key, equals, value = item.partition("=")
@@ -196,8 +208,15 @@ class Registry:
                     f"option `{key}` in `{spec}` has no value", hint=f"write {key}=VALUE"
                 )
             if key in values:
-                raise UserError(f"option `{key}` is given twice in `{spec}`")
-            values[key] = _parse_value(value, types_by_name[key], f"`{key}={value}` in `{spec}`")
+                fact = f"option `{key}` is given twice in `{spec}`"
+                raise UserError(fact, hint=f"leave out {key}={value}")
+            try:
+                where = f"`{key}={value}` in `{spec}`"
+                values[key] = parse_value(value, types_by_name[key], where)
+            except UserError as error:
+                default = accepted[key].default
+                example = "VALUE" if default in (accepted[key].empty, None, "") else default
+                raise UserError(str(error), hint=error.hint or f"write {key}={example}") from error
         return values
 
 
@@ -225,62 +244,3 @@ def _without_current_folder() -> Iterator[None]:
         yield
     finally:
         sys.path = before
-
-
-def _option_parameters(factory: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    try:
-        parameters = inspect.signature(factory).parameters.values()
-    except ValueError:  # some functions written in C have no signature
-        return {}
-    return {p.name: p for p in parameters if p.kind is p.KEYWORD_ONLY}
-
-
-def _option_types(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Return the type of each option: as annotated, else that of its default, else text."""
-    try:
-        hints = typing.get_type_hints(factory.__init__ if inspect.isclass(factory) else factory)
-    except (NameError, TypeError):  # names that only a type checker imports; callable objects
-        hints = {}
-    return {
-        name: hints.get(name, _infer_type(option.default))
-        for name, option in _option_parameters(factory).items()
-    }
-
-
-def _infer_type(default: Any) -> Any:
-    if isinstance(default, bool):
-        return bool
-    return int | float if isinstance(default, int | float) else str
-
-
-def _parse_value(text: str, kind: Any, where: str) -> Any:
-    """Return a text as a value of the annotated type, else raise UserError."""
-    if get_origin(kind) is Literal:
-        choices = {str(choice): choice for choice in get_args(kind)}
-        if text in choices:
-            return choices[text]
-        raise UserError(
-            f"{where} is not a choice{did_you_mean(text, choices)}",
-            hint=f"one of: {', '.join(choices)}",
-        )
-    if get_origin(kind) in (typing.Union, types.UnionType):
-        if text.lower() == "none" and type(None) in get_args(kind):
-            return None
-        *others, last = [member for member in get_args(kind) if member is not type(None)]
-        for member in others:
-            try:
-                return _parse_value(text, member, where)
-            except UserError:
-                pass
-        return _parse_value(text, last, where)
-    if kind is bool:
-        if text.lower() in ("true", "yes", "1", "false", "no", "0"):
-            return text.lower() in ("true", "yes", "1")
-        raise UserError(f"{where} is neither true nor false")
-    if kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            number = "a whole number" if kind is int else "a number"
-            raise UserError(f"{where} is not {number}") from None
-    return text

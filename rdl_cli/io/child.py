@@ -95,10 +95,9 @@ class ReadingProcess:
         self._process.kill()
         self._process.wait()
         self._reader.join()
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in filter(None, (self._process.stdin, self._process.stdout)):
             with suppress(OSError):  # a request that was not read
-                if pipe:
-                    pipe.close()
+                pipe.close()
         shutil.rmtree(self._folder, ignore_errors=True)
         atexit.unregister(self.stop)
 
@@ -106,7 +105,8 @@ class ReadingProcess:
         try:
             size = path.stat().st_size
         except OSError as error:
-            raise UserError(f"{path} could not be opened: {error.strerror}") from error
+            hint = f"check the path; this folder is {Path.cwd()}"
+            raise UserError(f"{path} could not be opened: {error.strerror}", hint=hint) from error
         budget, seconds = MEMORY + 4 * size, CPU_SECONDS + size / 1e7
         request = {"kind": kind, "path": str(path), "options": options, "cwd": str(Path.cwd())}
         limits = {"memory": budget, "cpu": seconds}

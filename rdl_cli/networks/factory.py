@@ -1,6 +1,7 @@
 """Build networks by name: our own, torchvision's, timm's, or those of a user's function."""
 
 import inspect
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -54,7 +55,7 @@ def build_network(
     >>> network(torch.zeros(2, 1, 28, 28)).shape
     torch.Size([2, 10])
     """
-    factory = NETWORKS.find(spec, source)
+    factory = _find_factory(spec, source)
     parameters = inspect.signature(factory).parameters
     positional = [
         p
@@ -81,6 +82,19 @@ def build_network(
     network = unwrap_network(network)
     _check_logits(spec, network, shape, classes)
     return network
+
+
+def _find_factory(spec: str, source: NameSource) -> Callable[..., Any]:
+    """Return a network's factory; for a bare name of torchvision's, UserError with its prefix."""
+    try:
+        return NETWORKS.find(spec, source)
+    except UserError as error:
+        import torchvision
+
+        name = spec.partition(":")[0]
+        if name not in torchvision.models.list_models():
+            raise
+        raise UserError(str(error), hint=f"write torchvision:{spec}") from None
 
 
 def _check_logits(spec: str, network: nn.Module, shape: InputShape, classes: int) -> None:

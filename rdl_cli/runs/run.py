@@ -79,7 +79,7 @@ class Run:
     def open(cls, path: Path) -> "Run":
         """Open the run at `path`, finished or not. UserError if there is none of this version."""
         if not path.exists():
-            raise UserError(f"there is no run at {path}")
+            raise UserError(f"there is no run at {path}", hint=RUN_HINT)
         if not (path / "config.toml").is_file():
             raise UserError(f"{path} is not a run: it has no config.toml", hint=RUN_HINT)
         run = cls(path)

@@ -113,7 +113,7 @@ def test_make_converts_options_to_their_types(
         ("rdl:clip=tight", "is not a number"),
         ("rdl:fraction=half", "is not a number"),
         ("rdl:weight=1,", "no option of `rdl` called ``"),
-        ("folder", "needs more: `folder:ROOT`"),
+        ("folder", "`folder` needs a root"),
         ("kd", "needs the option `temperature`"),
         ("no_such_module:loss", "no objective `no_such_module` and no module of that name"),
         ("math:hyppot", "no function in module math called `hyppot`; did you mean `hypot`?"),

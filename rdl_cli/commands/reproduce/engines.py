@@ -33,7 +33,7 @@ def make_executor(workers: int | None, cluster: str, out: Path = Path()) -> Exec
     if workers is None:
         return SerialExecutor()
     if workers < 1:
-        raise UserError(f"--workers is {workers}; at least 1 is needed")
+        raise UserError(f"--workers is {workers}; at least 1 is needed", hint="use --workers 2")
     return WorkerPool(workers)
 
 
