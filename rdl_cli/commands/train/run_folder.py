@@ -92,10 +92,10 @@ def collect_parents(setup: TrainingSetup) -> list[Parent]:
     if isinstance(settings, StudentSettings) and settings.targets:
         parents.append(teacher_provenance(Path(settings.targets), setup.teacher_layers))
     if isinstance(settings, StudentSettings) and (
-        file := parse_heldout(settings.stimuli_heldout).file
+        names := parse_heldout(settings.stimuli_heldout).file
     ):
         parents.append(
-            Parent(kind="held-out stimuli", path=file, fingerprint=file_digest(Path(file)))
+            Parent(kind="held-out stimuli", path=names, fingerprint=file_digest(Path(names)))
         )
     if settings.init:
         init = Path(settings.init)

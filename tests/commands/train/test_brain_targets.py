@@ -126,8 +126,8 @@ def test_a_file_names_the_heldout_stimuli(tiny, follow_brain, brain_store, tmp_p
     (parent,) = [p for p in run.provenance["parents"] if p["kind"] == "held-out stimuli"]
     assert parent["path"] == str(file)
     (run.path / "predictions.h5").unlink()
-    file.write_text("\n".join(names[1:] + ["stimulus 5"]))
-    with pytest.raises(UserError, match="held-out stimuli .* has changed since"):
+    file.write_text("\n".join([*names[1:], "stimulus 5"]))
+    with pytest.raises(UserError, match=r"held-out stimuli .* has changed since"):
         tiny.train(run.path, resume=True, **settings)
 
 
