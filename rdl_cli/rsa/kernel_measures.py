@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from rdl_cli.rsa.distances import center
 from rdl_cli.rsa.kernels import Kernel, Kernels, center_kernel, u_center
 from rdl_cli.rsa.measures import MeasureTraits, register_measure
 from rdl_cli.rsa.normalization import normalize
@@ -54,7 +55,8 @@ def bures(a: Kernel, b: Kernel) -> Scalar:
     """Return the normalized Bures similarity: tr (√A B √A)^½ / √(tr A tr B) of centered kernels.
 
     It is the cosine of the Procrustes angle: ‖XᵀY‖_* / (‖X‖ ‖Y‖) of centered representations
-    (Harvey et al. 2024, arXiv 2311.11436). Negative eigenvalues count as 0. No gradient.
+    (Harvey et al. 2024, arXiv 2311.11436). Negative eigenvalues count as 0. No gradient; with
+    one: `procrustes_cosine`.
 
     Args:
         a, b: kernels of the same n stimuli.
@@ -64,10 +66,7 @@ def bures(a: Kernel, b: Kernel) -> Scalar:
         >>> round(bures(k, 5 * k).item(), 6)
         1.0
     """
-    x, y = _factor(a), _factor(b)
-    norms = x.norm() * y.norm()
-    nuclear = torch.linalg.svdvals(x.T @ y).sum()
-    return torch.where(norms > 0, nuclear / torch.where(norms > 0, norms, 1), 0).clamp_max(1)
+    return procrustes_cosine(factor_kernel(a), factor_kernel(b))
 
 
 @register_measure(
@@ -85,12 +84,25 @@ def procrustes(a: Kernel, b: Kernel) -> Scalar:
     return 1 - 2 / math.pi * torch.arccos(bures(a, b))
 
 
-def _cosine(a: Kernels, b: Float[Tensor, "... n n"]) -> Float[Tensor, "..."]:
-    return (normalize(a.flatten(-2)) * normalize(b.flatten(-2))).sum(-1)
+def procrustes_cosine(x: Float[Tensor, "n p"], y: Float[Tensor, "n q"]) -> Scalar:
+    """Return the cosine of the Procrustes angle between representations, with a gradient.
+
+    It is ‖XᵀY‖_* / (‖X‖ ‖Y‖) of centered X and Y. The gradient of the nuclear norm is UVᵀ of its
+    singular value decomposition; where singular values are 0 it is one of several.
+
+    Args:
+        x, y: representations of the same n stimuli.
+    """
+    x, y = (normalize(center(z, 0).flatten()).view(z.shape) for z in (x, y))
+    return torch.linalg.svdvals(x.T @ y).sum().clamp_max(1)
 
 
-def _factor(kernel: Kernel) -> Float[Tensor, "n r"]:
-    """Return X with XXᵀ = the centered kernel, in float64, without axes that are rounding."""
+def factor_kernel(kernel: Kernel) -> Float[Tensor, "n n"]:
+    """Return X with XXᵀ = the centered kernel, in float64; axes that are rounding are 0."""
     values, vectors = torch.linalg.eigh(center_kernel(kernel.detach().double()))
     is_axis = values > len(values) * torch.finfo(values.dtype).eps * values.abs().amax()
-    return vectors[:, is_axis] * values[is_axis].sqrt()
+    return vectors * torch.where(is_axis, values, 0).sqrt()
+
+
+def _cosine(a: Kernels, b: Float[Tensor, "... n n"]) -> Float[Tensor, "..."]:
+    return (normalize(a.flatten(-2)) * normalize(b.flatten(-2))).sum(-1)

@@ -133,7 +133,7 @@ class Setup:
     """An objective on one layer of N images, with a linear teacher that runs along."""
 
     def __init__(self, name: str):
-        logits = name in ("kd", "logits")
+        logits = name in ("kd", "skd", "logits")
         self.layer = "logits" if logits else "layer"
         self.shape = (CLASSES,) if logits else UNITS
         teacher_layers = OrderedDict(layer=nn.Tanh(), flat=nn.Flatten(), out=nn.Linear(12, CLASSES))
@@ -233,6 +233,28 @@ def gradient_cka(setup, x, y):
     return -2 / k.norm() * (unit(g) - (unit(k) * unit(g)).sum() * unit(k)) @ x
 
 
+def gradient_bures(setup, x, y):
+    x, y = (z - z.mean(0) for z in (x, y))
+    u, s, vh = torch.linalg.svd(x.T @ y)
+    c = s.sum() / x.norm() / y.norm()
+    return -(unit(y) @ vh.T @ u.T - c * unit(x)) / x.norm()
+
+
+def gradient_procrustes(setup, x, y):
+    cx, cy = (z - z.mean(0) for z in (x, y))
+    c = torch.linalg.svdvals(cx.T @ cy).sum() / cx.norm() / cy.norm()
+    return gradient_bures(setup, x, y) * 2 / math.pi / (1 - c**2).sqrt()
+
+
+def gradient_skd(setup, x, y):
+    x = x.clone().requires_grad_()
+    s, t = (nn.functional.normalize(z - z.mean(1, keepdim=True)) for z in (x, y))
+    scale = CLASSES**0.5
+    by_class = 2 / N * (torch.softmax(scale * s / 2, 1) - torch.softmax(scale * t / 2, 1))
+    by_unit = scale * by_class + 4 / N**2 * (s @ s.T - t @ t.T) @ s
+    return torch.autograd.grad((s * by_unit.detach()).sum(), x)[0]
+
+
 def gradient_sp(setup, x, y):
     k, g = x @ x.T, y @ y.T
     lengths = k.norm(dim=1, keepdim=True)
@@ -294,6 +316,9 @@ GRADIENTS = {
     "cosine": lambda setup, x, y: gradient_of_cosine(x, rdm_of(x), rdm_of(y)),
     "whitened": gradient_whitened,
     "cka": gradient_cka,
+    "bures": gradient_bures,
+    "procrustes": gradient_procrustes,
+    "skd": gradient_skd,
     "sp": gradient_sp,
     "bayes": gradient_bayes,
     "pkt": gradient_pkt,

@@ -22,6 +22,9 @@ ZERO_FOR_EQUAL = {
     "cosine",
     "whitened",
     "bayes",
+    "bures",
+    "procrustes",
+    "skd",
 }
 INVARIANCES = {  # of features seen as rows; distances are mse
     "rdl": {"rotated", "shifted"},
@@ -36,6 +39,9 @@ INVARIANCES = {  # of features seen as rows; distances are mse
     "rsa": {"scaled", "rotated", "shifted"},
     "cosine": {"scaled", "rotated", "shifted"},
     "whitened": {"scaled", "rotated", "shifted"},
+    "bures": {"scaled", "rotated", "shifted"},
+    "procrustes": {"scaled", "rotated", "shifted"},
+    "skd": {"scaled"},
     "hints": set(),
     "dsn": set(),
 }
@@ -189,7 +195,9 @@ def test_objective_needs_a_teacher(name, world):
         OBJECTIVES.make(name, world.context(None))
 
 
-@pytest.mark.parametrize("name", sorted(set(NAMES) - WITHOUT_TEACHER - {"kd", "logits", "rdl"}))
+@pytest.mark.parametrize(
+    "name", sorted(set(NAMES) - WITHOUT_TEACHER - {"kd", "skd", "logits", "rdl"})
+)
 def test_objective_needs_a_match(name, world, target):
     with pytest.raises(UserError, match="no layers"):
         OBJECTIVES.make(name, world.context(target, matches=()))
@@ -222,7 +230,7 @@ def test_objective_follows_rdms_or_refuses_them(name, world, student_reps, teach
 
 
 @pytest.mark.parametrize(
-    "name", sorted(set(NAMES) - {"at", "kd", "logits", "dsn"})
+    "name", sorted(set(NAMES) - {"at", "kd", "skd", "logits", "dsn"})
 )  # the others compare maps, or a fixed layer
 def test_objective_has_terms_for_each_match(name, world, student_reps, target):
     both = (LayerMatch("conv", "maps"), LayerMatch("flat", "units"))

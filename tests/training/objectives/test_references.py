@@ -7,6 +7,9 @@ import pytest
 import torch
 from scipy.special import log_softmax
 
+from rdl_cli.rsa.kernel_measures import procrustes_cosine
+from rdl_cli.rsa.kernels import inner_products
+from rdl_cli.rsa.measures import MEASURES
 from rdl_cli.training.objective import LayerMatch
 
 
@@ -132,6 +135,27 @@ def log_cka(s, t):
     return {"cka": math.log(cka(s, t)["cka"])}
 
 
+def bures(s, t):
+    """In feature form: the nuclear norm of the centered cross-product."""
+    x, y = (z - z.mean(0) for z in (flat(s), flat(t)))
+    nuclear = np.linalg.svd(x.T @ y, compute_uv=False).sum()
+    return {"bures": 1 - nuclear / np.linalg.norm(x) / np.linalg.norm(y)}
+
+
+def procrustes(s, t):
+    return {"procrustes": 2 / math.pi * math.acos(1 - bures(s, t)["bures"])}
+
+
+def skd(s, t, temperature=2.0):
+    x, y = (
+        (z - z.mean(1, keepdims=True)) / z.std(1, keepdims=True) for z in (s.numpy(), t.numpy())
+    )
+    p, q = (torch.from_numpy(z / temperature).softmax(1).numpy() for z in (x, y))
+    gram = ((x @ x.T - y @ y.T) / x.shape[1]) ** 2
+    kl = np.sum(q * np.log(q / p)) / len(x)
+    return {"skd": temperature**2 * kl, "skd-gram": gram.mean()}
+
+
 def rdm(x, measure="mse"):
     pairs = [(i, j) for i in range(len(x)) for j in range(i + 1, len(x))]
     if measure == "correlation":
@@ -170,6 +194,10 @@ REFERENCES = {
     "pkt": pkt,
     "at": at,
     "cka": cka,
+    "bures": bures,
+    "procrustes": procrustes,
+    "skd": skd,
+    "skd:temperature=1.5": lambda s, t: skd(s, t, 1.5),
     "cka:estimator=debiased": cka_debiased,
     "cka:log=true": log_cka,
     "rsa": rsa,
@@ -181,7 +209,7 @@ REFERENCES = {
 
 @pytest.mark.parametrize("spec", REFERENCES)
 def test_objective_agrees_with_plain_loops(spec, world, student_reps, teacher_reps, target):
-    compares_logits = spec.startswith(("kd", "logits"))
+    compares_logits = spec.startswith(("kd", "skd", "logits"))
     student, teacher = (
         (student_reps["logits"], teacher_reps["logits"])
         if compares_logits
@@ -266,3 +294,20 @@ def test_at_averages_the_larger_map_down(world, student_reps, teacher_reps):
         world.values(swapped, student_reps)["at/conv"],
         torch.tensor(at(student_reps["conv"], pooled)["at"]),
     )
+
+
+@pytest.mark.parametrize("name", ["bures", "procrustes"])
+def test_procrustes_losses_are_one_minus_the_measure(
+    name, world, student_reps, teacher_reps, target
+):
+    kernels = (
+        inner_products(reps.flatten(1)) for reps in (student_reps["conv"], teacher_reps["maps"])
+    )
+    (value,) = world.values(world.make(name, target), student_reps).values()
+    assert float(value) == pytest.approx(1 - float(MEASURES.find(name)(*kernels)), abs=1e-12)
+
+
+@pytest.mark.parametrize("widths", [(3, 4), (9, 4), (9, 12)])
+def test_procrustes_losses_pass_gradcheck(widths, world):
+    x, y = (world.random(7, (width,), width).requires_grad_() for width in widths)
+    assert torch.autograd.gradcheck(lambda x: procrustes_cosine(x, y.detach()), x)
