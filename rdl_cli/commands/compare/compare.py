@@ -28,7 +28,7 @@ from rdl_cli.commands.compare.tested_runs import (
 from rdl_cli.core.errors import UserError, unknown_name
 from rdl_cli.core.frames import make_frame
 from rdl_cli.runs.prediction_table import SUFFIX
-from rdl_cli.statistics.intervals import newcombe, wilson
+from rdl_cli.statistics.intervals import clopper_pearson, newcombe
 from rdl_cli.statistics.mcnemar import mcnemar
 from rdl_cli.statistics.multiplicity import holm
 
@@ -41,7 +41,7 @@ ALPHA = 0.05
 
 @dataclass(frozen=True)
 class RunErrors:
-    """A run's errors on the test images; `rate` has Wilson's 95 % interval `low` to `high`."""
+    """A run's errors on the test images; `low` to `high` is the exact 95 % interval of `rate`."""
 
     name: str
     path: str
@@ -210,7 +210,7 @@ def _group(runs: Sequence[TestedRun]) -> dict[str, list[TestedRun]]:
 
 def _run_errors(run: TestedRun) -> RunErrors:
     errors = int(run.wrong.sum())
-    rate = wilson(errors, len(run.wrong))
+    rate = clopper_pearson(errors, len(run.wrong))
     return RunErrors(run.name, run.path, run.method, run.seed, errors, *rate)
 
 

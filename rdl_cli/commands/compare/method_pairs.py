@@ -32,8 +32,10 @@ class MethodPair:
         paired: the factor whose draws both methods share: `seeds`, `teachers` or None.
         conditional_on: what has one draw, whose variance is not included.
         dropped: runs left out because the other method lacks their seed.
-        smallest_detectable: the true difference that as many runs find with 80 % power;
-            `smallest_detectable_limit`: that any number of runs on as many images find.
+        smallest_detectable: the true difference that as many runs find with 80 % power, estimated;
+            `smallest_detectable_limit`: that any number of runs on as many images find. It is 0
+            if the methods err on the same images up to the noise of the seeds.
+        n_images: number of test images.
         b, c, p_exact, p_mid: McNemar's counts and p of one run against one.
         p: of one run against one p_exact, else of the crossed test.
         p_holm: corrected for all exploratory pairs; None for the primary comparison.
@@ -57,6 +59,7 @@ class MethodPair:
     dropped: tuple[str, ...] = ()
     smallest_detectable: float | None = None
     smallest_detectable_limit: float | None = None
+    n_images: int = 0
     b: int | None = None
     c: int | None = None
     p_exact: float | None = None
@@ -95,10 +98,15 @@ class MethodPair:
         if self.conditional_on:
             parts.append(f"for {' and '.join(self.conditional_on)}")
         parts.append(
-            f"80 % power at {100 * (self.smallest_detectable or 0):.2f} points"
-            f" (limit of these images {100 * (self.smallest_detectable_limit or 0):.2f})"
+            f"80 % power at about {100 * (self.smallest_detectable or 0):.2f} points"
+            f" (limit of these images {self.format_limit()})"
         )
         return "; ".join(parts)
+
+    def format_limit(self) -> str:
+        """Return the limit of the images in % points; a value below one image is not resolved."""
+        limit, one_image = self.smallest_detectable_limit or 0.0, 1 / self.n_images
+        return f"{100 * limit:.2f}" if limit >= one_image else f"< {100 * one_image:.2g}, one image"
 
 
 def compare_pair(
@@ -143,6 +151,7 @@ def compare_pair(
         dropped=dropped,
         smallest_detectable=result.smallest_detectable,
         smallest_detectable_limit=result.smallest_detectable_limit,
+        n_images=len(first[0].wrong),
         b=test.only_a if test else None,
         c=test.only_b if test else None,
         p_exact=test.exact if test else None,

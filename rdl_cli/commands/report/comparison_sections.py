@@ -69,8 +69,8 @@ def error_section(comparison: Comparison) -> Section:
         rows.append(Row(method.name, mean, singles))
     chart = draw_rows(f"Test error, {comparison.epoch} epoch", rows, "test error (%)")
     caption = (
-        "Large dots: mean over seeds ± standard deviation. Small dots: single runs with Wilson's"
-        " 95 % interval. A method of one run has that interval."
+        "Large dots: mean over seeds ± standard deviation. Small dots: single runs with their"
+        " exact 95 % interval. A method of one run has that interval."
     )
     methods = Table(
         ["method", "runs", "error %, mean ± sd"],
@@ -205,7 +205,7 @@ def _pair_row(pair: MethodPair) -> list[Cell | str]:
         winner + ("*" if pair.significant_after_holm else ""),
         f"{pair.runs_first} : {pair.runs_second}",
         Cell(f"{100 * smallest:.2f}", smallest),
-        Cell(f"{100 * limit:.2f}", limit),
+        Cell(pair.format_limit(), limit),
     ]
 
 

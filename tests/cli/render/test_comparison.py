@@ -98,7 +98,7 @@ def test_to_rich_prints_counts_and_intervals(single: Comparison) -> None:
         printed,
     )
     assert f"[{100 * pair.low:+.2f}, {100 * pair.high:+.2f}]" in printed
-    assert re.search(r"hints +0 +3 +1\.50 +\[0\.51, 4\.32\]", printed)
+    assert re.search(r"hints +0 +3 +1\.50 +\[0\.31, 4\.32\]", printed)
     assert "[bold]" in printed  # a name is no markup
 
 

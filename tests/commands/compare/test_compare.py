@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -481,3 +482,9 @@ def test_compare_keeps_a_number_at_the_end_of_a_label(make: Make) -> None:
 def test_compare_refuses_no_run():
     with pytest.raises(UserError, match="no run is named"):
         compare([])
+
+
+def test_method_pair_gives_no_limit_below_one_image():
+    pair = MethodPair("a", "b", False, 3, 3, smallest_detectable_limit=0.0, n_images=10_000)
+    assert pair.format_limit() == "< 0.01, one image"
+    assert replace(pair, smallest_detectable_limit=0.0023).format_limit() == "0.23"
