@@ -10,12 +10,9 @@ checksums.txt      the SHA-256 of each other file, see core/checksum.py
 predictions.h5     written last: present means finished
 """
 
-import csv
 import hashlib
-import io
 import json
 import re
-import tomllib
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,8 +30,9 @@ from rdl_cli.core.checksum import (
     verify_file,
     verify_zip,
 )
-from rdl_cli.core.errors import UserError, first_line
+from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import atomic_write, file_digest, remove_partials, write_text
+from rdl_cli.runs.files import format_json, format_table, read_json, read_table, read_toml
 from rdl_cli.runs.predictions import EPOCHS, Predictions, format_predictions, read_predictions
 
 FORMAT = "rdl-run"
@@ -119,30 +117,27 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        try:
-            return tomllib.loads((self.path / "config.toml").read_text(encoding="utf-8"))
-        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{self.path / 'config.toml'} is damaged: {error}") from error
+        return read_toml(self._intact("config.toml"), RESUME_HINT)
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
-        record = self._read_json("provenance.json")
+        record = read_json(self._intact("provenance.json"), RESUME_HINT)
         if record is None:
             raise UserError(
                 f"{self.path} has no provenance.json", hint="the run is incomplete; train again"
             )
-        keys = {"kind", "path", "fingerprint"}
-        if not all(keys <= set(parent) for parent in record.get("parents", ())):
+        if not _has_parents(record):
             raise UserError(
                 f"{self.path / 'provenance.json'} is damaged: a parent has no kind, path or"
-                " fingerprint"
+                " fingerprint",
+                hint=RESUME_HINT,
             )
         return record
 
     @cached_property
     def stimuli(self) -> dict[str, Any] | None:
         """The held-out stimuli and the brain similarity; None if no brain was the teacher."""
-        return self._read_json("stimuli.json")
+        return read_json(self._intact("stimuli.json"), RESUME_HINT)
 
     @property
     def seed(self) -> int:
@@ -195,11 +190,12 @@ class Run:
 
     def metrics(self) -> list[dict[str, str]]:
         """Return a row for each epoch, none if there are none yet. UserError if damaged."""
-        return self._read_table("metrics.csv", ("epoch", "validation_error"))
+        path = self._intact("metrics.csv")
+        return read_table(path, ("epoch", "validation_error"), RESUME_HINT)
 
     def timings(self) -> list[dict[str, str]]:
         """Return the times of each epoch, none if there are none. UserError if damaged."""
-        return self._read_table("timings.csv", ("epoch",))
+        return read_table(self._intact("timings.csv"), ("epoch",), RESUME_HINT)
 
     def predictions(self, epoch: str = "final") -> Predictions:
         """Return the test predictions of the final or best epoch. UserError if damaged."""
@@ -213,18 +209,20 @@ class Run:
         write_text(self.path / "config.toml", tomli_w.dumps(given))
 
     def write_provenance(self, record: dict[str, Any]) -> None:
-        self._write_json("provenance.json", {"format": FORMAT, "version": VERSION} | record)
+        text = format_json({"format": FORMAT, "version": VERSION} | record)
+        write_text(self.path / "provenance.json", text)
 
     def write_stimuli(self, record: dict[str, Any]) -> None:
-        self._write_json("stimuli.json", record)
+        write_text(self.path / "stimuli.json", format_json(record))
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """Write metrics.csv, and timings.csv with the columns that differ between equal runs."""
         columns = list(dict.fromkeys(key for row in rows for key in row))
         times = [column for column in columns if column in TIMINGS]
-        self._write_table("metrics.csv", rows, [c for c in columns if c not in TIMINGS])
+        others = [column for column in columns if column not in TIMINGS]
+        write_text(self.path / "metrics.csv", format_table(rows, others))
         if times:
-            self._write_table("timings.csv", rows, ["epoch", *times])
+            write_text(self.path / "timings.csv", format_table(rows, ["epoch", *times]))
 
     def write_predictions(
         self,
@@ -252,43 +250,23 @@ class Run:
         with suppress(OSError):
             self.path.rmdir()
 
-    def _read_json(self, name: str) -> dict[str, Any] | None:
+    def _intact(self, name: str) -> Path:
+        """Return the path of a file. UserError if a finished run's file has changed.
+
+        An unfinished run may have the checksums of an earlier attempt, which do not count.
+        """
         path = self.path / name
-        if path.exists() and not path.is_file():  # a pipe would be waited for without end
-            raise UserError(f"{path} is a folder, pipe or device, not a file")
-        try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path} is damaged: {error}", hint=RESUME_HINT) from error
-        if not isinstance(record, dict):
-            raise UserError(f"{path} is damaged: it holds a {type(record).__name__}, not a record")
-        return record
+        if self.finished and (path.is_file() or not path.exists()):
+            verify_file(path, RESUME_HINT)
+        return path
 
-    def _write_json(self, name: str, record: dict[str, Any]) -> None:
-        text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
-        write_text(self.path / name, f"{text}\n")
 
-    def _read_table(self, name: str, numbers: tuple[str, ...]) -> list[dict[str, str]]:
-        path = self.path / name
-        if not path.is_file():
-            return []
-        try:
-            with path.open(newline="", encoding="utf-8") as file:
-                rows = list(csv.DictReader(file))
-            for row in rows:
-                [float(row[column]) for column in numbers]
-        except (OSError, csv.Error, KeyError, TypeError, ValueError) as error:
-            raise UserError(f"{path} is damaged: {first_line(error)}", hint=RESUME_HINT) from error
-        return rows
-
-    def _write_table(self, name: str, rows: list[dict[str, Any]], columns: list[str]) -> None:
-        text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, columns, extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows(rows)
-        write_text(self.path / name, text.getvalue())
+def _has_parents(record: dict[str, Any]) -> bool:
+    """Return whether the parents in a provenance record are as they are written."""
+    keys, parents = {"kind", "path", "fingerprint"}, record.get("parents", [])
+    return isinstance(parents, list) and all(
+        isinstance(parent, dict) and keys <= parent.keys() for parent in parents
+    )
 
 
 def find_runs(paths: Iterable[Path]) -> list[Run]:

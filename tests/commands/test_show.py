@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rdl_cli.commands.show import ProvenanceLink, RunSummary, StoreSummary, as_dict, show
-from rdl_cli.core.checksum import pixel_digests
+from rdl_cli.core.checksum import MANIFEST, pixel_digests
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import file_digest
 from rdl_cli.runs.run import Run
@@ -239,6 +239,7 @@ def test_show_names_both_fingerprints_of_a_changed_parent(family: Family) -> Non
 
 
 def test_show_compares_only_the_layers_that_a_student_follows(family: Family) -> None:
+    (family.student / MANIFEST).unlink()
     for layers in (["V1"], ["pool1"], ["V1", "pool1"], []):
         now = Store.open(family.store).fingerprint(layers)
         Run(family.student).write_provenance(
@@ -283,7 +284,6 @@ def test_show_verify_reads_every_file_of_a_run(family: Family, name: str) -> Non
         .replace(b"student", b"stodent")
     )
     assert path.read_bytes() != content
-    show(family.student)
     with pytest.raises(UserError, match=f"{name} is damaged: it is not as it was written"):
         show(family.student, verify=True)
     path.unlink()
@@ -376,7 +376,9 @@ def test_show_never_misses_the_embedded_data_set(tmp_path: Path) -> None:
 
 def test_show_ends_at_a_file_that_is_its_own_parent(tmp_path: Path) -> None:
     path = write_run(tmp_path / "run", [])
-    Run(path).write_provenance({"parents": [parent("run", path, Run(path).fingerprint())]})
+    fingerprint = Run(path).fingerprint()
+    (path / MANIFEST).unlink()
+    Run(path).write_provenance({"parents": [parent("run", path, fingerprint)]})
     (link,) = show(path).parents
     assert (link.state, link.parents) == ("unchanged", ())
 
@@ -395,7 +397,9 @@ def test_show_refuses_what_is_no_run_or_store(family: Family, path: str, says: s
 
 
 def test_show_refuses_an_empty_config(tmp_path: Path) -> None:
-    (write_run(tmp_path / "run", []) / "config.toml").write_text("")
+    run = write_run(tmp_path / "run", [])
+    (run / MANIFEST).unlink()
+    (run / "config.toml").write_text("")
     with pytest.raises(UserError, match=r"is not a run: its config\.toml is empty"):
         show(tmp_path / "run")
 

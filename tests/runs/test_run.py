@@ -103,6 +103,30 @@ def test_verify_notices_flipped_bits_of_every_file(run, name):
     Run(run.path).verify()
 
 
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [
+        ("config.toml", lambda run: run.config),
+        ("provenance.json", lambda run: run.provenance),
+        ("metrics.csv", lambda run: run.metrics()),
+        ("timings.csv", lambda run: run.timings()),
+    ],
+)
+def test_finished_run_refuses_a_text_file_that_has_changed(run, name, read):
+    path = run.path / name
+    path.write_bytes(
+        path.read_bytes()
+        .replace(b"nin", b"nim")
+        .replace(b"1.", b"7.")
+        .replace(b"rdl train", b"rdl brain")
+    )
+    with pytest.raises(UserError, match=f"{name} is damaged") as error:
+        read(Run(run.path))
+    assert error.value.hint
+    (run.path / "predictions.h5").unlink()  # an earlier attempt's checksums do not count
+    read(Run(run.path))
+
+
 def test_fingerprint_is_that_of_the_weights(run, tmp_path):
     assert run.fingerprint() == make_run(tmp_path / "other", seed=1).fingerprint()
     run.weights.write_bytes(b"others")
@@ -118,12 +142,14 @@ def test_key_follows_settings_and_parents(run, tmp_path):
     key = run.key()
     assert make_run(tmp_path / "same", device="cuda").key() == key
     assert make_run(tmp_path / "other", seed=1).key() != key
+    (run.path / MANIFEST).unlink()
     run.write_provenance({"parents": [{"kind": "store", "path": "s", "fingerprint": "f"}]})
     assert Run(run.path).key() != key
 
 
 def test_open_refuses_a_run_of_version_1(run):
     record = {"command": "rdl train-teacher t --epochs 2", "parents": []}
+    (run.path / MANIFEST).unlink()
     (run.path / "provenance.json").write_text(json.dumps(record))
     with pytest.raises(UserError, match="is a run of version 1; this rdl reads version 2") as error:
         Run.open(run.path)
