@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from rdl_cli.core.errors import UserError
 from rdl_cli.training.objective import Objective, Term
+from rdl_cli.training.processes import count_processes, mean_over_processes
 
 
 class GradientBalancer(nn.Module):
@@ -48,9 +49,6 @@ class GradientBalancer(nn.Module):
             [term.grad_fraction for term in terms.values()],
             device=next(iter(terms.values())).value.device,
         )
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            # each process has its own images, and all must get the same factors
-            torch.distributed.all_reduce(measured)
         sums = dict.fromkeys([-1, *self.fractions], 0.0)
         for name, fraction in zip(terms, (measured / measured.sum()).tolist(), strict=True):
             sums[owners.get(name, -1) if owners.get(name) in self.fractions else -1] += fraction
@@ -85,7 +83,8 @@ def measure_grad_fractions(
 ) -> dict[str, Term]:
     """Return the terms, each with its fraction of the sum of the weighted gradient norms.
 
-    Measured inside the module, because Fabric allows only its own backward pass on outputs.
+    The gradient is the mean over processes, so all get the same fractions. Measured inside the
+    module, because Fabric allows only its own backward pass on outputs.
     """
     norms: dict[str, Tensor] = {}
     for name, (value, weight, _) in terms.items():
@@ -94,9 +93,16 @@ def measure_grad_fractions(
                 gradients = torch.autograd.grad(
                     weight * value, parameters, retain_graph=True, allow_unused=True
                 )
-            norms[name] = torch.stack([g.float().norm() for g in gradients if g is not None]).norm()
+            norms[name] = norm_over_processes([g for g in gradients if g is not None])
     total = sum(norms.values(), torch.zeros(())).clamp_min(1e-30)
     return {
         name: term._replace(grad_fraction=float(norms[name] / total) if name in norms else 0.0)
         for name, term in terms.items()
     }
+
+
+def norm_over_processes(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the norm of the mean gradient over processes; of one process without a copy."""
+    if count_processes() > 1:
+        gradients = [mean_over_processes(torch.cat([g.float().flatten() for g in gradients]))]
+    return torch.stack([g.float().norm() for g in gradients]).norm()

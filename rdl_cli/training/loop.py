@@ -50,13 +50,15 @@ def fit(
     fabric: Fabric,
     resume: dict[str, Any] | None = None,
     clip_grad_norm: float | None = None,
+    pairs_across: bool = False,
 ) -> Iterator[Epoch]:
     """Train, and yield every epoch as it ends; nothing is written here.
 
     `module` and `optimizer` come from `fabric.setup`. Only the wrapped module is called: a call
     that bypasses the wrapper has no autocast, and with two processes the weights would diverge
     without an error. `resume` is the state of the last finished epoch.
-    `clip_grad_norm` is the largest norm of the gradient.
+    `clip_grad_norm` is the largest norm of the gradient. With `pairs_across` all processes draw
+    the same random numbers for the objectives, because they compare the same images.
 
     Raises:
         Diverged: a loss is not finite; names the term and the step.
@@ -72,7 +74,7 @@ def fit(
     for epoch in range(first, epochs):
         started, images = time.perf_counter(), 0
         seeds.seed_global("dropout", epoch, fabric.global_rank)
-        rng = seeds("objectives", epoch, fabric.global_rank)
+        rng = seeds("objectives", epoch, 0 if pairs_across else fabric.global_rank)
         totals = EpochTotals(fabric.device)
         fractions: dict[str, float] = {}
         module.train()

@@ -48,7 +48,7 @@ class EpochTotals:
 
         Diverged names the first terms that were not finite, with their step.
         """
-        self._check_finite(epoch)
+        self._check_finite(epoch, fabric)
         means = torch.stack(
             [total / self._steps for total in self._sums.values()]
             + [self._errors / self._labelled.clamp_min(1)]
@@ -58,8 +58,11 @@ class EpochTotals:
         row = dict(zip(names, means.tolist(), strict=True))
         return row | {f"weight/{name}": weight for name, weight in self._weights.items()}
 
-    def _check_finite(self, epoch: int) -> None:
-        steps = {name: float(step) for name, step in self._first_bad_step.items()}
+    def _check_finite(self, epoch: int, fabric: Fabric) -> None:
+        """Raise Diverged in all processes if a term was not finite in one."""
+        first_bad = torch.stack([step.float() for step in self._first_bad_step.values()])
+        first_bad = fabric.all_reduce(first_bad, reduce_op="min")  # type: ignore[assignment]
+        steps = dict(zip(self._first_bad_step, first_bad.tolist(), strict=True))
         bad = {name: int(step) for name, step in steps.items() if step < float("inf")}
         if bad:
             first = min(bad.values())

@@ -11,6 +11,7 @@ from rdl_cli.networks.hooks import forward_with_layers, read_layers
 from rdl_cli.training.brain_target import BrainTarget
 from rdl_cli.training.gradient_balance import GradientBalancer, measure_grad_fractions
 from rdl_cli.training.objective import Objective, Progress, StepContext, Term
+from rdl_cli.training.processes import gather_batch, gather_reps, gather_rows, own_rows
 from rdl_cli.training.stimulus_batchnorm import StimulusBatchNorm
 from rdl_cli.training.targets import Target
 
@@ -22,6 +23,9 @@ class StudentModule(nn.Module):
 
     In training mode the forward pass is the whole step, because autocast and DDP need all of it
     inside one call. In evaluation mode it returns the network's logits.
+
+    With `pairs_across` the objectives of every process see the batch of all processes; the task's
+    loss is the same with and without.
     """
 
     def __init__(
@@ -30,11 +34,13 @@ class StudentModule(nn.Module):
         objectives: Sequence[Objective],
         task_weight: float = 1.0,
         frozen: Sequence[str] = (),
+        pairs_across: bool = False,
     ):
         super().__init__()
         self.student = student
         self.objective_modules = nn.ModuleList(objectives)
         self.task_weight = task_weight
+        self.pairs_across = pairs_across
         self._frozen = tuple(frozen)
         self.stimulus_batchnorm = (
             StimulusBatchNorm(student)
@@ -93,21 +99,27 @@ class StudentModule(nn.Module):
             _list_layers(o for o in self.objectives if o.target not in stimuli),
         )
         stimulus_reps = {
-            target: self._forward_stimuli(
-                b.images.to(batch.images.dtype),
+            target: self._compare_stimuli(
+                b,
+                batch.images.dtype,
                 _list_layers(o for o in self.objectives if o.target is target),
             )
             for target, b in stimuli.items()
         }
         task_loss = F.cross_entropy(logits.float(), batch.labels, ignore_index=UNLABELLED)
+        compared, compared_logits = batch, logits
+        if self.pairs_across:
+            compared = gather_batch(batch)
+            compared_logits = gather_rows(logits, len(compared.images))
+            reps = gather_reps(reps, len(compared.images))
         exclusive = [o for o in self.objectives if o.is_exclusive(progress)]
         terms = {TASK: Term(task_loss, 0.0 if exclusive else self.task_weight)}
         owners: dict[str, int] = {}
         for number, objective in enumerate(self.objectives):
             step = StepContext(
-                batch,
-                logits,
-                comparison_batches.get(objective.target, batch),
+                compared,
+                compared_logits,
+                stimuli.get(objective.target, compared),
                 stimulus_reps.get(objective.target, reps),
                 progress,
                 rng,
@@ -137,6 +149,14 @@ class StudentModule(nn.Module):
         )
         self.train(was_training)
         return reps
+
+    def _compare_stimuli(
+        self, stimuli: Batch, dtype: torch.dtype, layers: Sequence[str]
+    ) -> dict[str, Reps]:
+        """Return layers of a step's stimuli. With `pairs_across` each process forwards a part."""
+        own = own_rows(stimuli) if self.pairs_across else stimuli
+        reps = self._forward_stimuli(own.images.to(dtype), layers)
+        return gather_reps(reps, len(stimuli.images)) if self.pairs_across else reps
 
     def _forward_stimuli(self, images: Images, layers: Sequence[str]) -> dict[str, Reps]:
         """Return layers for a brain's stimuli, with batch-norm statistics of their own."""

@@ -1,7 +1,6 @@
 """From settings to the objects of one training run, on their device. Nothing is written here."""
 
 import math
-import os
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,6 +13,7 @@ from torch import nn
 from rdl_cli.commands.activation_reader import log_unstable_layers
 from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.commands.options import split_commas
+from rdl_cli.commands.processes import Processes, local_device, read_world
 from rdl_cli.commands.settings import StudentSettings, TrainingSettings
 from rdl_cli.commands.train.brain_similarity_log import (
     BrainSimilarityLogger,
@@ -89,9 +89,16 @@ class TrainingSetup(NamedTuple):
     """Tensors of random values, if there is no training."""
 
     def count_compared(self, objective: Objective) -> int:
-        """Return how many images a step compares with the objective's teacher."""
+        """Return how many images a process compares in a step with the objective's teacher."""
         target = objective.target
-        return target.batch_size if isinstance(target, BrainTarget) else sum(self.train.sizes)
+        if isinstance(target, BrainTarget):
+            return target.batch_size
+        return sum(self.train.sizes) // (1 if self.module.pairs_across else self.fabric.world_size)
+
+    @property
+    def processes(self) -> Processes:
+        """The processes of this training."""
+        return Processes(self.fabric.global_rank, self.fabric.world_size)
 
 
 def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
@@ -110,6 +117,7 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
     objectives: list[Objective] = []
     followed: tuple[str, ...] = ()
     task_weight, similarity_logger = 1.0, None
+    pairs_across = isinstance(settings, StudentSettings) and bool(settings.pairs_across)
     if isinstance(settings, StudentSettings):
         images = TrainingImages(splits.train, plan.ids, views, preprocess, fabric.device)
         context = make_context(settings, student, shape, images, seeds)
@@ -119,7 +127,11 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
         similarity_logger = make_similarity_logger(objectives, settings, plan.epochs)
     # channels-last is 1.4 times as fast on a CPU
     module = StudentModule(
-        student.to(memory_format=torch.channels_last), objectives, task_weight, frozen
+        student.to(memory_format=torch.channels_last),
+        objectives,
+        task_weight,
+        frozen,
+        pairs_across,
     )
     if task_weight == 0 and not objectives:
         raise UserError(
@@ -177,9 +189,25 @@ def build_setup(settings: TrainingSettings, splits: Splits) -> TrainingSetup:
         ),
         untrained=() if plan.total else new,
     )
+    check_parts(setup)
     for objective in objectives:
         objective.check(plan.epochs, setup.count_compared(objective))
     return setup
+
+
+def check_parts(setup: TrainingSetup) -> None:
+    """Raise UserError if a batch cannot be divided among the processes."""
+    world, sizes = setup.fabric.world_size, setup.train.sizes
+    if min(sizes) < world:
+        raise UserError(
+            f"a batch of {min(sizes)} can't be shared among {world} processes",
+            hint="use a larger --batch-size",
+        )
+    if setup.module.pairs_across and (odd := [size for size in sizes if size % world]):
+        raise UserError(
+            f"--pairs-across needs equal parts; a batch of {odd[0]} has none for {world} processes",
+            hint=f"pass a --batch-size that {world} divides",
+        )
 
 
 def make_context(
@@ -244,9 +272,9 @@ def _launch_fabric(settings: TrainingSettings) -> Fabric:
 
     The environment is named, because Lightning would guess Slurm wherever it is installed.
     """
-    world, local = read_count("WORLD_SIZE"), read_count("LOCAL_WORLD_SIZE")
+    world, local = read_world()
     fabric = Fabric(
-        accelerator=resolve_device(settings.device),
+        accelerator=local_device(resolve_device(settings.device)).type,
         devices=local,
         num_nodes=world // local,
         strategy=DDPStrategy(find_unused_parameters=has_unused_parameters(settings))
@@ -258,14 +286,3 @@ def _launch_fabric(settings: TrainingSettings) -> Fabric:
     fabric.launch()
     configure_backend(fabric.device)
     return fabric
-
-
-def read_count(variable: str) -> int:
-    """Return the number of processes that torchrun set, 1 without it. UserError for other texts."""
-    text = os.environ.get(variable, "1")
-    if not text.isdecimal() or not int(text):
-        raise UserError(
-            f"the environment variable {variable} is `{text}`, not a number of processes",
-            hint=f"unset {variable}, or start with torchrun",
-        )
-    return int(text)

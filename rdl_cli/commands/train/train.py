@@ -1,7 +1,7 @@
 """Train teachers and students: from settings to finished runs."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,15 +73,19 @@ def _train_run(
     _log_setup(run.path, setup, overlap)
     if dry_run:
         return
-    is_first = setup.fabric.global_rank == 0
+    processes = setup.processes
     with (
-        remove_new_folders(run.path),
-        locked_folder(run.path) if is_first else nullcontext(),
+        remove_new_folders(run.path) if processes.is_first else nullcontext(),
+        ExitStack() as lock,
     ):
-        if is_first:
+
+        def begin() -> None:
+            lock.enter_context(locked_folder(run.path))
             check_folder(run.path, settings, resume)  # now that no other process can write
             begin_run(run, setup, overlap)
-        with remove_unstarted_run(run):
+
+        processes.run_on_first(begin)
+        with remove_unstarted_run(run, processes.is_first):
             _train_epochs(run, setup)
 
 
@@ -117,6 +121,7 @@ def _train_epochs(run: Run, setup: TrainingSetup) -> None:
             fabric,
             resume=checkpoint,
             clip_grad_norm=settings.clip_grad_norm,
+            pairs_across=student.pairs_across,
         ):
             _log_epoch(epoch.row, plan.epochs, bar)
             logger = setup.similarity_logger

@@ -1,7 +1,5 @@
 """Runs: equal to the bit for equal settings, with all their metrics, and never with NaN."""
 
-import os
-import socket
 import tomllib
 
 import numpy as np
@@ -168,74 +166,3 @@ class TestDiverged:
         with pytest.raises(UserError, match="in epoch 2, step 2"):
             tiny.train(tmp_path / "run", schedule="explosive")
         assert len(tiny.metrics(tmp_path / "run")) == 1 and not Run(tmp_path / "run").finished
-
-
-PROCESS = """
-import os
-os.environ.update(environment)
-from pathlib import Path
-from rdl_cli.commands.settings import StudentSettings
-from rdl_cli.commands.train import train as module
-if environment["RANK"] != "0":
-    os.replace = os.mkdir = None  # only the first process writes
-write_results = module._write_results
-def save_state(run, setup, student, *rest):
-    torch.save(student.state_dict(), f"{out}.{setup.fabric.global_rank}.pt")
-    write_results(run, setup, student, *rest)
-module._write_results = save_state
-module.train(Path(out), StudentSettings(**settings))
-"""
-
-
-def run_processes(elsewhere, out, settings, world=2):
-    """Train in several processes, with the environment of torchrun; return their exit codes."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(world),
-        "LOCAL_WORLD_SIZE": str(world),
-        "TORCHELASTIC_RUN_ID": "test",
-        "GROUP_RANK": "0",
-        "ROLE_RANK": "0",
-    }
-    processes = [
-        elsewhere(
-            PROCESS,
-            wait=False,
-            out=str(out),
-            settings=settings,
-            environment=environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(world)
-    ]
-    for process in processes:
-        process.join(600)
-    return [process.exitcode for process in processes]
-
-
-@pytest.mark.skipif(os.name != "posix", reason="processes are forked")
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {},
-        {"network": "nin:width=0.1", "match": ["pool1=pool1"], "lr": 0.01},
-        {"objective": ["hints"], "match": ["pool2"]},
-    ],
-    ids=["rdl", "batch norm", "hints"],
-)
-def test_two_processes_train_one_student(changes, tiny, settings, elsewhere, tmp_path):
-    run = tmp_path / "run"
-    assert run_processes(elsewhere, run, settings | changes) == [0, 0]
-    states = [torch.load(tmp_path / f"run.{rank}.pt", weights_only=True) for rank in (0, 1)]
-    assert states[0].keys() == states[1].keys()
-    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
-    weights = load_file(run / "model.safetensors")
-    assert all(torch.equal(states[0][f"student.{n}"], tensor) for n, tensor in weights.items())
-    first, last = tiny.metrics(run)
-    assert "hints" in str(changes) or last["train/task"] < first["train/task"]
-    (run / "predictions.h5").unlink()
-    with pytest.raises(UserError, match="was written by 2 processes; this is 1"):
-        tiny.train(run, resume=True, **settings | changes)
