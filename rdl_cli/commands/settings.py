@@ -239,6 +239,9 @@ class CompareRdmsSettings:
     reference: Annotated[list[str], "test differences of the similarities to these layers"] = field(
         default_factory=list
     )
+    against: Annotated[
+        list[str], "compare the other layers with these only, and with one another for each: IT,EVC"
+    ] = field(default_factory=list)
     control_for: Annotated[
         list[str], "partial out these RDMs (pearson, spearman): EVC@mean, pixels"
     ] = field(default_factory=list)
@@ -256,6 +259,12 @@ class CompareRdmsSettings:
     def check(self) -> None:
         """Raise UserError if a value is out of range."""
         require_at_least(self, max_stimuli=4, n_resamples=0, seed=0)
+        if self.against and self.reference:
+            raise UserError(
+                f"--against is {','.join(self.against)} and --reference is"
+                f" {','.join(self.reference)}",
+                hint="leave out --reference: --against tests those differences too",
+            )
         if 0 < self.n_resamples < 20:
             raise UserError(
                 f"--n-resamples is {self.n_resamples}; 0, or at least 20, is needed",

@@ -34,8 +34,7 @@ def to_rich(result: RdmComparison | SelfCheck) -> RenderableType:
     for layer in result.representations:
         known_as = layer.description if layer.kind == "RDM" else layer.kind
         add_row(layers, layer.name, known_as, layer.distance or "unknown", str(layer.n_subjects))
-    names = [layer.name for layer in result.representations]
-    parts = [part for table in result.tables for part in _tables(table, names, result)]
+    parts = [part for table in result.tables for part in _tables(table, result)]
     return Group(layers, *parts, Text(legend(result), style="dim"))
 
 
@@ -118,15 +117,15 @@ def _rows(table: MeasureTable) -> list[dict[str, Any]]:
     return rows
 
 
-def _tables(table: MeasureTable, names: list[str], result: RdmComparison) -> list[RenderableType]:
+def _tables(table: MeasureTable, result: RdmComparison) -> list[RenderableType]:
     parts: list[RenderableType] = [
         Text(f"{table.measure} ({_format_settings(table)})", style="bold")
     ]
     if table.pairs:
-        matrix = empty_table("All", "", *names)
-        for name, values in zip(names, table.values, strict=True):
-            cells = ["—" if n == name else _format(v) for n, v in zip(names, values, strict=True)]
-            add_row(matrix, name, *cells)
+        columns, rows = result.matrix(table)
+        matrix = empty_table("All", "", *columns)
+        for name, values in rows:
+            add_row(matrix, name, *("—" if v is None else _format(v) for v in values))
         parts.append(matrix)
     n = result.n_stimuli
     has_gaps = table.pairs and min(pair.n_pairs for pair in table.pairs) < n * (n - 1) // 2

@@ -41,8 +41,14 @@ def compare_rdms(sources: Sequence[Path], settings: CompareRdmsSettings) -> RdmC
             hint="name a second store or run, or more --layers",
         )
     references = _find_references(layers, settings)
+    against = _find_positions("against", settings.against, layers)
+    if len(against) == len(layers):
+        raise UserError(
+            f"--against names all layers: {', '.join(layer.name for layer in layers)}",
+            hint="name a store or run of other layers, or more --layers",
+        )
     tables = tuple(
-        compute_table(spec, measure, layers, controls, references, settings)
+        compute_table(spec, measure, layers, controls, references, settings, against)
         for spec, measure in measures.items()
     )
     representations = tuple(
@@ -98,17 +104,23 @@ def read_all(
 
 
 def _find_references(layers: list[Representation], settings: CompareRdmsSettings) -> list[int]:
-    """Return the positions of the layers that --reference names, with or without their source."""
-    names = [layer.name for layer in layers]
-    positions: dict[int, None] = {}
-    for pattern in split_commas(settings.reference):
-        matches = match_names(pattern, names) or match_names(f"*/{pattern}", names)
-        if not matches:
-            raise unknown_name("reference", pattern, names)
-        positions |= dict.fromkeys(names.index(name) for name in matches)
+    """Return the positions of the layers that --reference names."""
+    positions = _find_positions("reference", settings.reference, layers)
     if positions and len(layers) < 3:
         raise UserError(
             "a difference of similarities to a reference needs two other layers",
             hint="name more --layers, or leave out --reference",
         )
+    return positions
+
+
+def _find_positions(option: str, texts: list[str], layers: list[Representation]) -> list[int]:
+    """Return the positions of the layers that an option names, with or without their source."""
+    names = [layer.name for layer in layers]
+    positions: dict[int, None] = {}
+    for pattern in split_commas(texts):
+        matches = match_names(pattern, names) or match_names(f"*/{pattern}", names)
+        if not matches:
+            raise unknown_name(f"layer for --{option}", pattern, names)
+        positions |= dict.fromkeys(names.index(name) for name in matches)
     return list(positions)

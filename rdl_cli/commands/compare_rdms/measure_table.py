@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,7 @@ def compute_table(
     controls: Sequence[Representation],
     references: Sequence[int],
     settings: CompareRdmsSettings,
+    against: Sequence[int] = (),
 ) -> MeasureTable:
     """Return all similarities by one measure.
 
@@ -55,11 +56,15 @@ def compute_table(
         controls: to partial out.
         references: positions of layers, to whose similarities differences are tested.
         settings: distance, resamples, seed, device.
+        against: positions of layers; all others are compared with these only, and the differences
+            of their similarities to each of these are tested.
 
     Raises:
         UserError: two RDMs share a handful of measured pairs, or do not suit the measure.
     """
     traits, n = measure_traits(measure), layers[0].n_stimuli
+    rows = [i for i in range(len(layers)) if i not in against]
+    references = against or references
     device = resolve_device(settings.device)
     inputs, control_inputs = (
         [layer.to_measure_input(measure, settings.distance).to(device) for layer in group]
@@ -79,11 +84,10 @@ def compute_table(
             layers[i].subjects == layers[j].subjects,
             layers[j].subjects,
         )
-        for i in range(len(layers))
-        for j in range(len(layers))
-        if i < j or (i in references and i != j)
+        for i, j in permutations(range(len(layers)), 2)
+        if i in references or (j in against if against else i < j)
     }
-    between = list(combinations(range(len(layers)), 2))
+    between = [(i, j) for j in against for i in rows] or list(combinations(rows, 2))
     _check_pairs(resampled, layers, {pair: blocks[pair] for pair in between})
     jackknifed = None
     if settings.n_resamples and between:
@@ -92,9 +96,11 @@ def compute_table(
     pairs = _pairs(layers, resampled, {pair: blocks[pair] for pair in between})
     if jackknifed:
         pairs = _test_pairs(pairs, between, blocks, resampled, jackknifed, settings)
-    values = np.full((len(layers), len(layers)), traits.identity_value)
+    values: list[list[float | None]] = [[None] * len(layers) for _ in layers]
+    for i in range(len(layers)):
+        values[i][i] = traits.identity_value
     for (i, j), pair in zip(between, pairs, strict=True):
-        values[i, j] = values[j, i] = pair.value
+        values[i][j] = values[j][i] = pair.value
     described = describe_measure(measure, n)
     if controls:
         described["controls"] = ", ".join(control.name for control in controls)
@@ -102,11 +108,12 @@ def compute_table(
         spec,
         described,
         traits.identity_value,
-        tuple(map(tuple, values.tolist())),
+        tuple(map(tuple, values)),
         tuple(pairs),
-        tuple(_differences(layers, references, resampled, blocks, jackknifed)),
+        tuple(_differences(layers, references, rows, resampled, blocks, jackknifed)),
         tuple([] if controls else _ceilings(measure, layers, inputs)),
-        tuple([] if controls else _explain(measure, layers, references, inputs)),
+        tuple([] if controls else _explain(measure, layers, references, rows, inputs)),
+        tuple(layers[i].name for i in against),
     )
 
 
@@ -171,6 +178,7 @@ def _test_pairs(
 def _differences(
     layers: list[Representation],
     references: Sequence[int],
+    rows: Sequence[int],
     resampled: ResampledMeasure,
     blocks: dict[tuple[int, int], SubjectBlock],
     jackknifed: JackknifedBlocks | None,
@@ -178,7 +186,7 @@ def _differences(
     """Return the differences of similarities to each reference, of all pairs of other layers."""
     differences = []
     for r in references:
-        others = [i for i in range(len(layers)) if i != r]
+        others = [i for i in rows if i != r]
         for i, j in combinations(others, 2):
             first, second = blocks[r, i], blocks[r, j]
             value = first.mean(resampled.matrix) - second.mean(resampled.matrix)
@@ -214,14 +222,15 @@ def _explain(
     measure: Measure,
     layers: list[Representation],
     references: Sequence[int],
+    rows: Sequence[int],
     inputs: list[torch.Tensor],
 ) -> list[ExplainedVariance]:
-    """Return the variance of each reference that all other layers of one RDM explain."""
+    """Return the variance of each reference that all other rows of one RDM explain."""
     if measure not in (pearson, spearman):
         return []
     explained = []
     for r in references:
-        others = [i for i in range(len(layers)) if i != r and len(inputs[i]) == 1]
+        others = [i for i in rows if i != r and len(inputs[i]) == 1]
         used = [inputs[i] for i in others] + [inputs[r]]
         if not 2 <= len(others) <= MAX_PREDICTORS or torch.cat(used).isnan().any():
             continue

@@ -116,18 +116,20 @@ class MeasureTable:
         measure: as it was typed.
         settings: all that makes two values comparable.
         identity_value: the value for identical representations, on the diagonal.
-        values: in the order of the representations.
+        values: in the order of the representations; None for those that are not compared.
         pairs, differences, ceilings, explained: the rows.
+        against: names of those with which alone the others are compared; () for all pairs.
     """
 
     measure: str
     settings: dict[str, Any]
     identity_value: float
-    values: tuple[tuple[float, ...], ...]
+    values: tuple[tuple[float | None, ...], ...]
     pairs: tuple[LayerPair, ...]
     differences: tuple[SimilarityDifference, ...]
     ceilings: tuple[Ceiling, ...]
     explained: tuple[ExplainedVariance, ...]
+    against: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -140,6 +142,24 @@ class RdmComparison:
     seed: int
     representations: tuple[ComparedRepresentation, ...]
     tables: tuple[MeasureTable, ...]
+
+    def matrix(self, table: MeasureTable) -> tuple[list[str], list[tuple[str, list[float | None]]]]:
+        """Return a table's columns, and its rows by name; None on the diagonal."""
+        names = [layer.name for layer in self.representations]
+        columns = list(table.against) or names
+        rows = [
+            (
+                name,
+                [
+                    None if n == name else v
+                    for n, v in zip(names, values, strict=True)
+                    if n in columns
+                ],
+            )
+            for name, values in zip(names, table.values, strict=True)
+            if name not in table.against
+        ]
+        return [name for name in names if name in columns], rows
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison for JSON."""

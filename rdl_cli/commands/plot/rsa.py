@@ -16,7 +16,7 @@ from rdl_cli.figures.rsa_bars import RegionPanel, Similarity, draw_rsa
 def plot_rsa(sources: Sequence[Path], out: Sequence[Path], settings: RsaSettings) -> Figure:
     """Plot the similarity of all layers to each region, a panel for each region.
 
-    Regions are those of --reference, else those with several subjects.
+    Regions are those of --against or --reference, else those with several subjects.
 
     Args:
         sources: stores, runs and folders of runs.
@@ -57,8 +57,8 @@ def plot_rsa(sources: Sequence[Path], out: Sequence[Path], settings: RsaSettings
 
 
 def _find_regions(comparison: RdmComparison, table: MeasureTable) -> list[str]:
-    """Return the references of the comparison, else the regions with a noise ceiling."""
-    regions = list(dict.fromkeys(d.reference for d in table.differences))
+    """Return the layers of --against or --reference, else the regions with a noise ceiling."""
+    regions = list(table.against) or list(dict.fromkeys(d.reference for d in table.differences))
     regions = regions or [ceiling.region for ceiling in table.ceilings]
     if not regions:
         names = ", ".join(layer.name for layer in comparison.representations)

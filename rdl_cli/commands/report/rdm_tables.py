@@ -36,15 +36,15 @@ def representation_table(comparison: RdmComparison) -> Table:
 
 def measure_tables(comparison: RdmComparison, table: MeasureTable) -> list[Table]:
     """Return the tables of one measure: all values, pairs, differences and explained variance."""
-    names = [layer.name for layer in comparison.representations]
     tables = []
     if table.pairs:
+        columns, rows_by_name = comparison.matrix(table)
         matrix = [
-            [name, *("—" if n == name else _number(v) for n, v in zip(names, row, strict=True))]
-            for name, row in zip(names, table.values, strict=True)
+            [name, *("—" if v is None else _number(v) for v in values)]
+            for name, values in rows_by_name
         ]
         caption = f"{table.measure} ({format_settings(table)})"
-        tables.append(Table(["", *names], matrix, caption, sortable=False))
+        tables.append(Table(["", *columns], matrix, caption, sortable=False))
     if any(pair.p is not None for pair in table.pairs):
         columns = ["first", "second", "value", "95 %", "p", "Holm", "pairs of stimuli"]
         rows = [

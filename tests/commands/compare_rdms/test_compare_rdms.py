@@ -580,7 +580,7 @@ def test_compare_rdms_tests_differences_to_a_reference(network, brain):
     (explained,) = table.explained
     assert explained.predictors == tuple(names)
     assert 0 < max(explained.unique) <= explained.total < 1
-    with pytest.raises(UserError, match="no reference `LO`"):
+    with pytest.raises(UserError, match="no layer for --reference `LO`"):
         compare(network, brain, reference=["LO"], **settings)
     with pytest.raises(UserError, match="needs two other layers"):
         compare(network, reference=["one"])
