@@ -25,6 +25,7 @@ import tempfile
 import time
 import tomllib
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -55,11 +56,27 @@ def digest_array(values: np.ndarray) -> str:
 
 def read_hdf5(path: Path) -> Results:
     """Return a digest of each dataset; attributes are not results."""
+    return {name: digest_array(values) for name, values in load_arrays(path).items()}
+
+
+def read_unordered(path: Path) -> Results:
+    """Return one digest of a store's rows in any order: label and activations of each stimulus."""
+    arrays = {n: v for n, v in load_arrays(path).items() if n.endswith(("label", "activations"))}
+    names = sorted(arrays)
+    rows = [arrays[name] if name.endswith("label") else arrays[name][0] for name in names]
+    joined = sorted(
+        b"".join(row.tobytes() for row in stimulus) for stimulus in zip(*rows, strict=True)
+    )
+    return {f"rows of {', '.join(names)}": digest_array(np.frombuffer(b"".join(joined), np.uint8))}
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the datasets of an HDF5 file by name."""
     names: list[str] = []
     with h5py.File(path, locking=False) as file:
         file.visit(names.append)
-        match_ = {n: file[n] for n in names if getattr(file[n], "shape", None) is not None}
-        return {unquote(n): digest_array(np.asarray(data[()])) for n, data in match_.items()}
+        datasets = {n: file[n] for n in names if getattr(file[n], "shape", None) is not None}
+        return {unquote(n): np.asarray(data[()]) for n, data in datasets.items()}
 
 
 def read_weights(path: Path) -> Results:
@@ -69,10 +86,14 @@ def read_weights(path: Path) -> Results:
 
 
 def read_csv(path: Path) -> Results:
-    """Return each column as a list; cells that are numbers are numbers."""
+    """Return each column with content as a list; a column `table` divides the file into tables."""
+    out: Results = defaultdict(list)
     with path.open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    return {name: [parse_cell(row[name]) for row in rows] for name in (rows[0] if rows else ())}
+        for row in csv.DictReader(file):
+            table = f"{row['table']}/" if "table" in row else ""
+            for name, cell in row.items():
+                out[table + name].append(parse_cell(cell))
+    return {name: cells for name, cells in out.items() if any(cell != "" for cell in cells)}
 
 
 def parse_cell(text: str) -> float | str:
@@ -104,14 +125,21 @@ def read_json(path: Path) -> Results:
 READERS = {".h5": read_hdf5, ".safetensors": read_weights, ".csv": read_csv, ".json": read_json}
 
 
-def read_results(folder: Path, ignored: list[str], names: dict[str, dict[str, str]]) -> Results:
+def read_results(
+    folder: Path,
+    ignored: list[str],
+    names: dict[str, dict[str, str]],
+    unordered: Sequence[str] = (),
+) -> Results:
     """Return all results below a folder, under the planned names. Links are not followed."""
     out: Results = {}
     for path in sorted(folder.rglob("*")):
         if path.suffix not in READERS or path.is_symlink():
             continue
-        for name, value in READERS[path.suffix](path).items():
-            name = f"{path.relative_to(folder).as_posix()}/{name}"
+        file = path.relative_to(folder).as_posix()
+        read = read_unordered if file in unordered else READERS[path.suffix]
+        for name, value in read(path).items():
+            name = f"{file}/{name}"
             for pattern, replacement in names["results"].items():
                 name = re.sub(pattern, replacement, name)
             if isinstance(value, list):
@@ -214,7 +242,8 @@ def run_groups(groups: list[str], table: Any, names: Any, program: Path) -> tupl
                 if error is not None:
                     failed += 1
                     print(f"  failed, {error}", flush=True)
-        return read_results(folder, table["ignored"]["names"], names), failed
+        ignored, unordered = table["ignored"]["names"], table["unordered"]["files"]
+        return read_results(folder, ignored, names, unordered), failed
 
 
 def main(args: list[str]) -> int:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import tomllib
 from itertools import takewhile
 from pathlib import Path
@@ -40,6 +41,30 @@ def test_digest_array_ignores_the_padding_of_texts(equality: ModuleType) -> None
     short, wide = np.array([b"IT", b"EVC"]), np.array([b"IT", b"EVC"], "S64")
     assert equality.digest_array(short) == equality.digest_array(wide)
     assert equality.digest_array(short) != equality.digest_array(short[::-1])
+
+
+def test_read_unordered_tells_rows_and_not_their_order(
+    equality: ModuleType, tmp_path: Path
+) -> None:
+    def write(name: str, labels: list[int], layer: np.ndarray) -> Any:
+        with h5py.File(tmp_path / name, "w") as file:
+            file["stimuli/label"], file["layers/fc/activations"] = labels, layer[None]
+        return equality.read_unordered(tmp_path / name)
+
+    layer = np.arange(6, dtype=np.float16).reshape(3, 2)
+    one = write("one.h5", [0, 1, 2], layer)
+    assert write("turned.h5", [2, 1, 0], layer[::-1]) == one
+    assert write("labels.h5", [2, 1, 0], layer) != one
+    assert write("changed.h5", [0, 1, 2], layer + np.float16(1)) != one
+
+
+def test_read_csv_divides_tables_and_leaves_out_empty_columns(
+    equality: ModuleType, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("table,p,rate\nrun,,0.5\npair,0.1,\nrun,,0.25\n")
+    columns = equality.read_csv(tmp_path / "a.csv")
+    assert columns["run/rate"] == [0.5, 0.25] and columns["pair/p"] == [0.1]
+    assert set(columns) == {"run/table", "run/rate", "pair/table", "pair/p"}
 
 
 def write_run(folder: Path, share: str, train: str, apart: str, likeness: str, n: str) -> None:
@@ -93,6 +118,11 @@ def test_main_refuses_a_record_of_another_machine(
     equality.write_record(tmp_path / "record.json", {"processor": "another"}, {"a": [1.0]})
     assert equality.main(["--check", str(tmp_path / "record.json")]) == 2
     assert "cannot compare bits" in capsys.readouterr().out
+
+
+def test_record_holds_nothing_that_is_ignored() -> None:
+    recorded = json.loads((BENCHMARKS / "equality.json").read_text(encoding="utf-8"))["results"]
+    assert not [name for name in recorded for one in IGNORED if re.search(one, name)]
 
 
 @pytest.mark.parametrize("group", TABLE["commands"])
