@@ -7,8 +7,8 @@ import typer
 
 from rdl_cli.cli.options import make_command
 from rdl_cli.cli.usage import CommandGroup
+from rdl_cli.commands.drawing_settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.plot.rsa_settings import RsaSettings
-from rdl_cli.commands.settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.style_settings import StyleSettings
 
 plot = typer.Typer(

@@ -8,6 +8,7 @@ from rdl_cli.commands.compare.compare import Comparison, compare
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
 from rdl_cli.commands.compare_rdms.results import RdmComparison
 from rdl_cli.commands.console import brief, log
+from rdl_cli.commands.drawing_settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.export_rdms.brain_stimuli import export_over_stimuli
 from rdl_cli.commands.image_data import data_root
 from rdl_cli.commands.import_rdms import import_rdms
@@ -16,9 +17,7 @@ from rdl_cli.commands.settings import (
     CompareRdmsSettings,
     DataSettings,
     ExportSettings,
-    HeatmapSettings,
     ImportSettings,
-    MdsSettings,
     StudentSettings,
 )
 from rdl_cli.commands.train.train import train

@@ -9,9 +9,10 @@ import torch
 from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
+from rdl_cli.commands.drawing_settings import HeatmapSettings
 from rdl_cli.commands.import_rdms import export_to_file, import_rdms
 from rdl_cli.commands.plot.plot_data import LayerSelection, read_store_rdms
-from rdl_cli.commands.settings import FORMATS, ExportSettings, HeatmapSettings, ImportSettings
+from rdl_cli.commands.settings import FORMATS, ExportSettings, ImportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.digests import image_digests
 from rdl_cli.io.read import read_rdms

@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms, read_representations
+from rdl_cli.commands.drawing_settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.export_rdms.export_rdms import export_rdms
 from rdl_cli.commands.listing import KINDS, find_registry, list_layers
 from rdl_cli.commands.names import REGISTRY_KINDS, check_names, iterate_names
@@ -19,8 +20,6 @@ from rdl_cli.commands.reproduce.recipe import read_recipe
 from rdl_cli.commands.settings import (
     CompareRdmsSettings,
     ExportSettings,
-    HeatmapSettings,
-    MdsSettings,
     StudentSettings,
     TrainingSettings,
 )

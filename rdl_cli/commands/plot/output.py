@@ -14,7 +14,7 @@ from matplotlib.font_manager import findfont, get_font_names
 from PIL import Image
 
 from rdl_cli.commands.console import log
-from rdl_cli.commands.settings import DrawingSettings
+from rdl_cli.commands.drawing_settings import DrawingSettings
 from rdl_cli.commands.style_settings import StyleSettings
 from rdl_cli.core.errors import UserError, first_line, unknown_name
 from rdl_cli.core.files import atomic_write

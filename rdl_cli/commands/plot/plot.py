@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from rdl_cli.commands.activation_reader import ReaderCache
 from rdl_cli.commands.console import log, progress
+from rdl_cli.commands.drawing_settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.image_data import to_pixels
 from rdl_cli.commands.plot.output import check_output, read_style, save_figure
 from rdl_cli.commands.plot.plot_data import (
@@ -20,7 +21,6 @@ from rdl_cli.commands.plot.plot_data import (
     read_run_rdms,
     read_store_rdms,
 )
-from rdl_cli.commands.settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.style_settings import StyleSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds

@@ -9,8 +9,8 @@ import torch
 
 from rdl_cli.commands.activation_reader import ActivationReader
 from rdl_cli.commands.console import log
+from rdl_cli.commands.drawing_settings import HeatmapSettings
 from rdl_cli.commands.options import split_commas
-from rdl_cli.commands.settings import HeatmapSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.patterns import match_names, select_names
 from rdl_cli.core.seeds import Seeds

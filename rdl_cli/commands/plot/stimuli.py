@@ -10,6 +10,7 @@ from scipy.spatial.distance import squareform
 
 from rdl_cli.commands.activation_reader import ReaderCache
 from rdl_cli.commands.console import log
+from rdl_cli.commands.drawing_settings import HeatmapSettings
 from rdl_cli.commands.plot.output import check_output, read_style, save_figure
 from rdl_cli.commands.plot.plot import HIGH_STRESS
 from rdl_cli.commands.plot.plot_data import (
@@ -18,7 +19,6 @@ from rdl_cli.commands.plot.plot_data import (
     read_run_rdms,
     read_store_rdms,
 )
-from rdl_cli.commands.settings import HeatmapSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.figures.stimulus_map import StimulusMap, draw_stimulus_maps
 from rdl_cli.rsa.mds import mds

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from rdl_cli.commands.activation_reader import ReaderCache
+from rdl_cli.commands.drawing_settings import HeatmapSettings
 from rdl_cli.commands.options import split_commas
 from rdl_cli.commands.plot.plot_data import LayerSelection, SourceRdms, read_run_rdms
 from rdl_cli.commands.report.rdm_sections import NetworkRdms
 from rdl_cli.commands.report.run_sections import RunsByMethod
-from rdl_cli.commands.settings import HeatmapSettings
 from rdl_cli.core.patterns import select_names
 from rdl_cli.report.page import StimulusSet
 

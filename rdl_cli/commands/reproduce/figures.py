@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from rdl_cli.commands.drawing_settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.reproduce.recipe import Recipe, teacher_path
 from rdl_cli.commands.reproduce.reproduce import first_seed_path
-from rdl_cli.commands.settings import HeatmapSettings, MdsSettings
 from rdl_cli.runs.run import Run
 
 

@@ -12,9 +12,10 @@ from rdl_cli.cli.render.show import to_rich
 from rdl_cli.commands import show
 from rdl_cli.commands.compare_rdms.compare_rdms import compare_rdms
 from rdl_cli.commands.compare_rdms.self_check import self_check
+from rdl_cli.commands.drawing_settings import HeatmapSettings
 from rdl_cli.commands.export_rdms import blockwise
 from rdl_cli.commands.plot.plot_data import LayerSelection, read_store_rdms
-from rdl_cli.commands.settings import CompareRdmsSettings, HeatmapSettings
+from rdl_cli.commands.settings import CompareRdmsSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.rsa.measures import MEASURES
 from rdl_cli.store.layout import KernelSpec

@@ -15,9 +15,9 @@ from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.commands import activation_reader as opened
+from rdl_cli.commands.drawing_settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.plot.plot import plot_curves, plot_labels, plot_mds, plot_rdms
 from rdl_cli.commands.plot.plot_data import LayerSelection, choose_exemplars
-from rdl_cli.commands.settings import HeatmapSettings, MdsSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.base import load_dataset

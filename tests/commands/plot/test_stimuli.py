@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from rdl_cli.commands.drawing_settings import HeatmapSettings
 from rdl_cli.commands.plot.stimuli import plot_stimuli
-from rdl_cli.commands.settings import HeatmapSettings
 from rdl_cli.core.errors import UserError
 
 
