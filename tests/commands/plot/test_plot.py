@@ -18,6 +18,7 @@ from rdl_cli.commands import activation_reader as opened
 from rdl_cli.commands.drawing_settings import HeatmapSettings, MdsSettings
 from rdl_cli.commands.plot.plot import plot_curves, plot_labels, plot_mds, plot_rdms
 from rdl_cli.commands.plot.plot_data import LayerSelection, choose_exemplars
+from rdl_cli.core.checksum import MANIFEST
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.seeds import Seeds
 from rdl_cli.datasets.base import load_dataset
@@ -31,6 +32,11 @@ from rdl_cli.store.store import Stimuli, Store
 from rdl_cli.store.writer import create_store
 
 SMALL = {"samples": 3, "sample_size": 20, "layers": ["pool1,fc"], "device": "cpu"}
+
+
+def copy_run(source: Path, out: Path) -> None:
+    """Copy a run without its checksums, so that the test may change its files."""
+    shutil.copytree(source, out, ignore=shutil.ignore_patterns(MANIFEST))
 
 
 def drawn(figure) -> dict[str, np.ndarray]:
@@ -180,7 +186,7 @@ def test_plot_mds_shows_every_layer_of_every_run(teacher, student, tmp_path):
 
 def test_plot_mds_puts_equal_networks_at_one_point(teacher, tmp_path):
     again = tmp_path / "again"
-    shutil.copytree(teacher, again)
+    copy_run(teacher, again)
     (again / "config.toml").write_text((again / "config.toml").read_text() + 'label = "again"\n')
     for between in ("correlation", "normalised", "standardised"):
         figure = plot_mds(
@@ -200,7 +206,7 @@ def test_plot_curves_shows_metrics(tiny, teacher, tmp_path):
 
 def test_plot_curves_joins_seeds_of_one_method(tiny, teacher, tmp_path):
     for seed in (0, 1):
-        shutil.copytree(teacher, tmp_path / f"baseline/seed{seed}")
+        copy_run(teacher, tmp_path / f"baseline/seed{seed}")
         config = tmp_path / f"baseline/seed{seed}/config.toml"
         config.write_text(config.read_text().replace("seed = 5", f"seed = {seed}"))
     assert "baseline  " in words(
@@ -260,7 +266,7 @@ def test_plot_mds_and_rdms_read_a_data_set_once_for_all_runs(
 def test_plot_rdms_and_mds_name_the_seed(tiny, teacher, tmp_path):
     several = [tmp_path / f"baseline/seed{seed}" for seed in (5, 6)]
     for path, seed in zip(several, (5, 6), strict=True):
-        shutil.copytree(teacher, path)
+        copy_run(teacher, path)
         (path / "config.toml").write_text(
             (path / "config.toml").read_text().replace("seed = 5", f"seed = {seed}")
         )
@@ -322,7 +328,7 @@ def test_plot_rdms_and_mds_refuse_mistakes_and_write_nothing(
 
 def test_plot_mds_needs_one_data_set_for_runs_on_different_images(tiny, teacher, tmp_path):
     other = tmp_path / "other"
-    shutil.copytree(teacher, other)
+    copy_run(teacher, other)
     config = (other / "config.toml").read_text()
     (other / "config.toml").write_text(config.replace('dataset = "digits"', 'dataset = "nowhere"'))
     with pytest.raises(UserError, match="no dataset `nowhere`"):
@@ -356,7 +362,7 @@ def test_plot_help_imports_neither_torch_nor_matplotlib():
 
 def test_plot_labels_shows_errors_of_the_predictions(teacher, tmp_path):
     for name, count in (("rdl-200", 200), ("rdl-50", 50)):
-        shutil.copytree(teacher, tmp_path / name)
+        copy_run(teacher, tmp_path / name)
         config = re.sub(
             r"(?m)^(label|train_size) = .*\n", "", (tmp_path / name / "config.toml").read_text()
         )
@@ -387,7 +393,7 @@ def test_plot_labels_strips_only_the_number_of_labels_from_names(teacher, tmp_pa
         "kd-all": 1000,
     }
     for name, count in counts.items():
-        shutil.copytree(teacher, tmp_path / name)
+        copy_run(teacher, tmp_path / name)
         config = re.sub(
             r"(?m)^(label|train_size) = .*\n", "", (tmp_path / name / "config.toml").read_text()
         )
