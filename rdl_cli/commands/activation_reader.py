@@ -15,10 +15,11 @@ from rdl_cli.commands.device import configure_backend, resolve_device
 from rdl_cli.commands.drawing_settings import DrawingSettings
 from rdl_cli.commands.image_data import join_splits, load_splits, locate_dataset
 from rdl_cli.commands.network_source import NetworkSource, open_network
+from rdl_cli.commands.processes import local_device
 from rdl_cli.commands.settings import CompareRdmsSettings, ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.registry import NameSource
-from rdl_cli.core.tensor_types import Reps
+from rdl_cli.core.tensor_types import Ids, Reps
 from rdl_cli.datasets.augmentation import VIEWS, Views
 from rdl_cli.datasets.base import DATASETS, Split, Splits
 from rdl_cli.datasets.digests import dataset_fingerprint
@@ -94,11 +95,11 @@ class ActivationReader:
         """All images, in batches."""
         return self._batches(self.split)
 
-    def batches_from(self, row: int) -> Batches:
-        """Return the images from a row on, in batches."""
-        if not row:
+    def batches_of(self, rows: Ids) -> Batches:
+        """Return some of the images, in ascending order, in batches."""
+        if len(rows) == len(self.split):
             return self.batches
-        return self._batches(self.split.at(torch.arange(row, len(self.split))))
+        return self._batches(self.split.at(rows))
 
     def _batches(self, split: Split) -> Batches:
         return Batches(
@@ -126,7 +127,7 @@ def open_reader(
         UserError: the run is unfinished, or its network takes images of another shape.
     """
     origin = open_network(str(source), settings)
-    device = torch.device(resolve_device(settings.device))
+    device = local_device(resolve_device(settings.device))
     configure_backend(device)
     splits = splits or load_splits(settings)
     split = (

@@ -48,9 +48,14 @@ def brief() -> Iterator[None]:
         _brief.reset(token)
 
 
+def _is_first() -> bool:
+    """Return True in the first of several processes, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def log(text: str) -> None:
     """Print one line; of several processes, only the first prints."""
-    if os.environ.get("RANK", "0") == "0" and not _brief.get():
+    if _is_first() and not _brief.get():
         console.print(text, markup=False)
 
 
@@ -71,7 +76,7 @@ class ProgressBar:
 @contextmanager
 def progress(total: int, text: str) -> Iterator[ProgressBar]:
     """Yield a progress bar for `total` steps."""
-    if not console.is_terminal or console.quiet:
+    if not console.is_terminal or console.quiet or not _is_first():
         yield ProgressBar(None, total, text)
         return
     columns = (

@@ -20,6 +20,10 @@ WAIT = timedelta(hours=6)
 """For the slowest process, such as the first while it computes the checksums of a large store."""
 
 
+class SharedError(UserError):
+    """An error of one process that all know of."""
+
+
 @dataclass(frozen=True)
 class Processes:
     """This process' number and the number of all. Calls must come in all, in the same order."""
@@ -31,30 +35,44 @@ class Processes:
     def is_first(self) -> bool:
         return self.rank == 0
 
-    def gather(self, value: Any) -> list[Any]:
-        """Return the value of every process, in order."""
-        if self.world == 1:
-            return [value]
-        values: list[Any] = [None] * self.world
-        distributed.all_gather_object(values, value)
-        return values
+    def gather(self, value: Any = None, error: UserError | None = None) -> list[Any]:
+        """Return the value of every process, in order. Raise SharedError if one has an error.
 
-    def agree(self, error: UserError | None = None) -> None:
-        """Wait for all processes. Raise UserError in all if one of them has an error."""
-        texts = self.gather(None if error is None else (str(error), error.hint))
-        for text in texts:
+        The only message between processes, so an error reaches the others wherever they wait.
+        """
+        if self.world == 1:
+            if error is not None:
+                raise error
+            return [value]
+        own = None if error is None else (str(error), error.hint)
+        messages: list[Any] = [None] * self.world
+        distributed.all_gather_object(messages, (value, own))
+        for _, text in messages:
             if text is not None:
-                raise UserError(*text) from error
+                raise SharedError(*text) from error
+        return [value for value, _ in messages]
+
+    @contextmanager
+    def share_errors(self) -> Iterator[None]:
+        """Raise an error of the block in all processes, and wait for all at its end."""
+        error = None
+        try:
+            yield
+        except SharedError:
+            raise
+        except UserError as raised:
+            error = raised
+        self.gather(error=error)
 
     def run_on_first(self, function: Callable[[], None]) -> None:
         """Call a function in the first process. Raise its UserError in all."""
-        error = None
-        if self.is_first:
-            try:
+        with self.share_errors():
+            if self.is_first:
                 function()
-            except UserError as raised:
-                error = raised
-        self.agree(error)
+
+
+ALONE = Processes()
+"""A command in one process."""
 
 
 def read_world() -> tuple[int, int]:
@@ -68,6 +86,11 @@ def read_world() -> tuple[int, int]:
         raise UserError(
             f"the environment variable WORLD_SIZE is {world}, but {missing[0]} is not set",
             hint="unset WORLD_SIZE, or start with torchrun",
+        )
+    if world % local:
+        raise UserError(
+            f"WORLD_SIZE is {world} and LOCAL_WORLD_SIZE is {local}, which does not divide it",
+            hint="start as many processes on each machine",
         )
     return world, local
 

@@ -28,7 +28,10 @@ def test_reader_returns_the_networks_activations(teacher):
 
 def test_reader_continues_its_batches_from_a_row(teacher):
     reader = open_reader(teacher, DIGITS)
-    ids = [torch.cat([b.ids for b in reader.batches_from(row).in_order(0, 7)]) for row in (0, 493)]
+    ids = [
+        torch.cat([b.ids for b in reader.batches_of(torch.arange(row, 500)).in_order(0, 7)])
+        for row in (0, 493)
+    ]
     assert len(ids[0]) == 500 and torch.equal(ids[1], ids[0][493:])
 
 

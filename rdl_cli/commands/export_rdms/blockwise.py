@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rdl_cli.commands.console import progress
+from rdl_cli.commands.processes import ALONE, Processes
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Reps
 from rdl_cli.rsa.condensed import pair_index
@@ -20,9 +21,16 @@ OFFSET = 1e-4  # float32 keeps three digits of the differences between stimuli
 
 
 def write_rdm(
-    writer: Writer, layer: str, reps: np.ndarray, name: str, device: torch.device
+    writer: Writer,
+    layer: str,
+    reps: np.ndarray,
+    name: str,
+    device: torch.device,
+    processes: Processes = ALONE,
 ) -> None:
     """Write every distance between the rows of `reps` (n ...), in condensed order.
+
+    Each process writes a part of the blocks.
 
     Raise UserError if a stimulus has the same distance to all others. Such a constant row holds no
     information; it results from a pattern without direction (dead ReLUs) under `cosine` and
@@ -30,10 +38,14 @@ def write_rdm(
     """
     n = len(reps)
     smallest, largest = np.full(n, np.inf), np.full(n, -np.inf)
-    for top, block in _compute_blocks(reps, DISTANCES.find(name), device, f"{layer}, {name}"):
+    function = DISTANCES.find(name)
+    for top, block in _compute_blocks(reps, function, device, f"{layer}, {name}", processes):
         above = np.triu(np.ones(block.shape, bool), 1)
         _update_range(smallest, largest, block, above, top)
         writer.write_rdm(layer, 0, _row_start(top, n), block[above])
+    parts = processes.gather((smallest, largest))
+    smallest = np.min([part[0] for part in parts], 0)
+    largest = np.max([part[1] for part in parts], 0)
     if n > 1 and not (np.isfinite(smallest).all() and np.isfinite(largest).all()):
         raise UserError(
             f"the RDM of `{layer}` has distances that are not finite",
@@ -50,8 +62,16 @@ def write_rdm(
         )
 
 
-def write_kernel(writer: Writer, layer: str, reps: np.ndarray, device: torch.device) -> None:
+def write_kernel(
+    writer: Writer,
+    layer: str,
+    reps: np.ndarray,
+    device: torch.device,
+    processes: Processes = ALONE,
+) -> None:
     """Write every inner product of the rows of `reps` (n ...), packed, summed in float64.
+
+    Each process writes a part of the blocks.
 
     Raise UserError if float32 cannot hold the differences between the stimuli. Patterns with a
     large common offset have nearly equal inner products: float32 holds seven digits, and those of
@@ -63,11 +83,12 @@ def write_kernel(writer: Writer, layer: str, reps: np.ndarray, device: torch.dev
     def multiply(a: Reps, b: Reps) -> Tensor:
         return flatten_rows(a).double() @ flatten_rows(b).double().T
 
-    for top, block in _compute_blocks(reps, multiply, device, f"{layer}, kernel"):
+    for top, block in _compute_blocks(reps, multiply, device, f"{layer}, kernel", processes):
         values = block[np.triu(np.ones(block.shape, bool))]
         own = float(block.trace())
         trace, total = trace + own, total + 2 * float(values.sum(dtype=np.float64)) - own
         writer.write_kernel(layer, _row_start(top, n + 1), values)
+    trace, total = np.sum(processes.gather((trace, total)), 0)
     if not (np.isfinite(trace) and np.isfinite(total)):
         raise UserError(
             f"the kernel of `{layer}` has products that are not finite",
@@ -88,11 +109,16 @@ def _row_start(row: int, n: int) -> int:
 
 
 def _compute_blocks(
-    reps: np.ndarray, function: Callable[[Reps, Reps], Tensor], device: torch.device, text: str
+    reps: np.ndarray,
+    function: Callable[[Reps, Reps], Tensor],
+    device: torch.device,
+    text: str,
+    processes: Processes,
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the function's upper triangle, a few rows at a time.
 
-    Each block is the function of some rows, from `top` on, with all rows from `top` on.
+    Each block is the function of some rows, from `top` on, with all rows from `top` on. A process
+    computes every `world`-th block; blocks are cut as by one process.
     """
     n = len(reps)
     height = max(1, min(n, DISTANCES_PER_BLOCK // n))
@@ -101,7 +127,7 @@ def _compute_blocks(
         return torch.from_numpy(np.ascontiguousarray(reps[start:stop])).to(device)
 
     with progress(n, text) as bar:
-        for top in range(0, n, height):
+        for top in range(0, n, height)[processes.rank :: processes.world]:
             bottom = min(top + height, n)
             block_rows = load(top, bottom)
             parts = [

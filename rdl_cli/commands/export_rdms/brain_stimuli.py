@@ -19,6 +19,7 @@ from rdl_cli.commands.export_rdms.reduction import SAMPLE, Reduction
 from rdl_cli.commands.export_rdms.stimulus_sets import open_stimulus_images, order_like
 from rdl_cli.commands.network_source import open_network
 from rdl_cli.commands.options import reject_options, to_config
+from rdl_cli.commands.processes import require_one_process
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.provenance import collect_provenance
@@ -56,6 +57,7 @@ def export_over_stimuli(
         UserError: the settings are invalid, before anything is written.
     """
     _check_settings(settings, stimuli)
+    require_one_process(f"an export over --stimuli {stimuli}")
     if out.exists():
         raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
     network = open_network(str(source), settings)

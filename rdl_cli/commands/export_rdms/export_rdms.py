@@ -14,7 +14,12 @@ from rdl_cli.commands.activation_reader import (
     log_unstable_layers,
     open_reader,
 )
-from rdl_cli.commands.console import log, progress
+from rdl_cli.commands.console import log
+from rdl_cli.commands.export_rdms.activations import (
+    create_shared_store,
+    measure_error,
+    write_activations,
+)
 from rdl_cli.commands.export_rdms.blockwise import write_kernel, write_rdm
 from rdl_cli.commands.export_rdms.existing_layers import (
     EXPORT,
@@ -24,25 +29,23 @@ from rdl_cli.commands.export_rdms.existing_layers import (
     list_exports,
     open_existing,
 )
-from rdl_cli.commands.export_rdms.finite_check import FiniteCheck
 from rdl_cli.commands.export_rdms.reduction import SAMPLE, Reduction
 from rdl_cli.commands.image_data import resolve_dataset
 from rdl_cli.commands.network_source import is_run
 from rdl_cli.commands.options import to_config
+from rdl_cli.commands.processes import ALONE, Processes, joined_processes
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.files import PARTIAL
 from rdl_cli.core.provenance import Parent, collect_provenance
 from rdl_cli.datasets.augmentation import VIEWS, Views
-from rdl_cli.networks.hooks import LOGITS, read_layers, select_layers
+from rdl_cli.networks.hooks import select_layers
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.kernels import check_kernel_distance
 from rdl_cli.runs.run import Run
 from rdl_cli.store.layout import ActivationSpec, KernelSpec, RdmSpec, Spec, store_size
 from rdl_cli.store.store import Store, partial
-from rdl_cli.store.writer import Writer, create_store, free_bytes
-
-CHECKPOINT_EVERY = 20  # batches; each checkpoint is an fdatasync
+from rdl_cli.store.writer import Writer, free_bytes
 
 
 def export_rdms(
@@ -60,8 +63,16 @@ def export_rdms(
         UserError: the settings are invalid, before anything is written.
 
     Layers that the store already holds are not computed again. After a kill, the same call resumes.
+    Under torchrun each process forwards and compares a part, and the first finishes the store.
     """
     check_export(settings)
+    with joined_processes() as processes:
+        return _export(source, out, settings, dry_run, processes)
+
+
+def _export(
+    source: str | Path, out: Path, settings: ExportSettings, dry_run: bool, processes: Processes
+) -> Store | None:
     if is_run(source):
         settings = complete_settings(Run.open_finished(Path(source)), settings)
     elif not settings.dataset:
@@ -121,35 +132,44 @@ def export_rdms(
     check_space(out, size, len(reader.split), layers, settings)
     if dry_run:
         return None
-    error = _measure_error(reader, settings)
-    origin = _collect_provenance(reader, layers, existing, settings) | {"source": identity}
+    error = measure_error(reader, settings, processes)
+    origin = _collect_provenance(reader, layers, existing, settings, processes)
+    origin |= {"source": identity}
     if any(projections.values()) or settings.pool != "none":
         origin["reduction"] = {"pool": settings.pool, "project": projections}
     origin["teacher_error"] = error
     key = repr(sorted(identity.items()))
-    if pairwise and not _holds_activations(scratch, identity, layers):
-        with create_store(
-            scratch, stimuli, origin, activation_specs, key, overwrite=True
+    held = processes.gather(pairwise and _holds_activations(scratch, identity, layers))
+    if pairwise and not held[0]:
+        with create_shared_store(
+            processes, scratch, stimuli, origin, activation_specs, key, overwrite=True
         ) as writer:
-            _write_activations(writer, reader, layers, reduction)
-    with create_store(
-        out, stimuli, origin, [*existing_specs, *specs], key, overwrite=existing is not None
+            write_activations(writer, reader, layers, reduction, processes)
+    copied_specs = existing_specs if processes.is_first else []
+    with create_shared_store(
+        processes,
+        out,
+        stimuli,
+        origin,
+        [*existing_specs, *specs],
+        key,
+        overwrite=existing is not None,
     ) as writer:
         if pairwise:
             try:
-                copy_layers(writer, existing, existing_specs)
+                copy_layers(writer, existing, copied_specs)
                 activations = Store.open(scratch)
                 for layer in layers:
                     reps = activations.layer(layer).activations()[0]
-                    write_pairwise(writer, layer, reps, settings, reader.device)
+                    write_pairwise(writer, layer, reps, settings, reader.device, processes)
             except UserError:  # an RDM was refused; after a kill, the files stay for the next call
                 writer.discard()
                 scratch.unlink(missing_ok=True)
                 raise
         else:
-            _write_activations(writer, reader, layers, reduction)
-            copy_layers(writer, existing, existing_specs)
-    if pairwise:
+            write_activations(writer, reader, layers, reduction, processes)
+            copy_layers(writer, existing, copied_specs)
+    if pairwise and processes.is_first:
         scratch.unlink()
     log(f"{out} is complete")
     return Store.open(out)
@@ -214,35 +234,18 @@ def _measure_projections(
 
 
 def write_pairwise(
-    writer: Writer, layer: str, reps: np.ndarray, settings: ExportSettings, device: torch.device
+    writer: Writer,
+    layer: str,
+    reps: np.ndarray,
+    settings: ExportSettings,
+    device: torch.device,
+    processes: Processes = ALONE,
 ) -> None:
     """Write the kernel or RDM of a layer's activations (n ...)."""
     if settings.as_ == "kernel":
-        write_kernel(writer, layer, reps, device)
+        write_kernel(writer, layer, reps, device, processes)
     else:
-        write_rdm(writer, layer, reps, settings.distance, device)
-
-
-@torch.no_grad()
-def _measure_error(reader: ActivationReader, settings: ExportSettings) -> float | None:
-    """Log and return the teacher's error on the images; None if they have other classes."""
-    classes = len(reader.split.classes)
-    if reader.shapes[LOGITS] != (classes,):
-        log(
-            f"teacher {reader.name}: no error on these images; they have {classes} classes,"
-            f" its logits have shape {reader.shapes[LOGITS]}"
-        )
-        return None
-    errors = 0
-    for batch in reader.batches.in_order(0, reader.batch_size):
-        errors += int((reader.network(batch.images).argmax(1) != batch.labels).sum())
-    n = len(reader.split)
-    percent = 100 * errors / n
-    log(
-        f"teacher {reader.name}: error {percent:.2f} % on the {settings.split} images"
-        f" ({errors:,} of {n:,})"
-    )
-    return errors / n
+        write_rdm(writer, layer, reps, settings.distance, device, processes)
 
 
 def check_space(
@@ -267,6 +270,7 @@ def _collect_provenance(
     layers: Sequence[str],
     existing: Store | None,
     settings: ExportSettings,
+    processes: Processes,
 ) -> dict[str, Any]:
     """Return the store's provenance: of this export, its parents, and earlier exports."""
     parents = [
@@ -274,7 +278,11 @@ def _collect_provenance(
         Parent(kind="dataset", path=resolve_dataset(settings), fingerprint=reader.source["images"]),
     ]
     origin = collect_provenance(
-        to_config(settings), parents, str(reader.device), torch.get_num_threads()
+        to_config(settings),
+        parents,
+        str(reader.device),
+        torch.get_num_threads(),
+        processes.world,
     )
     export = {"layers": list(layers)} | {key: origin[key] for key in EXPORT}
     earlier = list_exports(existing, without=layers) if existing else []
@@ -287,47 +295,3 @@ def _holds_activations(scratch: Path, identity: dict[str, Any], layers: Sequence
         return False
     store = Store.open(scratch)
     return store.provenance.get("source") == identity and set(layers) <= set(store.layers)
-
-
-@torch.no_grad()
-def _write_activations(
-    writer: Writer, reader: ActivationReader, layers: Sequence[str], reduction: Reduction
-) -> None:
-    """Write all layers in one pass over the images, from the first row that is missing."""
-    n, start = len(reader.split), writer.rows
-    checks = {layer: FiniteCheck(layer) for layer in layers}
-    for layer, check in checks.items():  # what a killed export wrote
-        check.add(writer.read(layer, start))
-    if start < n:
-        _write_batches(writer, reader, layers, reduction, checks)
-    try:
-        for check in checks.values():
-            check.finish()
-    except UserError:
-        writer.discard()
-        raise
-
-
-def _write_batches(
-    writer: Writer,
-    reader: ActivationReader,
-    layers: Sequence[str],
-    reduction: Reduction,
-    checks: dict[str, FiniteCheck],
-) -> None:
-    n, start = len(reader.split), writer.rows
-    batches = reader.batches_from(start)
-    with progress(n, writer.path.name) as bar:
-        bar.advance(start)
-        views = (batches.in_order(view, reader.batch_size) for view in range(len(reader.views)))
-        for step, batch_of_view in enumerate(zip(*views, strict=True)):
-            stop = start + len(batch_of_view[0].ids)
-            for view, batch in enumerate(batch_of_view):
-                for layer, reps in read_layers(reader.network, batch.images, layers).items():
-                    values = reduction(reps.float().cpu().numpy())
-                    writer.write(layer, start, values, view)
-                    checks[layer].add(values)
-            bar.advance(stop - start)
-            start = stop
-            if step % CHECKPOINT_EVERY == CHECKPOINT_EVERY - 1:
-                writer.checkpoint(stop)

@@ -30,6 +30,18 @@ class FiniteCheck:
         self.n_not_finite += int(bad.sum())
         self.n_bad_images += int(bad.any(1).sum())
         low, high = units.min(0), units.max(0)
+        self._widen(low, high)
+
+    def merge(self, other: "FiniteCheck") -> None:
+        """Add the counts of another process."""
+        self.n_values += other.n_values
+        self.n_images += other.n_images
+        self.n_not_finite += other.n_not_finite
+        self.n_bad_images += other.n_bad_images
+        if other._low is not None and other._high is not None:
+            self._widen(other._low, other._high)
+
+    def _widen(self, low: np.ndarray, high: np.ndarray) -> None:
         self._low = low if self._low is None else np.minimum(self._low, low)
         self._high = high if self._high is None else np.maximum(self._high, high)
 

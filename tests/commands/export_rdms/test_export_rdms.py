@@ -13,6 +13,7 @@ from scipy.spatial.distance import pdist
 from torch import nn
 
 from rdl_cli.commands import activation_reader
+from rdl_cli.commands.export_rdms import activations
 from rdl_cli.commands.export_rdms import export_rdms as command
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.checksum import MANIFEST
@@ -26,9 +27,9 @@ from rdl_cli.store.store import Store, partial
 KILLED = -signal.SIGKILL
 EXPORT = """
 from pathlib import Path
-from rdl_cli.commands.export_rdms import export_rdms as command
+from rdl_cli.commands.export_rdms import activations, export_rdms as command
 from rdl_cli.commands.settings import ExportSettings
-command.CHECKPOINT_EVERY = 2
+activations.CHECKPOINT_EVERY = 2
 command.export_rdms(Path(teacher), Path(out), ExportSettings(**settings))
 """
 KILL = """
@@ -175,7 +176,7 @@ class TestContent:
         monkeypatch.setattr(
             nn.Linear, "forward", lambda self, x: (calls.append(len(x)), forward(self, x))[1]
         )
-        monkeypatch.setattr(command, "_measure_error", lambda *_: None)
+        monkeypatch.setattr(command, "measure_error", lambda *_: None)
         tiny.export(teacher, tmp_path / "pools.h5", layers=["pool2,pool1"])
         assert max(calls) <= 3, "only the few images for layer_shapes reach the linear layers"
         tiny.export(teacher, tmp_path / "fc.h5", layers=["fc"])
@@ -189,7 +190,7 @@ class TestExistingStore:
         out = tmp_path / "store.h5"
         shutil.copy(store, out)
         before = out.stat().st_mtime_ns
-        monkeypatch.setattr(command, "read_layers", lambda *_: pytest.fail("the network ran"))
+        monkeypatch.setattr(activations, "read_layers", lambda *_: pytest.fail("the network ran"))
         tiny.export(teacher, out)
         tiny.export(teacher, out, layers=["fc"])
         assert (
@@ -204,9 +205,9 @@ class TestExistingStore:
         shutil.copy(store, out)
         calls = []
         monkeypatch.setattr(
-            command,
+            activations,
             "read_layers",
-            lambda net, x, layers, run=command.read_layers: (
+            lambda net, x, layers, run=activations.read_layers: (
                 calls.append(list(layers)),
                 run(net, x, layers),
             )[1],
@@ -268,7 +269,7 @@ class TestExistingStore:
         with h5py.File(out, "r+") as file:
             file["layers/pool1/activations"][0, 0, 0, 0, 0] += 1
         before = out.read_bytes()
-        monkeypatch.setattr(command, "read_layers", lambda *_: pytest.fail("the network ran"))
+        monkeypatch.setattr(activations, "read_layers", lambda *_: pytest.fail("the network ran"))
         with pytest.raises(UserError, match="layer `pool1` is not as it was written"):
             tiny.export(teacher, out, layers=["logits"])
         assert out.read_bytes() == before and list_names(tmp_path) == {"store.h5"}

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from rdl_cli.commands.export_rdms import export_rdms as command
+from rdl_cli.commands.export_rdms import activations
 from rdl_cli.commands.export_rdms.finite_check import FiniteCheck, check_finite
 from rdl_cli.core.errors import UserError
 
@@ -50,12 +50,12 @@ def test_check_finite_accepts_one_image_and_ordinary_layers(capsys):
 def test_export_refuses_a_layer_without_geometry(
     form, factor, tiny, teacher, tmp_path, monkeypatch
 ):
-    read = command.read_layers
+    read = activations.read_layers
 
     def spoil(*args):
         return {layer: reps * factor for layer, reps in read(*args).items()}
 
-    monkeypatch.setattr(command, "read_layers", spoil)
+    monkeypatch.setattr(activations, "read_layers", spoil)
     with torch.no_grad(), pytest.raises(UserError, match="`fc` has no geometry"):
         tiny.export(teacher, tmp_path / "s.h5", layers=["fc"], as_=form)
     assert not [*tmp_path.iterdir()], "a refused export leaves no file"
