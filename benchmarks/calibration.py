@@ -197,7 +197,7 @@ def all_rows(seed: int, scale: float) -> Iterator[Row]:
         for design in ((3, 3), (5, 5), (10, 10), (2, 10)):
             yield from rival_rows(world, design, few, seed)
     for world in vary(MNIST, "gain", gain=1 / 6):
-        yield from method_rows(world, (100, 100), few, seed)
+        yield from method_rows(world, (100, 100), 2 * few, seed)
     noisy = [replace(w, seed_sd=0.1 if w in MNIST else 0.02) for w in (MNIST[1], CIFAR[1])]
     for world in vary(noisy, "seeds vary"):
         for design in ((1, 5), (2, 2), (2, 10), (3, 3), (3, 5), (5, 5), (10, 10)):
