@@ -162,7 +162,7 @@ def _read_config(context: typer.Context, path: Path | None, types: dict[str, Any
     except OSError as error:
         fact = f"{path} could not be read: {error.strerror}"
         raise UserError(fact, hint="pass --config a TOML file, such as RUN/config.toml") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         fact = f"{path} is not TOML: {error}"
         raise UserError(
             fact, hint="write a line `option = value` for each, as in RUN/config.toml"

@@ -57,8 +57,19 @@ SAME_METHOD = {"seed", "seeds", "label", "device", "data_root", "download"} | {
 }
 """Settings that may differ between runs of one method."""
 
+CONFIG_TYPES = {"seed": int, "label": str, "network": str, "dataset": str, "epochs": int}
+"""Settings of config.toml on which the readers of a run rely."""
+
 TIMINGS = ("seconds", "images_per_second")
 """Columns of timings.csv."""
+
+SIMILARITY_KEYS = {"layer", "region", "stimuli", "n_stimuli", "spearman", "pearson"} | {
+    "spearman_stimulus_bn",
+    "mean_subject_spearman",
+    "noise_ceiling_lower",
+    "noise_ceiling_upper",
+}
+"""Of a brain similarity in stimuli.json."""
 
 RUN_HINT = "a run is a folder that train-teacher or train-student made"
 RESUME_HINT = "delete predictions.h5 in the same folder and run the run's command with --resume"
@@ -117,7 +128,13 @@ class Run:
 
     @cached_property
     def config(self) -> dict[str, Any]:
-        return read_toml(self._intact("config.toml"), RESUME_HINT)
+        path = self._intact("config.toml")
+        config = read_toml(path, RESUME_HINT)
+        for name, kind in CONFIG_TYPES.items():
+            if not isinstance(value := config.get(name, kind()), kind):
+                fact = f"{path} is damaged: `{name}` is {value!r}, not {kind.__name__}"
+                raise UserError(fact, hint=RESUME_HINT)
+        return config
 
     @cached_property
     def provenance(self) -> dict[str, Any]:
@@ -137,7 +154,11 @@ class Run:
     @cached_property
     def stimuli(self) -> dict[str, Any] | None:
         """The held-out stimuli and the brain similarity; None if no brain was the teacher."""
-        return read_json(self._intact("stimuli.json"), RESUME_HINT)
+        path = self._intact("stimuli.json")
+        record = read_json(path, RESUME_HINT)
+        if record is not None and not _has_similarities(record):
+            raise UserError(f"{path} is damaged: it lacks brain similarities", hint=RESUME_HINT)
+        return record
 
     @property
     def seed(self) -> int:
@@ -266,6 +287,17 @@ def _has_parents(record: dict[str, Any]) -> bool:
     keys, parents = {"kind", "path", "fingerprint"}, record.get("parents", [])
     return isinstance(parents, list) and all(
         isinstance(parent, dict) and keys <= parent.keys() for parent in parents
+    )
+
+
+def _has_similarities(record: dict[str, Any]) -> bool:
+    """Return whether a record of stimuli.json is as it is written."""
+    rows, stimuli = record.get("brain_similarity", []), record.get("stimuli", {})
+    return (
+        isinstance(rows, list)
+        and isinstance(stimuli, dict)
+        and isinstance(stimuli.get("heldout", []), list)
+        and all(isinstance(row, dict) and row.keys() >= SIMILARITY_KEYS for row in rows)
     )
 
 

@@ -116,7 +116,7 @@ def read_recipe(
 
     try:
         sections = tomllib.loads(recipe_text(name))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"the recipe {name} is not TOML: {error}") from error
     smaller = sections.pop("quick", {})
     if quick and not smaller:
