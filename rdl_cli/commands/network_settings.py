@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 from rdl_cli.core.errors import UserError
 
-Pool = Literal["none", "avg", "cls"]
+Pool = Literal["none", "avg", "avg-channels-first", "avg-channels-last", "cls"]
+"""`avg` finds out which axis of a feature map holds the channels, and refuses where it cannot."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -38,13 +38,13 @@ class Reduction:
                 hint="pass --pool avg, or choose layers of a transformer",
             )
         if self.pool != "none" and len(shape) == 3:
-            shape = shape[:1]
+            shape = (shape[self._channel_axis(shape, layer)],)
         elif self.pool != "none" and len(shape) == 2:
             shape = shape[1:]
         return (self.units,) if self._projects(shape) and self.units else shape
 
     def __call__(self, reps: np.ndarray) -> np.ndarray:
-        """Return activations (n, ...) reduced: maps n c h w over h w, tokens n t d over t."""
+        """Return activations (n, ...) reduced: maps over height and width, tokens n t d over t."""
         pooled = self._pool(reps)
         shape = pooled.shape[1:]
         if not self._projects(shape):
@@ -68,11 +68,31 @@ class Reduction:
         return f"units={self.units},seed={SEED},distortion={mean:.4f},distortion99={high:.4f}"
 
     def _pool(self, reps: np.ndarray) -> np.ndarray:
-        if self.pool == "avg" and reps.ndim == 4:
-            return reps.mean((2, 3))
-        if self.pool == "avg" and reps.ndim == 3:
-            return reps.mean(1)
-        return reps[:, 0] if self.pool == "cls" else reps
+        if self.pool == "none":
+            return reps
+        if self.pool == "cls":
+            return reps[:, 0]
+        if reps.ndim == 4:
+            channels = 1 + self._channel_axis(reps.shape[1:])
+            return reps.mean(tuple(axis for axis in (1, 2, 3) if axis != channels))
+        return reps.mean(1) if reps.ndim == 3 else reps
+
+    def _channel_axis(self, shape: tuple[int, ...], layer: str = "a layer") -> int:
+        """Return the axis of the channels of a feature map: 0 (c h w) or 2 (h w c, as in Swin).
+
+        The two axes of equal length are taken for height and width. UserError if that decides
+        nothing and --pool gives no order.
+        """
+        if self.pool != "avg":
+            return 0 if self.pool == "avg-channels-first" else 2
+        first, last = shape[1] == shape[2], shape[0] == shape[1]
+        if first == last:
+            raise UserError(
+                f"`{layer}` has shape {shape}: its channels may be the first or the last axis",
+                hint="pass --pool avg-channels-first (torchvision's ResNet) or"
+                " --pool avg-channels-last (Swin)",
+            )
+        return 0 if first else 2
 
     def _projects(self, shape: tuple[int, ...]) -> bool:
         return self.units is not None and prod(shape) > self.units
