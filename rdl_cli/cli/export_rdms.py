@@ -46,7 +46,7 @@ def export_rdms(
                 f"--stimuli is for a run; {source} is a file",
                 hint="name a run, or leave out --stimuli",
             )
-        from rdl_cli.commands.import_rdms import export_to_file
+        from rdl_cli.commands.export_rdms.to_file import export_to_file
 
         export_to_file(Path(source), out, settings, format, dry_run)
         return

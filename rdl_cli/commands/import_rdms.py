@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,16 +9,14 @@ import numpy as np
 
 from rdl_cli.commands.bind_stimuli import add_categories, bind_stimuli, read_images, read_names
 from rdl_cli.commands.console import log
-from rdl_cli.commands.options import reject_options, split_commas, to_config
-from rdl_cli.commands.settings import FORMATS, ExportSettings, ImportSettings
+from rdl_cli.commands.options import split_commas, to_config
+from rdl_cli.commands.settings import ImportSettings
 from rdl_cli.core.errors import UserError, unknown_name
-from rdl_cli.core.files import file_digest
-from rdl_cli.core.patterns import select_names
+from rdl_cli.core.files import file_digest, refuse_existing
 from rdl_cli.core.provenance import Parent, collect_provenance
 from rdl_cli.io.read import RESPONSE_DISTANCE_TEXTS, read_rdms
 from rdl_cli.io.responses import read_responses
 from rdl_cli.io.stimuli import read_categories
-from rdl_cli.io.write import WRITERS, write_rdms
 from rdl_cli.rsa.distances import DISTANCES
 from rdl_cli.rsa.rdms import RDMs
 from rdl_cli.store.layout import RdmSpec, store_size
@@ -65,7 +62,7 @@ def import_rdms(
     for note in bound.notes:
         log(note)
     specs = [_to_spec(region) for region in bound.rdms]
-    _refuse_existing(out)
+    refuse_existing(out)
     megabytes = store_size(bound.stimuli, specs) / 1e6
     log(f"{out}: {len(specs)} regions of {len(bound.stimuli.digests)} stimuli, {megabytes:,.1f} MB")
     if dry_run:
@@ -82,52 +79,6 @@ def import_rdms(
             for k, values in enumerate(region.values):
                 writer.write_rdm(region.region, k, 0, values)
     return Store.open(out)
-
-
-def export_to_file(
-    path: Path, out: Path, settings: ExportSettings, format: str = "", dry_run: bool = False
-) -> None:
-    """Write a store's RDMs in a format of WRITERS, unchanged.
-
-    Args:
-        path: the store.
-        out: the file to write, which must not exist.
-        settings: only `layers` applies; the rest is for runs.
-        format: the format; by default the one of `out`'s suffix.
-        dry_run: check everything, write nothing.
-
-    Raises:
-        UserError: no RDMs, an unknown format, or options that are for runs.
-    """
-    reject_options(
-        settings,
-        [option.name for option in fields(settings) if option.name != "layers"],
-        f"is for a run; {path} is a store, whose RDMs are exported unchanged",
-        hint="leave it out",
-    )
-    store = Store.open(path)
-    format = format or FORMATS.get(out.suffix.lower(), "")
-    if not format:
-        raise UserError(
-            f"{out} has no suffix that names a format",
-            hint=f"{', '.join(FORMATS)}; or pass --format {'|'.join(WRITERS)}",
-        )
-    WRITERS.find(format)
-    patterns = settings.layer_names()
-    layers = [name for name in store.layers if store.layer(name).has_rdms or name in patterns]
-    if not layers:
-        raise UserError(f"{path} holds no RDM", hint="export the teacher again with --as rdm")
-    layers = select_names(patterns, layers) if patterns else layers
-    rdms = [replace(store.layer(name).rdms(), region=name) for name in layers]
-    _refuse_existing(out)
-    log(f"{out}: {sum(map(len, rdms))} RDMs of {len(rdms)} regions for {format}")
-    if not dry_run:
-        write_rdms(out, rdms, format)
-
-
-def _refuse_existing(out: Path) -> None:
-    if out.exists():
-        raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
 
 
 def _read_files(files: Sequence[Path], settings: ImportSettings, n: int | None) -> list[RDMs]:

@@ -180,7 +180,9 @@ class ExportSettings(DataSettings, SourceSettings):
         Literal["activations", "rdm", "kernel"],
         "activations, whole RDMs (n(n-1)/2 distances a layer) or kernels (n(n+1)/2 products)",
     ] = "activations"
-    distance: Annotated[str, "distance of RDMs; default for activations and kernels"] = "mse"
+    distance: Annotated[
+        str, "distance of RDMs; recorded for activations and kernels [default: mse, or the store's]"
+    ] = ""
     dtype: Annotated[Literal["float16", "float32"], "stored numbers"] = "float32"
     batch_size: Annotated[int, "images in a forward pass"] = 500
     device: Device = "auto"
@@ -193,6 +195,11 @@ class ExportSettings(DataSettings, SourceSettings):
     def layer_names(self) -> list[str]:
         """Return the names and globs of --layers."""
         return split_commas(self.layers)
+
+    @property
+    def stored_distance(self) -> str:
+        """The distance that a new store records."""
+        return self.distance or "mse"
 
 
 @dataclass(frozen=True, kw_only=True)

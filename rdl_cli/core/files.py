@@ -43,6 +43,12 @@ def atomic_write(path: Path, data: bytes | bytearray | memoryview) -> None:
             partial.unlink()
 
 
+def refuse_existing(path: Path) -> None:
+    """Raise UserError if there is something at a path that is to be made."""
+    if path.exists():
+        raise UserError(f"{path} exists already", hint="choose another path, or remove it first")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text as UTF-8, whole or not at all."""
     atomic_write(path, text.encode("utf-8"))

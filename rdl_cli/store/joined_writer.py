@@ -17,6 +17,10 @@ class JoinedWriter(Writer):
         """The bytes that were written here."""
         return -self._unwritten
 
+    def discard(self) -> None:
+        """Write no more. The owner of the store removes it, once it has written no more either."""
+        self._close()
+
     def checkpoint(self, rows: int) -> None:
         """Make what was written here durable; the owner of the store records the rows."""
         with self._discard_on_error():

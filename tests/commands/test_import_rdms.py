@@ -1,4 +1,4 @@
-"""Foreign RDMs become a store with their stimuli, and a store's RDMs other formats."""
+"""Foreign RDMs become a store with their stimuli."""
 
 from pathlib import Path
 
@@ -10,13 +10,11 @@ from PIL import Image
 from scipy.spatial.distance import pdist, squareform
 
 from rdl_cli.commands.drawing_settings import HeatmapSettings
-from rdl_cli.commands.import_rdms import export_to_file, import_rdms
+from rdl_cli.commands.import_rdms import import_rdms
 from rdl_cli.commands.plot.plot_data import LayerSelection, read_store_rdms
-from rdl_cli.commands.settings import FORMATS, ExportSettings, ImportSettings
+from rdl_cli.commands.settings import ImportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.datasets.digests import image_digests
-from rdl_cli.io.read import read_rdms
-from rdl_cli.io.write import WRITERS
 from rdl_cli.rsa.response_distances import crossnobis
 
 BRAIN = Path(__file__).resolve().parents[2] / "../shared/data/brain"
@@ -334,78 +332,6 @@ def test_import_rdms_responses_become_rdms(folder, tmp_path, capfd):
             tmp_path / "t.h5",
             ImportSettings(responses="crossnobis", distance="mse"),
         )
-
-
-@pytest.mark.parametrize("suffix", [".h5", ".mat", ".npz"])
-def test_import_rdms_a_store_survives_export_and_import(suffix, subjects, folder, tmp_path):
-    import_rdms([subjects], tmp_path / "s.h5", ImportSettings(stimuli=str(folder)))
-    export_to_file(tmp_path / "s.h5", tmp_path / f"out{suffix}", ExportSettings())
-    (back,) = read_rdms([tmp_path / f"out{suffix}"])
-    assert (
-        np.array_equal(back.values, VECTORS)
-        and back.subjects == ("1", "2", "3")
-        and back.stimuli[0] == "face.png"
-    )
-    with pytest.raises(UserError, match="exists already"):
-        export_to_file(tmp_path / "s.h5", tmp_path / f"out{suffix}", ExportSettings())
-
-
-def test_import_rdms_an_export_needs_a_format(subjects, tmp_path):
-    import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
-    with pytest.raises(UserError, match="no suffix that names a format"):
-        export_to_file(tmp_path / "s.h5", tmp_path / "out", ExportSettings())
-
-
-def test_import_rdms_every_writer_has_a_suffix():
-    assert set(FORMATS.values()) == set(WRITERS)
-
-
-def test_import_rdms_a_dry_run_of_an_export_writes_nothing(subjects, tmp_path, capfd):
-    import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
-    export_to_file(tmp_path / "s.h5", tmp_path / "out.h5", ExportSettings(), dry_run=True)
-    assert not (tmp_path / "out.h5").exists() and "3 RDMs of 1 regions for rsatoolbox" in logged(
-        capfd
-    )
-    with pytest.raises(UserError, match="did you mean `mat`"):
-        export_to_file(
-            tmp_path / "s.h5", tmp_path / "out.h5", ExportSettings(), "matlab", dry_run=True
-        )
-
-
-@pytest.mark.parametrize(
-    "asked,got",
-    [
-        (["pool*"], {"pool1", "pool2"}),
-        (["fc,pool1"], {"fc", "pool1"}),
-        (["V1 [left]"], {"V1 [left]"}),
-    ],
-)
-def test_import_rdms_an_export_takes_globs_of_layers(asked, got, tmp_path):
-    np.savez(tmp_path / "rdms.npz", **dict.fromkeys(("pool1", "pool2", "fc", "V1 [left]"), SQUARES))
-    import_rdms([tmp_path / "rdms.npz"], tmp_path / "s.h5", ImportSettings())
-    export_to_file(tmp_path / "s.h5", tmp_path / "out.npz", ExportSettings(layers=asked))
-    assert {entry.region for entry in read_rdms([tmp_path / "out.npz"])} == got
-    with pytest.raises(UserError, match="did you mean `fc`"):
-        export_to_file(tmp_path / "s.h5", tmp_path / "out.mat", ExportSettings(layers=["fd"]))
-
-
-@pytest.mark.parametrize(
-    "given,flag",
-    [
-        ({"as_": "rdm"}, "--as rdm"),
-        ({"dataset": "digits"}, "--dataset digits"),
-        ({"distance": "mse2"}, "--distance mse2"),
-        ({"views": "hflip"}, "--views hflip"),
-        ({"dtype": "float16"}, "--dtype float16"),
-        ({"batch_size": 5}, "--batch-size 5"),
-        ({"download": True}, "--download"),
-    ],
-)
-def test_import_rdms_settings_of_a_run_are_refused_for_a_store(given, flag, subjects, tmp_path):
-    import_rdms([subjects], tmp_path / "s.h5", ImportSettings())
-    with pytest.raises(UserError, match=f"^{flag} is for a run"):
-        export_to_file(tmp_path / "s.h5", tmp_path / "out.h5", ExportSettings(**given))
-    assert not (tmp_path / "out.h5").exists()
 
 
 @pytest.mark.parametrize("size", [-3, 0])

@@ -15,7 +15,7 @@ from rdl_cli.commands.activation_reader import ActivationReader
 from rdl_cli.commands.console import log, progress
 from rdl_cli.commands.export_rdms.finite_check import FiniteCheck
 from rdl_cli.commands.export_rdms.reduction import Reduction
-from rdl_cli.commands.processes import Processes
+from rdl_cli.commands.processes import Processes, SharedError
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
 from rdl_cli.core.tensor_types import Batch, Ids
@@ -43,7 +43,11 @@ def create_shared_store(
             writers.append(stack.enter_context(join_store(path)))
         (writer,) = writers
         writer.rows = processes.gather(writer.rows)[0]
-        yield writer
+        try:
+            yield writer
+        except SharedError:  # of another process; an error here has discarded the store already
+            writer.discard()
+            raise
         joined = isinstance(writer, JoinedWriter)
         if joined:
             stack.close()  # what was written here is durable before the first process finishes

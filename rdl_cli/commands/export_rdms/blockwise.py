@@ -28,13 +28,26 @@ def write_rdm(
     device: torch.device,
     processes: Processes = ALONE,
 ) -> None:
-    """Write every distance between the rows of `reps` (n ...), in condensed order.
+    """Write every distance between the rows of `reps` (n ...); each process a part of the blocks.
 
-    Each process writes a part of the blocks.
+    Raise UserError as compute_rdm does.
+    """
+    for start, values in compute_rdm(layer, reps, name, device, processes):
+        writer.write_rdm(layer, 0, start, values)
 
-    Raise UserError if a stimulus has the same distance to all others. Such a constant row holds no
-    information; it results from a pattern without direction (dead ReLUs) under `cosine` and
-    `correlation`.
+
+def compute_rdm(
+    layer: str,
+    reps: np.ndarray,
+    name: str,
+    device: torch.device,
+    processes: Processes = ALONE,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the distances between the rows of `reps` (n ...) in condensed order, and their start.
+
+    Raise UserError at the end if a distance is not finite, or if a stimulus has the same distance
+    to all others. Such a constant row holds no information; it results from a pattern without
+    direction (dead ReLUs) under `cosine` and `correlation`.
     """
     n = len(reps)
     smallest, largest = np.full(n, np.inf), np.full(n, -np.inf)
@@ -42,7 +55,7 @@ def write_rdm(
     for top, block in _compute_blocks(reps, function, device, f"{layer}, {name}", processes):
         above = np.triu(np.ones(block.shape, bool), 1)
         _update_range(smallest, largest, block, above, top)
-        writer.write_rdm(layer, 0, _row_start(top, n), block[above])
+        yield _row_start(top, n), block[above]
     parts = processes.gather((smallest, largest))
     smallest = np.min([part[0] for part in parts], 0)
     largest = np.max([part[1] for part in parts], 0)

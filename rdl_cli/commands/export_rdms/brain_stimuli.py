@@ -22,6 +22,7 @@ from rdl_cli.commands.options import reject_options, to_config
 from rdl_cli.commands.processes import require_one_process
 from rdl_cli.commands.settings import ExportSettings
 from rdl_cli.core.errors import UserError
+from rdl_cli.core.files import refuse_existing
 from rdl_cli.core.provenance import collect_provenance
 from rdl_cli.core.registry import NameSource
 from rdl_cli.core.tensor_types import UNLABELLED
@@ -58,8 +59,7 @@ def export_over_stimuli(
     """
     _check_settings(settings, stimuli)
     require_one_process(f"an export over --stimuli {stimuli}")
-    if out.exists():
-        raise UserError(f"{out} exists already", hint="choose another path, or remove it first")
+    refuse_existing(out)
     network = open_network(str(source), settings)
     images = open_stimulus_images(stimuli, network, settings.background or WHITE)
     if settings.like:

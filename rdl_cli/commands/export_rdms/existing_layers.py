@@ -40,7 +40,7 @@ def has_layer(store: Store, layer: str, settings: ExportSettings, views: Views) 
         return False
     stored = store.layer(layer)
     same_width = stored.dtype == settings.dtype
-    if stored.distance != settings.distance:
+    if stored.distance != settings.stored_distance:
         return False
     if settings.as_ == "kernel":
         return stored.has_kernel

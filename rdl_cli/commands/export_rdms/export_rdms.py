@@ -178,7 +178,7 @@ def _export(
 def check_export(settings: ExportSettings) -> None:
     """Raise UserError if no teacher's layers can be stored in this form."""
     settings.check()
-    DISTANCES.find(settings.distance)
+    DISTANCES.find(settings.stored_distance)
     views: Views = VIEWS.make(settings.views)
     if settings.as_ != "activations" and len(views) > 1:
         raise UserError(
@@ -187,7 +187,7 @@ def check_export(settings: ExportSettings) -> None:
             hint="store activations, or leave out --views",
         )
     if settings.as_ == "kernel":
-        check_kernel_distance(settings.distance)
+        check_kernel_distance(settings.stored_distance)
         if settings.dtype == "float16":
             raise UserError(
                 "float16 is too narrow for a kernel: its largest number is 65,504, and distances"
@@ -205,7 +205,7 @@ def plan_layer(
     project: str = "",
 ) -> Spec:
     """Return the spec of a layer in the form of the settings; `shape` is one image's."""
-    width, distance = settings.dtype, settings.distance
+    width, distance = settings.dtype, settings.stored_distance
     if settings.as_ == "kernel":
         return KernelSpec(layer, width, distance, math.prod(shape), untrained)
     if settings.as_ == "rdm":
@@ -245,7 +245,7 @@ def write_pairwise(
     if settings.as_ == "kernel":
         write_kernel(writer, layer, reps, device, processes)
     else:
-        write_rdm(writer, layer, reps, settings.distance, device, processes)
+        write_rdm(writer, layer, reps, settings.stored_distance, device, processes)
 
 
 def check_space(
